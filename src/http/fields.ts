@@ -204,3 +204,17 @@ export function mayTrail(bytes: Buffer, start: number, end: number): boolean {
   if (nameId(bytes, start, end) !== NAME.other || resistsNomination(NAME.other, bytes, start, end)) return false;
   return !NOT_IN_TRAILERS.has(bytes.toString("latin1", start, end).toLowerCase());
 }
+
+const OPEN_BRACKET = 91;
+const CLOSE_BRACKET = 93;
+
+/** The end of an authority's host: before the port, and before one trailing dot (`example.com.` is the same host). */
+export function findHostEnd(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  if (bytes[start] === OPEN_BRACKET) {
+    while (at < end && bytes[at] !== CLOSE_BRACKET) at++;
+    return at < end ? at + 1 : end;
+  }
+  while (at < end && bytes[at] !== COLON) at++;
+  return at - 1 > start && bytes[at - 1] === DOT ? at - 1 : at;
+}

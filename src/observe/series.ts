@@ -72,6 +72,7 @@ export const REJECTIONS = [
   "body_too_large",
   "target_too_long",
   "expectation_failed",
+  "misdirected",
   "head_too_large",
   "coding_unknown",
   "version_unknown",

@@ -238,6 +238,7 @@ class PlanBuilder {
       path,
       trustedProxies,
       halfClose,
+      strictSniHost: listener.tls?.strictSniHost ?? false,
       chain: listener.chain.map((use) => this.#instance(use)),
       routes: listener.routes.map((route) => this.#route(listener, route)),
       slot: this.#sources.listenerRow(address),

@@ -165,6 +165,8 @@ export type ListenerPlan = {
   /** Blocks of peers whose X-Forwarded-* headers are trusted, in CIDR notation. */
   readonly trustedProxies: readonly string[];
   readonly halfClose: boolean;
+  /** A request whose host is not the server name of its handshake gets 421. */
+  readonly strictSniHost: boolean;
   /** Indices into `Plan.instances`. */
   readonly chain: readonly number[];
   readonly routes: readonly RoutePlan[];

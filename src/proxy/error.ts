@@ -40,6 +40,13 @@ export const ERROR = {
   bodyTooLarge: error("body_too_large", "client", 413, "http_request_error"),
   targetTooLong: error("target_too_long", "client", 414, "http_request_error"),
   expectation: error("expectation_failed", "client", 417, "http_request_error"),
+  misdirected: error(
+    "misdirected",
+    "client",
+    421,
+    "http_request_error",
+    "the host is not the server name of the handshake",
+  ),
   headTooLarge: error("head_too_large", "client", 431, "http_request_error"),
   /** For the log only: the client closed the connection before the response headers. */
   clientGone: error("client_gone", "client", 499, "http_request_error"),

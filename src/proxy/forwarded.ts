@@ -84,6 +84,11 @@ function applyReported(x: Exchange): void {
   applyPort(head);
 }
 
+/** The request is from a peer in `trustedProxies`. */
+export function isFromTrustedPeer({ listener, client }: Exchange): boolean {
+  return listener!.trusted !== null && isTrusted(listener!, client!.peer);
+}
+
 function isTrusted(listener: ListenerState, address: string): boolean {
   const family = isIP(address);
   return family !== 0 && listener.trusted!.check(address, family === 4 ? "ipv4" : "ipv6");

@@ -34,6 +34,7 @@ import { logRejection } from "./failure-log.ts";
 import { requestBody, responseBody } from "./filtered-body.ts";
 import { prepareErrorResponse, prepareLocalResponse, prepareOptionsResponse } from "./local-response.ts";
 import { askForWhole, fitResponse } from "./metadata.ts";
+import { fitsHandshake } from "./misdirected.ts";
 import { PHASE } from "./phase.ts";
 import type { PipelineControl } from "./pipeline-control.ts";
 import { RequestEvents, receive } from "./request-events.ts";
@@ -127,6 +128,8 @@ export class Pipeline implements HookCaller, PipelineControl {
     receive(this.context, x);
     const { tracer } = x.listener!.snapshot;
     if (tracer !== null) tracer.consider(x);
+    if (x.listener!.plan.strictSniHost && !fitsHandshake(x))
+      return this.error(x, ERROR.misdirected, "the host is not the server name (SNI) of the TLS connection");
     return PHASE.request;
   }
 

@@ -3,6 +3,7 @@
  * string each time it is tried, and for a path that has several readings.
  */
 
+import { findHostEnd } from "../http/fields.ts";
 import {
   FIELD_WORDS,
   type Head,
@@ -19,11 +20,7 @@ import { READINGS, writeReading } from "../http/readings.ts";
 import type { MatchPlan } from "../plan/plan.ts";
 import { type CompiledMatch, compileMatch, matchesForReadings, type Pair } from "./compile.ts";
 
-const COLON = 58;
-const DOT = 46;
 const SLASH = 47;
-const OPEN_BRACKET = 91;
-const CLOSE_BRACKET = 93;
 const AMPERSAND = 38;
 const EQUALS = 61;
 const PERCENT = 37;
@@ -141,17 +138,6 @@ function matchesTarget(match: CompiledMatch, head: Head): boolean {
   if (match.headers !== null && !matchesHeaders(match.headers, head)) return false;
   if (match.query !== null && !matchesQuery(match.query, head)) return false;
   return match.regex === null || match.regex.testExact(head.text(start, end));
-}
-
-/** The end of an authority's host: before the port, and before one trailing dot (`example.com.` is the same host). */
-function findHostEnd(bytes: Uint8Array, start: number, end: number): number {
-  let at = start;
-  if (bytes[start] === OPEN_BRACKET) {
-    while (at < end && bytes[at] !== CLOSE_BRACKET) at++;
-    return at < end ? at + 1 : end;
-  }
-  while (at < end && bytes[at] !== COLON) at++;
-  return at - 1 > start && bytes[at - 1] === DOT ? at - 1 : at;
 }
 
 function matchesHost(host: Uint8Array, wild: boolean, bytes: Uint8Array, start: number, end: number): boolean {

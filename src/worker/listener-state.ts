@@ -37,6 +37,7 @@ export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subr
     path: { allowsAmbiguous: true, form: 0 },
     trustedProxies: [],
     halfClose: false,
+    strictSniHost: false,
     chain: [],
     routes: [],
     slot: -1,

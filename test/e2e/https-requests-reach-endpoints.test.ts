@@ -174,6 +174,57 @@ testInAllModes("clientCertificates: required", async (t) => {
   await sluice.logged((line) => /no certificate/.test(String(line.cause)), "the cause");
 });
 
+testInUsualMode(
+  "with client certificates, a request for another name than that of its handshake gets 421",
+  async (t) => {
+    authority.issue("client");
+    const { sluice, port } = await start(t, `\n      clientCertificates: { mode: optional, ca: ${ca} }`, {
+      listener: "trustedProxies: [127.0.0.2]",
+    });
+    const send = async (host: string, ...more: string[]) =>
+      (await curl("/", { port, ca, host: "a.example", more: ["-H", `Host: ${host}`, "-w", "%{http_code}", ...more] }))
+        .out;
+    const rejected = "421 Misdirected Request: the host is not the server name of the handshake\n421";
+    for (const host of [
+      "localhost",
+      "y.b.example",
+      "a.example.evil",
+      "aXexample",
+      "x.a.example:443",
+      "1.2.3",
+      "[::1].a",
+    ])
+      assert.match(await send(host), /421$|400$/, host);
+    assert.equal(await send("localhost"), rejected);
+    for (const host of ["a.example", "A.EXAMPLE:8443", "a.example.", `127.0.0.1:${port}`, "[::1]", "[::1]:8443"])
+      assert.match(await send(host), /200$/, host);
+    // The absolute form has precedence over Host.
+    assert.match(await send("a.example", "--request-target", "http://localhost/"), /421$/);
+    assert.match(await send("localhost", "--interface", "127.0.0.2"), /200$/);
+    // Without a server name there is nothing to compare; the connection serves the right host after a 421.
+    const nameless = connect({ port, host: "127.0.0.1", rejectUnauthorized: false });
+    const named = connect({ port, host: "127.0.0.1", servername: "a.example.", rejectUnauthorized: false });
+    atEnd(t, () => void [nameless.destroy(), named.destroy()]);
+    nameless.write("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
+    named.write("POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 2\r\n\r\nab");
+    named.write("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
+    const [first, second] = await bounded(Promise.all([nameless.toArray(), named.toArray()]), "the responses");
+    assert.match(first.join(""), /^HTTP\/1.1 200 /);
+    assert.match(second.join(""), /^HTTP\/1.1 421 .*proxy-status: sluice; error=http_request_error.*HTTP\/1.1 200 /is);
+    await sluice.logged(({ msg, error }) => msg === "request rejected" && error === "misdirected", "the warning");
+    assert.ok((await sluice.metric("sluice_requests_rejected_total", { reason: "misdirected" })) > 5);
+
+    sluice.config(sluice.configText.replace("mode: optional", "mode: off"));
+    await sluice.reload();
+    assert.match(await send("localhost"), /200$/, "the default without client certificates");
+    sluice.config(
+      sluice.configText.replace("clientCertificates: {", "strictSniHost: true\n      clientCertificates: {"),
+    );
+    await sluice.reload();
+    assert.equal(await send("localhost"), rejected);
+  },
+);
+
 testInAllModes("clientCertificates: optional, and revoked ones", async (t) => {
   authority.issue("guest");
   authority.issue("revoked");

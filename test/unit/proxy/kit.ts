@@ -218,6 +218,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     path: { allowsAmbiguous: false, form: 0 },
     trustedProxies: [],
     halfClose: false,
+    strictSniHost: false,
     chain: [],
     routes: [],
     slot: 0,

@@ -22,6 +22,7 @@ const listener: ListenerPlan = {
   path: { allowsAmbiguous: false, form: 0 },
   trustedProxies: [],
   halfClose: false,
+  strictSniHost: false,
   chain: [],
   routes: [],
   slot: 0,
