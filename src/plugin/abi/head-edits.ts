@@ -47,7 +47,8 @@ export function setHeader(
   }
   const first = replace ? findField(context, head, bytes, nameStart, nameEnd, 0) : -1;
   if (first < 0 && head.count >= ENTRIES) return STATUS.tooLarge;
-  if (first < 0 && countVisible(head, null) >= LIMIT.headerCount) return STATUS.tooLarge;
+  if (first < 0 && head.count >= LIMIT.headerCount && countVisible(head, null) >= LIMIT.headerCount)
+    return STATUS.tooLarge;
   context.charges.keep(replace ? "header_set" : "header_add", more);
   setField(head, first, id, bytes, nameStart, nameEnd, valueStart, valueEnd);
   return STATUS.ok;

@@ -1,5 +1,6 @@
 /** Blocks of the kernel's memory that host functions return. */
 import type { CallContext } from "../call-context.ts";
+import { copyBytes } from "../memory.ts";
 import type { Kernel } from "./kernel.ts";
 
 /** Ends a host call that returns a block; returns its handle, 0 for null and for an empty block. @throws Fault */
@@ -10,7 +11,7 @@ export function give(context: CallContext, kernel: Kernel, call: string, bytes: 
   }
   const at = kernel.allocate(call, bytes.length);
   context.spend(bytes.length);
-  bytes.copy(context.memory.refresh(), at);
+  copyBytes(context.memory.refresh(), at, bytes, 0, bytes.length);
   context.leave(0);
   return BigInt(at);
 }

@@ -7,6 +7,7 @@ import { writeLine } from "../log-lines.ts";
 import { suspending } from "../suspending.ts";
 import { give } from "./blocks.ts";
 import { makeHttpCalls } from "./calls-http.ts";
+import { ConfigValues } from "./config-values.ts";
 import { type HOST_FUNCTIONS, LIMITS } from "./interface.ts";
 import type { Kernel } from "./kernel.ts";
 import { Variables } from "./variables.ts";
@@ -18,6 +19,7 @@ const DEBUG = 1;
 
 export function makeHostCalls(context: CallContext, kernel: Kernel, suspends: boolean): Calls {
   const { memory } = context;
+  const config = new ConfigValues();
   const variables = new Variables();
   const http = makeHttpCalls(context, kernel);
   const log = (call: string, level: keyof typeof LEVEL) => (handle: bigint) => {
@@ -36,9 +38,12 @@ export function makeHostCalls(context: CallContext, kernel: Kernel, suspends: bo
   return {
     config_get(handle: bigint): bigint {
       context.enter("config_get", 0);
-      const key = keyOf("config_get", handle);
-      const bytes = key === null ? null : configValue(context.configuration?.config, key);
-      return give(context, kernel, "config_get", bytes);
+      const length = kernel.size("config_get", handle);
+      context.spend(length);
+      const at = Number(handle);
+      const isKey = length <= LIMITS.key;
+      const value = isKey ? config.get(context.configuration?.config, memory.bytes, at, at + length) : null;
+      return give(context, kernel, "config_get", value);
     },
 
     var_get(handle: bigint): bigint {
@@ -73,24 +78,4 @@ export function makeHostCalls(context: CallContext, kernel: Kernel, suspends: bo
     log_error: log("log_error", "error"),
     get_log_level: () => DEBUG,
   };
-}
-
-/** A cache of configuration values as text: lists and maps are serialised once. */
-const texts = new WeakMap<object, Map<string, Buffer>>();
-
-/** Extism has text values only: other values are serialised as JSON. */
-function configValue(config: unknown, key: string): Buffer | null {
-  if (typeof config !== "object" || config === null || !Object.hasOwn(config, key)) return null;
-  let known = texts.get(config);
-  if (known === undefined) texts.set(config, (known = new Map()));
-  let bytes = known.get(key);
-  if (bytes === undefined)
-    known.set(key, (bytes = Buffer.from(textOf((config as Record<string, unknown>)[key]), "utf8")));
-  return bytes;
-}
-
-function textOf(value: unknown): string {
-  if (typeof value === "string") return value;
-  if (typeof value === "bigint") return String(value);
-  return JSON.stringify(value, (_, one: unknown) => (typeof one === "bigint" ? Number(one) : one)) ?? "";
 }

@@ -172,11 +172,11 @@ class ExtismGuest implements LinkedGuest {
     const context = this.#context;
     const bytes = context.memory.refresh();
     const { output } = this.#kernel;
-    payForParsing(context, bytes, output, output + length);
-    const text = bytes.toString("utf8", output, output + length);
-    if (hook === HOOK.pick) return this.#picks.parse(text);
-    if (hook === HOOK.response_head) return applyResponse(context, this.#responses.parse(text));
-    return applyRequest(context, this.#requests.parse(text));
+    const end = output + length;
+    payForParsing(context, bytes, output, end);
+    if (hook === HOOK.pick) return this.#picks.parse(bytes, output, end);
+    if (hook === HOOK.response_head) return applyResponse(context, this.#responses.parse(bytes, output, end));
+    return applyRequest(context, this.#requests.parse(bytes, output, end));
   }
 
   /** The error that the guest has set. @throws Fault */

@@ -118,14 +118,17 @@ export class Outputs<Output> {
     this.#kind = kind;
   }
 
-  /** Parses and validates an output. @throws Fault if it does not match the schema */
-  parse(json: string): Output {
-    const known = this.#known.get(json);
+  /** Parses and validates the output `bytes[start, end)`. @throws Fault if it does not match the schema */
+  parse(bytes: Buffer, start: number, end: number): Output {
+    const isShort = end - start <= LONGEST;
+    // A character per byte, which takes half the time of decoding.
+    const text = isShort ? bytes.toString("latin1", start, end) : "";
+    const known = isShort ? this.#known.get(text) : undefined;
     if (known !== undefined) return known;
-    const output = parseOutput(this.#kind, json) as Output;
-    if (json.length > LONGEST) return output;
+    const output = parseOutput(this.#kind, bytes.toString("utf8", start, end)) as Output;
+    if (!isShort) return output;
     if (this.#known.size >= REMEMBERED) this.#known.clear();
-    this.#known.set(json, output);
+    this.#known.set(text, output);
     return output;
   }
 }
