@@ -77,7 +77,7 @@ export const listenerTls = convert(
     ciphers: withDefault(
       list(cipher),
       INTERMEDIATE_CIPHERS,
-      "Cipher suites by their OpenSSL names; those of TLS 1.3 begin with `TLS_`. The client's preference decides. Default: Mozilla's intermediate profile.",
+      "Cipher suites by their OpenSSL names, most preferred first; those of TLS 1.3 begin with `TLS_`. A client that prefers ChaCha20 gets it. Default: Mozilla's intermediate profile.",
     ),
     unknownName: withDefault(
       choice(["default", "reject"]),

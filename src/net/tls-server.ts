@@ -59,6 +59,10 @@ export class HandshakeError extends Error {
   }
 }
 
+/** A client whose first suite is ChaCha20 has no AES in hardware, and gets ChaCha20 before the order of the server. */
+const SECURE_OPTIONS =
+  constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_CIPHER_SERVER_PREFERENCE | constants.SSL_OP_PRIORITIZE_CHACHA;
+
 export class TlsServer {
   readonly options: TlsServerOptions;
   readonly #tickets: TicketKeys | null;
@@ -120,7 +124,7 @@ export class TlsServer {
       // An empty list: without any, the context would hold all root certificates.
       ca: clients === null ? [] : [...clients.ca],
       ...(clients !== null && clients.crl.length > 0 && { crl: [...clients.crl] }),
-      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+      secureOptions: SECURE_OPTIONS,
       // A resumed session does not verify the client's certificate again: only sessions with the same settings may be resumed.
       sessionIdContext: clients === null ? "sluice" : key.slice(0, 32),
     });

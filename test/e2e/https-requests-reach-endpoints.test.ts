@@ -92,7 +92,7 @@ testInAllModes("requests and bodies pass both ways, with the scheme of the conne
   assert.equal(JSON.parse(sent.out).size, 3_000_000);
 });
 
-testInAllModes("a name gets its certificate, and a client the type of key that it knows", async (t) => {
+testInAllModes("a name gets its certificate, and a client the key and suite that it supports", async (t) => {
   const { port } = await start(t);
   const subject = async (host: string, ...more: string[]) => subjectOf(await handshake({ port, ca, host, more }));
   assert.equal(await subject("a.example", "-sigalgs", "ECDSA+SHA256"), "first");
@@ -103,6 +103,15 @@ testInAllModes("a name gets its certificate, and a client the type of key that i
   assert.equal(await subject("x.b.example", "-sigalgs", "ECDSA+SHA256:RSA-PSS+SHA256"), "exact");
   for (const unknown of ["b.example", "z.y.b.example", "unknown.example"])
     assert.equal(await subject(unknown), "first");
+
+  // The server's order decides, except for a client that prefers ChaCha20 because it has no AES in hardware.
+  const suite = async (...more: string[]) => / Cipher is (\S+)/.exec((await handshake({ port, ca, more })).out)?.[1];
+  const [aes, chacha] = ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"];
+  assert.equal(await suite("-tls1_2", "-cipher", `ECDHE-ECDSA-AES256-GCM-SHA384:${chacha}:${aes}`), aes);
+  assert.equal(await suite("-tls1_2", "-cipher", `${chacha}:${aes}`), chacha);
+  const [aes13, chacha13] = ["TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"];
+  assert.equal(await suite("-ciphersuites", `TLS_AES_256_GCM_SHA384:${chacha13}:${aes13}`), aes13);
+  assert.equal(await suite("-ciphersuites", `${chacha13}:${aes13}`), chacha13);
 });
 
 testInAllModes("what is no handshake is refused, counted and logged", async (t) => {
