@@ -233,6 +233,11 @@ const listenerFields = object({
         0,
         "Concurrent client connections over all workers; further ones are closed. 0: no limit.",
       ),
+      connectionsPerClient: withDefault(
+        count(0, 10_000_000),
+        0,
+        "Concurrent connections of one client address (IPv6: one /64 network) over all workers; further ones are closed. Peers in `trustedProxies` are exempt. 0: no limit.",
+      ),
     }),
     {},
     "Limits of requests and connections.",

@@ -1,6 +1,7 @@
 /** The memory that all workers share, and the owners of its slots: versions of the plan, and endpoint sets. */
 import { availableParallelism } from "node:os";
 import { EndpointColumns, MAX_ENDPOINTS } from "../cluster/columns.ts";
+import { ClientCounts, type ClientTable } from "../net/client-counts.ts";
 import { ConnectionCounts, MAX_LISTENERS } from "../net/connection-counts.ts";
 import { TicketKeys } from "../net/ticket-keys.ts";
 import { Counters, type Labels, type SeriesKind, seriesKey } from "../observe/counters.ts";
@@ -17,6 +18,8 @@ export class SharedMemory {
   readonly places: number;
   readonly columns: EndpointColumns;
   readonly connections: ConnectionCounts;
+  readonly #clientTable: ClientTable;
+  readonly #clients: ClientCounts;
   readonly counters = new Counters();
   readonly keyValue: KeyValueStore;
   readonly ticketKeys = new TicketKeys(TicketKeys.allocate());
@@ -29,6 +32,8 @@ export class SharedMemory {
     this.places = Math.max(MIN_PLACES, 4 * availableParallelism(), 2 * workers);
     this.columns = EndpointColumns.allocate(workers, this.places);
     this.connections = new ConnectionCounts(ConnectionCounts.allocate(this.places), MAIN_THREAD);
+    this.#clientTable = ClientCounts.allocate(this.places);
+    this.#clients = new ClientCounts(this.#clientTable, MAIN_THREAD);
     this.keyValue = new KeyValueStore(KeyValueStore.allocate(keyValueSize), MAIN_THREAD);
     this.#endpointRows = new Slots(rowsOf("endpoints", MAX_ENDPOINTS, (row) => this.columns.clearSlot(row)));
     this.#listenerRows = new Slots(rowsOf("listeners", MAX_LISTENERS, (row) => this.connections.clear(row)));
@@ -39,6 +44,7 @@ export class SharedMemory {
     return {
       columns: this.columns.buffer,
       connections: this.connections.buffer,
+      clients: this.#clientTable,
       counters: this.counters.block(worker),
       keyValue: this.keyValue.buffer,
       ticketKeys: this.ticketKeys.buffer,
@@ -49,6 +55,7 @@ export class SharedMemory {
   forgetWorker(worker: number): number {
     this.columns.forgetWorker(worker);
     this.connections.forgetWorker(worker);
+    this.#clients.forgetWorker(worker);
     this.counters.clearGauges(worker);
     return this.keyValue.forgetWorker(worker);
   }

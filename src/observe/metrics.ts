@@ -11,6 +11,7 @@ import {
   LISTENER_CELLS,
   MAX_REASONS,
   PLUGIN_CELLS,
+  REFUSALS,
   REJECTIONS,
   STATUS_LABELS,
   UPSTREAM_CELLS,
@@ -140,8 +141,8 @@ function registerTraffic(register: Register, counters: Counters): void {
   register(
     "counter",
     "sluice_connections_refused_total",
-    "Client connections that were closed because limits.connections was reached.",
-    one("listener", LISTENER_CELLS.refused),
+    "Client connections that were closed because a limit was reached, by limit.",
+    () => listReasons(counters, "listener", LISTENER_CELLS.refused, REFUSALS, "limit"),
   );
   register(
     "counter",

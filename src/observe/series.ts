@@ -87,26 +87,29 @@ export const UPSTREAM_CELLS = {
   size: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
 } as const;
 
+/** The limits of a listener that refuse a connection. */
+export const REFUSALS = ["connections", "connectionsPerClient"] as const;
+
 /** A listener's cells, from `ListenerPlan.cells`; `rejected`: one per REJECTIONS, `handshakes`: one per HANDSHAKES. */
 export const LISTENER_CELLS = {
   connections: 0,
   bytesReceived: 1,
   bytesSent: 2,
   denied: 3,
-  /** Connections over `limits.connections`. */
+  /** One for each of REFUSALS. */
   refused: 4,
   /** Connections that could not be accepted or set up. */
-  acceptFailed: 5,
-  rejected: 6,
+  acceptFailed: 6,
+  rejected: 7,
   /** Open tunnels, the time at which the oldest was opened (ms since 1970; 0: none is open), and bytes of all. */
-  tunnels: 6 + REJECTIONS.length,
-  oldestTunnel: 7 + REJECTIONS.length,
-  tunnelReceived: 8 + REJECTIONS.length,
-  tunnelSent: 9 + REJECTIONS.length,
+  tunnels: 7 + REJECTIONS.length,
+  oldestTunnel: 8 + REJECTIONS.length,
+  tunnelReceived: 9 + REJECTIONS.length,
+  tunnelSent: 10 + REJECTIONS.length,
   /** One for each of TUNNEL_ENDS. */
-  tunnelEnds: 10 + REJECTIONS.length,
-  handshakes: 10 + REJECTIONS.length + TUNNEL_ENDS.length,
-  size: 10 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length,
+  tunnelEnds: 11 + REJECTIONS.length,
+  handshakes: 11 + REJECTIONS.length + TUNNEL_ENDS.length,
+  size: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length,
 } as const;
 
 /** Index of `code` in one of these lists; of `other` if it is not in it. */

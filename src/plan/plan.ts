@@ -159,6 +159,7 @@ export type ListenerPlan = {
     readonly headers: number;
     readonly body: number;
     readonly connections: number;
+    readonly connectionsPerClient: number;
   };
   /** Whether ambiguous paths are allowed, and how paths are normalised: bits of FORM (`http/head.ts`). */
   readonly path: { readonly allowsAmbiguous: boolean; readonly form: number };

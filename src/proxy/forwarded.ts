@@ -69,7 +69,7 @@ function applyReported(x: Exchange): void {
   const head = x.request;
   if ((head.known & ORIGIN_HEADERS) === 0) return;
   const listener = x.listener!;
-  if (listener.trusted === null || !isTrusted(listener, x.client!.peer)) {
+  if (!isTrusted(listener, x.client!.peer)) {
     removeKnown(head, ORIGIN_HEADERS);
     return;
   }
@@ -86,12 +86,14 @@ function applyReported(x: Exchange): void {
 
 /** The request is from a peer in `trustedProxies`. */
 export function isFromTrustedPeer({ listener, client }: Exchange): boolean {
-  return listener!.trusted !== null && isTrusted(listener!, client!.peer);
+  return isTrusted(listener!, client!.peer);
 }
 
-function isTrusted(listener: ListenerState, address: string): boolean {
+/** Whether a peer is in `trustedProxies`. */
+export function isTrusted(listener: ListenerState, address: string): boolean {
+  if (listener.trusted === null) return false;
   const family = isIP(address);
-  return family !== 0 && listener.trusted!.check(address, family === 4 ? "ipv4" : "ipv6");
+  return family !== 0 && listener.trusted.check(address, family === 4 ? "ipv4" : "ipv6");
 }
 
 function removeKnown(head: Head, names: number): void {

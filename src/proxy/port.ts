@@ -28,9 +28,9 @@ export class Port implements ConnectionOwner {
   /** In the order in which they were opened. */
   readonly #tunnels = new Set<PortTunnel>();
   readonly #cells: Float64Array;
-  readonly #onClosed: (port: Port) => void;
+  readonly #onClosed: (port: Port, connection: AcceptedConnection) => void;
 
-  constructor(cells: Float64Array, onClosed: (port: Port) => void) {
+  constructor(cells: Float64Array, onClosed: (port: Port, connection: AcceptedConnection) => void) {
     this.#cells = cells;
     this.#onClosed = onClosed;
   }
@@ -86,6 +86,6 @@ export class Port implements ConnectionOwner {
 
   closed(connection: AcceptedConnection): void {
     this.connections.delete(connection);
-    this.#onClosed(this);
+    this.#onClosed(this, connection);
   }
 }

@@ -36,12 +36,12 @@ export class Incoming implements ServerHandler, AdmissionHandler {
     this.#connection = connection;
     this.#port = port;
     this.#options = options;
+    connection.handler = this;
   }
 
   /** Starts admission; may complete asynchronously. */
   begin(): void {
     const { tls } = this.#port.state!;
-    this.#connection.handler = this;
     if (tls !== null) this.#tls = new TlsStart(this.#connection, this.#port, tls, this.#options.handshakes);
     this.#admission = this.#options.admission.evaluate(this.#port.state!, this);
   }

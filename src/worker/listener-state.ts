@@ -33,7 +33,7 @@ export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subr
     protocol: "http",
     tls: null,
     timeouts: { handshake: 0, head: 0, body: 0, write: 0, idle: 0 },
-    limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0 },
+    limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0, connectionsPerClient: 0 },
     path: { allowsAmbiguous: true, form: 0 },
     trustedProxies: [],
     halfClose: false,

@@ -16,7 +16,7 @@ export type ListenerOptions = {
   /** Sets the handler of an accepted connection. */
   readonly opened: (connection: AcceptedConnection, port: Port) => void;
   /** A counted connection was closed. */
-  readonly closed: (port: Port) => void;
+  readonly closed: (port: Port, connection: AcceptedConnection) => void;
   /** Transfers a new connection to the next worker in turn; returns false if this worker keeps it. */
   readonly dispatch: (address: string, socket: Socket) => boolean;
   readonly failed: (address: string, problem: string) => void;

@@ -1,8 +1,9 @@
 /** Every message between the main thread and a worker. None crosses on the request path. */
+
 import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
-
 import type { CheckResult } from "../cluster/health.ts";
+import type { ClientTable } from "../net/client-counts.ts";
 import type { EndpointSet, Plan } from "../plan/plan.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
 import type { HealthEvent } from "../proxy/context.ts";
@@ -17,6 +18,8 @@ export type WorkerInit = {
   readonly columns: SharedArrayBuffer;
   /** Client connections of each listener over all workers (`net/connection-counts.ts`). */
   readonly connections: SharedArrayBuffer;
+  /** Connections of each client (`net/client-counts.ts`). */
+  readonly clients: ClientTable;
   /** The worker's counter block (`observe/series.ts`); its replacement continues in the same block. */
   readonly counters: SharedArrayBuffer;
   /** The key-value store (`state/store.ts`). */

@@ -4,6 +4,7 @@ import { EndpointColumns, HEALTH } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
 import { Buffers } from "../net/buffers.ts";
+import { ClientCounts } from "../net/client-counts.ts";
 import { Clock, TICK } from "../net/clock.ts";
 import { ConnectionCounts } from "../net/connection-counts.ts";
 import { TicketKeys } from "../net/ticket-keys.ts";
@@ -81,6 +82,7 @@ class Worker {
     this.#listeners = new Listeners({
       context: this.#context,
       counts: new ConnectionCounts(init.connections, init.worker),
+      clients: new ClientCounts(init.clients, init.worker),
       incoming: {
         admission: this.#pipeline.admission,
         makeHandler: (connection, port, choice) =>

@@ -59,6 +59,50 @@ testInEachMode("a connection over the limit is closed at once; after one closes 
   assert.equal((await fourth.send(get).readResponse()).status, 200);
 });
 
+testInUsualMode("limits.connectionsPerClient counts each address over all workers", async (t) => {
+  const upstream = await startUpstream(t);
+  const listener = "limits: { connectionsPerClient: 5 }\n    trustedProxies: [127.0.0.3]";
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }), {
+    workers: 3,
+    preload: new URL("./failing-worker.ts", import.meta.url),
+  });
+  const clients: Peer[] = [];
+  const connectMany = async (localAddress: string): Promise<Peer[]> => {
+    const connecting = Array.from({ length: 12 }, () => connectTo(t, sluice.port, { localAddress }));
+    const attempts = connecting.map(async (connected) => {
+      const client = await connected;
+      await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").readResponse();
+      return client;
+    });
+    const results = await Promise.allSettled(attempts);
+    const served = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+    clients.push(...served);
+    return served;
+  };
+  const first = await connectMany("127.0.0.1");
+  const others = [await connectMany("127.0.0.2"), await connectMany("127.0.0.3")];
+  assert.deepEqual([first.length, ...others.map(({ length }) => length)], [5, 5, 12]);
+  await sluice.metricIs(14, "sluice_connections_refused_total", { limit: "connectionsPerClient" });
+  const line = await sluice.logged(({ event }) => event === "connection_refused", "the refusal");
+  assert.deepEqual([line.listener, line.limit, line.client], ["web", 5, "127.0.0.1"]);
+
+  for (const client of first.splice(0, 2)) client.socket.destroy();
+  await sluice.metricIs(20, "sluice_connections_active");
+  first.push(...(await connectMany("127.0.0.1")));
+  assert.equal(first.length, 5);
+
+  // Connections of a worker that ends are no longer counted, those of the others still are.
+  sluice.kill("SIGUSR2");
+  await sluice.metricIs(1, "sluice_worker_restarts_total");
+  const workers = async () => (await sluice.status()).workers as { serving: boolean }[];
+  await until(async () => (await workers()).filter(({ serving }) => serving).length === 3, "its successor serves");
+  const open = await sluice.metric("sluice_connections_active");
+  const isOpen = ({ socket, ended }: Peer) => !socket.destroyed && !ended;
+  await until(() => clients.filter(isOpen).length === open, "its clients see it");
+  const kept = first.filter(isOpen).length;
+  assert.equal(kept + (await connectMany("127.0.0.1")).length, 5);
+});
+
 testInAllModes("limits.connections counts over all workers, also when one of them ends", async (t) => {
   const upstream = await startUpstream(t);
   const limit = 5;

@@ -202,9 +202,11 @@ function parseFields(head: string): Record<string, string> {
 export async function connectTo(
   t: TestContext,
   port: number | string,
-  options: { pauseOnConnect?: boolean } = {},
+  options: { pauseOnConnect?: boolean; localAddress?: string } = {},
 ): Promise<Peer> {
-  const socket = connect(typeof port === "string" ? { path: port } : { host: "127.0.0.1", port });
+  const socket = connect(
+    typeof port === "string" ? { path: port } : { host: "127.0.0.1", port, localAddress: options.localAddress },
+  );
   const peer = new Peer(socket);
   if (options.pauseOnConnect) socket.pause();
   atEnd(t, () => socket.destroy());

@@ -214,7 +214,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     protocol: "http",
     tls: null,
     timeouts: { handshake: 5000, head: 5000, body: 5000, write: 5000, idle: 5000, ...settings.timeouts },
-    limits: { head: 32 * 1024, target: 16 * 1024, headers: 100, body: 0, connections: 0 },
+    limits: { head: 32 * 1024, target: 16 * 1024, headers: 100, body: 0, connections: 0, connectionsPerClient: 0 },
     path: { allowsAmbiguous: false, form: 0 },
     trustedProxies: [],
     halfClose: false,

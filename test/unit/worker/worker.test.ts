@@ -4,6 +4,7 @@ import { type AddressInfo, BoundSocket, connect, createServer, type Server, type
 import { type TestContext, test } from "node:test";
 import { MessageChannel, type Transferable, Worker } from "node:worker_threads";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
+import { ClientCounts } from "../../../src/net/client-counts.ts";
 import { ConnectionCounts } from "../../../src/net/connection-counts.ts";
 import { TicketKeys } from "../../../src/net/ticket-keys.ts";
 import { Counters } from "../../../src/observe/counters.ts";
@@ -18,7 +19,7 @@ const listener: ListenerPlan = {
   protocol: "http",
   tls: null,
   timeouts: { handshake: 5000, head: 5000, body: 5000, write: 5000, idle: 5000 },
-  limits: { head: 4096, target: 1024, headers: 100, body: 0, connections: 0 },
+  limits: { head: 4096, target: 1024, headers: 100, body: 0, connections: 0, connectionsPerClient: 0 },
   path: { allowsAmbiguous: false, form: 0 },
   trustedProxies: [],
   halfClose: false,
@@ -49,6 +50,7 @@ async function startThread(t: TestContext) {
     worker: 1,
     columns: EndpointColumns.allocate(2).buffer,
     connections: ConnectionCounts.allocate(2),
+    clients: ClientCounts.allocate(2),
     counters: new Counters().block(1),
     keyValue: KeyValueStore.allocate(1 << 20),
     ticketKeys: TicketKeys.allocate(),
