@@ -61,7 +61,7 @@ export async function runFlood(site: Site, options: Options): Promise<string> {
   try {
     await watch(site, subject, { admin, kind: null, seconds: options.warmUp });
     seen.push(["(none)", await watch(site, subject, { admin, kind: null, seconds })]);
-    for (const kind of [HARMLESS, ...HOSTILES]) {
+    for (const kind of chooseKinds(options.only)) {
       seen.push([kind.does, await watch(site, subject, { admin, kind, seconds })]);
       await sleep(PAUSE);
     }
@@ -84,6 +84,10 @@ export async function runFlood(site: Site, options: Options): Promise<string> {
   const table = renderTable([...head, "its failures", "refused", "RSS MiB at most"], lines);
   const pace = `${STEADY.rate} requests a second of others, ${HOSTILE.rate} to the hostile plugin (10 where it follows pointers), for ${seconds} s each`;
   return `${table}\n\n${pace}; all on one worker.`;
+}
+
+function chooseKinds(only: readonly string[]): readonly Kind[] {
+  return [HARMLESS, ...HOSTILES.filter(({ name }) => only.length === 0 || only.includes(name))];
 }
 
 function settingsOf(admin: number): Settings {

@@ -12,7 +12,7 @@ export type Options = {
   readonly size: number;
   /** Reloads in the row `soak`. */
   readonly reloads: number;
-  /** Only these proxies; empty: all. */
+  /** Only these proxies, or kinds of the row `flood`; empty: all. */
   readonly only: readonly string[];
   /** Whether to put the results into docs/benchmarks.md. */
   readonly write: boolean;
@@ -22,7 +22,7 @@ export const USAGE = `usage: npm run bench -- [row…] [options]
   --turns N      alternating turns (7)
   --seconds N    of each turn (3)
   --quick        3 turns of 1 s: for development, not for claims
-  --only A,B     only these proxies of each row
+  --only A,B     only these proxies of each row, or kinds of the row flood
   --size N       GiB of the body in the row stream (2)
   --reloads N    in the row soak (1000)
   --write        put the results into docs/benchmarks.md`;
