@@ -44,10 +44,14 @@ export class ExchangeValue {
     return ExchangeValue.sizeOf(this.key, this.bytes.length);
   }
 
-  /** Replaces the bytes, by the call that set them. */
+  /** Replaces the bytes by a copy, for the call that set them. In place if possible: garbage delays all requests. */
   replace(bytes: Uint8Array): void {
+    if (bytes.length === this.bytes.length) {
+      this.bytes.set(bytes);
+      return;
+    }
     this.#account?.add(bytes.length - this.bytes.length);
-    this.bytes = bytes;
+    this.bytes = Buffer.from(bytes);
   }
 
   /** Reverts the value: its hook has failed. */

@@ -239,7 +239,7 @@ export class HookScope {
     this.responded = true;
   }
 
-  /** Sets a value of the exchange. @throws Fault above the memory limit of the host. */
+  /** Sets a value of the exchange to a copy of `bytes`. @throws Fault above the memory limit of the host. */
   keep(values: Map<string, ExchangeValue>, key: string, bytes: Uint8Array, call = "exchange_set"): void {
     const before = values.get(key) ?? null;
     // Set by this call: no rollback can restore it.
@@ -249,7 +249,7 @@ export class HookScope {
       return;
     }
     const account = this.#charges.reserve(call, ExchangeValue.sizeOf(key, bytes.length));
-    const value = new ExchangeValue(key, bytes, before, account, this);
+    const value = new ExchangeValue(key, Buffer.from(bytes), before, account, this);
     this.#values.push(value);
     values.set(key, value);
   }

@@ -145,14 +145,14 @@ function giveValue(context: CallContext, name: string | null, out: number, cap: 
 function keepValue(context: CallContext, call: string, name: string | null, value: number, length: number): number {
   const { memory } = context;
   const { target } = context.scope;
-  memory.check(value, length);
+  const start = memory.check(value, length);
   // Connections have no values.
   if (target === null || context.scope.hook === HOOK.connection) return STATUS.notHere;
   if (name === null || length >>> 0 > LIMIT.exchangeValue) return STATUS.tooLarge;
   const values = (target.values ??= new Map());
   if (!values.has(name) && values.size >= LIMIT.exchangeValues) return STATUS.tooLarge;
   context.spend(WORK.keptByte * (length >>> 0));
-  context.scope.keep(values, name, memory.take(value, length), call);
+  context.scope.keep(values, name, memory.bytes.subarray(start, start + (length >>> 0)), call);
   return STATUS.ok;
 }
 

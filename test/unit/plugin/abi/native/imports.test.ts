@@ -509,6 +509,19 @@ test("values of the exchange are kept from hook to hook, for one plugin", () => 
   assert.equal(read("k"), STATUS.notHere);
 });
 
+test("a value that its own call overwrites by one of its size allocates nothing", () => {
+  const keep = (value: string) => core.exchange_set(NAME_AT, put(NAME_AT, "k"), VALUE_AT, put(VALUE_AT, value));
+  enter("request_head");
+  keep("first");
+  const { bytes } = [...exchange.values!.values()][0]!;
+  for (const value of ["other", "third", "longer than before"]) {
+    keep(value);
+    const now = [...exchange.values!.values()][0]!.bytes;
+    assert.equal(Buffer.from(now).toString(), value);
+    assert.equal(now === bytes, value.length === bytes.length, value);
+  }
+});
+
 test("of two hooks under way, one that fails puts back what stands beneath its values, and none of the other's", () => {
   const other = new CallContext(() => 1234);
   const of = (whose: CallContext) => ({
