@@ -5,8 +5,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Status } from "../admin/api.ts";
 import { Denials } from "../admin/denials.ts";
 import { type AdminServer, startAdmin } from "../admin/server.ts";
-import { HEALTH } from "../cluster/columns.ts";
-import * as health from "../cluster/health.ts";
 import { formatProblem, type Loaded, loadConfig } from "../config/load.ts";
 import { maskText } from "../config/mask-text.ts";
 import { readSettings } from "../config/plugin-schema.ts";
@@ -16,26 +14,18 @@ import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { checkLogFile } from "../observe/log-target.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { RequestRates } from "../observe/request-rates.ts";
-import { STATIC_SOURCE } from "../plan/endpoint-source.ts";
 import { Modules } from "../plan/modules.ts";
-import type { Plan } from "../plan/plan.ts";
 import { listMetrics } from "../plan/plugin-metrics.ts";
 import { checkStart } from "../plugin/host/start-check.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { Mask } from "../trace/mask.ts";
 import type { FromWorker } from "../worker/messages.ts";
 import { CanaryRollouts } from "./canary-rollouts.ts";
-import { DnsSources } from "./dns-source.ts";
-import type { CheckTarget } from "./endpoint-check.ts";
-import { EndpointSets } from "./endpoint-sets.ts";
-import { ExplainError, Explainer, readExplainRequest } from "./explain.ts";
-import { HealthChecks } from "./health-checks.ts";
+import { Endpoints } from "./endpoints.ts";
+import { Explainer } from "./explain.ts";
 import { Listeners } from "./listeners.ts";
-import { PassiveHealth } from "./passive-health.ts";
-import { PluginCheckJobs } from "./plugin-check-jobs.ts";
 import { PluginHealth } from "./plugin-health.ts";
 import { checkPlugins } from "./plugin-start-check.ts";
-import { type OnResult, probe } from "./probe.ts";
 import { ProxyStatus } from "./proxy-status.ts";
 import { type Reloaded, Reloader, readConfigFile } from "./reload.ts";
 import type { Lookup } from "./resolve.ts";
@@ -98,15 +88,11 @@ export class App {
   readonly #workerPool: WorkerPool;
   readonly #listeners: Listeners;
   readonly #reloader: Reloader;
-  readonly #dns: DnsSources;
-  readonly #endpoints: EndpointSets;
+  readonly #endpoints: Endpoints;
   readonly #rates: RequestRates;
   readonly #tls: TlsUpkeep;
   readonly #denials: Denials;
   readonly #health = new PluginHealth();
-  readonly #checks: HealthChecks;
-  readonly #passive: PassiveHealth;
-  readonly #pluginChecks: PluginCheckJobs;
   readonly #traces: Traces;
   readonly #tunnels: TunnelLists;
   readonly #explainer: Explainer;
@@ -148,7 +134,7 @@ export class App {
       },
     );
     const release = (version: number) => {
-      this.#endpoints.release(version);
+      this.#endpoints.sets.release(version);
       memory.release(version);
     };
     this.#versions = new Versions({
@@ -163,36 +149,16 @@ export class App {
       listeners: this.#listeners,
       log: this.log,
     });
-    this.#dns = new DnsSources({
-      log: this.log,
-      settings: config.resolver,
-      onChange: (host) => this.#endpoints.changed(host),
-      ...(options.lookup && { lookup: options.lookup }),
-    });
-    this.#endpoints = new EndpointSets({
-      sources: [this.#dns.services, this.#dns.hosts, STATIC_SOURCE],
+    this.#endpoints = new Endpoints({
       log: this.log,
       memory,
-      workersOf: (version) => this.#versions.workersOf(version),
-      post: (worker, message) => this.#workers.post(worker, message),
-      onChange: () => this.#takeEndpoints(this.#reloader.current!.plan),
+      workers: this.#workers,
+      versions: this.#versions,
+      resolver: config.resolver,
+      lookup: options.lookup,
     });
     this.#watch =
       options.watch === false ? null : watchFiles([options.file], () => void this.#reloader.reload("file changed"));
-    this.#pluginChecks = new PluginCheckJobs({
-      serving: () => this.#versions.serving(),
-      post: (worker, message) => this.#workers.post(worker, message),
-    });
-    this.#checks = new HealthChecks({
-      states: health,
-      probe: (target, onResult) => this.#probe(target, onResult),
-      mark: (slot, unhealthy) => {
-        memory.columns.mark(slot, HEALTH.unhealthy, unhealthy);
-        if (!unhealthy) this.#passive.clear(slot);
-      },
-      log: this.log,
-    });
-    this.#passive = new PassiveHealth({ columns: memory.columns, log: this.log });
     this.#rollouts = new CanaryRollouts({
       counters: memory.counters,
       log: this.log,
@@ -211,7 +177,7 @@ export class App {
       }),
       readSettings,
       rollouts: this.#rollouts,
-      endpoints: this.#endpoints,
+      endpoints: this.#endpoints.sets,
       listeners: this.#listeners,
       versions: this.#versions,
       memory,
@@ -223,19 +189,16 @@ export class App {
       onAccepted: ({ config, plan, certificates }) => {
         this.#tls.take(certificates);
         this.#accept(config);
-        this.#takeEndpoints(plan);
+        this.#endpoints.take(plan);
       },
     });
     this.#status = new ProxyStatus({
       memory,
-      bits: HEALTH,
       rates: this.#rates,
       workers: this.#workers,
       versions: this.#versions,
       reloader: this.#reloader,
       endpoints: this.#endpoints,
-      checks: this.#checks,
-      passive: this.#passive,
       plugins: this.#health,
       rollouts: this.#rollouts,
       tls: this.#tls,
@@ -249,14 +212,14 @@ export class App {
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
       endpoints: () => this.#status.clustersWithoutTraffic(),
-      checks: () => this.#checks.counts(),
-      ejections: () => this.#passive.counts(),
+      checks: () => this.#endpoints.checks.counts(),
+      ejections: () => this.#endpoints.passive.counts(),
       quarantined: (plugin) => this.#health.quarantined(plugin).length,
       rollouts: () => this.#rollouts.list(),
       rolloutResults: () => this.#rollouts.results(),
       logDropped: () => this.#lines.dropped,
       adminDenials: () => this.#denials.count,
-      resolutions: () => this.#dns.counts,
+      resolutions: () => this.#endpoints.dns.counts,
       certificates: () => this.#tls.certificates,
     });
   }
@@ -316,10 +279,8 @@ export class App {
       this.log.info({ grace }, "draining");
     }
     this.#watch?.close();
-    this.#dns.close();
+    this.#endpoints.close();
     this.#rollouts.close();
-    this.#checks.close();
-    this.#passive.close();
     this.#rates.close();
     this.#tls.close();
     this.#workers.stopReplacing();
@@ -365,32 +326,10 @@ export class App {
       tunnels: () => this.#tunnels.list(),
       reload: () => this.#reloader.reload("requested by the admin interface"),
       traces: this.#traces,
-      explain: (request) => this.#explain(request),
+      explain: (request) => this.#explainer.explain(request),
     }).catch((error: Error) => {
       throw new StartError([error.message]);
     });
-  }
-
-  /** Plugin checks run on workers, all others on the main thread. */
-  #probe(target: CheckTarget, onResult: OnResult): () => void {
-    const { endpoint, check } = target;
-    if (check.probe.kind === "plugin") return this.#pluginChecks.begin(target, onResult);
-    return probe(check.probe, { endpoint, timeout: check.timeout, tls: check.tls }, onResult);
-  }
-
-  /** Passes the endpoints of the plan in service to active and passive health. */
-  #takeEndpoints(plan: Plan): void {
-    this.#checks.take(plan);
-    this.#passive.take(plan);
-  }
-
-  async #explain(request: unknown): Promise<{ trace: object } | { problem: string }> {
-    try {
-      return { trace: await this.#explainer.explain(readExplainRequest(request)) };
-    } catch (error) {
-      if (error instanceof ExplainError) return { problem: error.message };
-      throw error;
-    }
   }
 
   /** The number of workers; the command line overrides the configuration. */
@@ -404,7 +343,7 @@ export class App {
     const ignored = [...(moved ? ["admin"] : []), ...(JSON.stringify(config.kv) === JSON.stringify(kv) ? [] : ["kv"])];
     if (ignored.length > 0) this.log.warn({ keys: ignored }, "changes of these settings take effect after a restart");
     this.log.level = this.#options.logLevel ?? config.log.level;
-    this.#dns.configure(config.resolver);
+    this.#endpoints.dns.configure(config.resolver);
     this.#traces.keep(config.trace.keep);
     // While the old address is served, its token must stay in force.
     this.#config = { ...config, admin: moved ? admin : config.admin, kv };
@@ -423,10 +362,10 @@ export class App {
     else if (message.type === "plugin") {
       if (message.rollout === undefined) this.#health.receive(worker, message);
       else this.#rollouts.receive(worker, message);
-    } else if (message.type === "checked") this.#pluginChecks.receive(worker, message);
+    } else if (message.type === "checked") this.#endpoints.pluginChecks.receive(worker, message);
     else if (message.type === "tunnels") this.#tunnels.receive(worker, message);
-    else if (message.type === "health") this.#passive.receive(message);
-    else if (message.type === "endpointsReleased") this.#endpoints.receive(worker, message.replaced);
+    else if (message.type === "health") this.#endpoints.passive.receive(message);
+    else if (message.type === "endpointsReleased") this.#endpoints.sets.receive(worker, message.replaced);
     else if (message.type === "transferred") this.#listeners.addTransferred(message.address);
     else if (message.type === "drained") this.#workerPool.drained(worker);
     else this.#versions.receive(worker, message);
@@ -437,7 +376,6 @@ export class App {
     this.#endpoints.forget(worker);
     this.#health.forget(worker);
     this.#rollouts.forget(worker);
-    this.#pluginChecks.forget(worker);
     this.#tunnels.forget(worker);
     this.#workerPool.ended(worker, reason);
   }

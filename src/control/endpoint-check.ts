@@ -1,13 +1,12 @@
 /** The active checks of one endpoint: results, health state, and the pause before the next check. */
 
 import type { CheckRecord, EndpointHealth } from "../admin/api.ts";
-import type * as health from "../cluster/health.ts";
-import type { CheckResult } from "../cluster/health.ts";
+import * as health from "../cluster/health.ts";
 import type { CheckPlan, EndpointPlan } from "../plan/plan.ts";
 
 export type CheckTarget = { readonly cluster: string; readonly endpoint: EndpointPlan; readonly check: CheckPlan };
 
-export type Result = CheckResult["result"];
+export type Result = health.CheckResult["result"];
 
 const HISTORY = 10;
 /** Random share of the interval, so that proxies started together do not stay synchronised. */
@@ -20,20 +19,17 @@ const MAX_PROBLEM = 200;
 
 export class EndpointCheck {
   readonly counts: Record<Result, number> = { healthy: 0, unhealthy: 0, failed: 0 };
-  readonly #states: typeof health;
   readonly #history: CheckRecord[] = [];
   #target: CheckTarget;
-  #state: health.HealthState;
+  #state = health.UNCHECKED;
   #since = new Date();
   /** Problem of the last failed check. */
   #problem = "";
   /** Consecutive failed checks while it is unhealthy. */
   #failures = 0;
 
-  constructor(states: typeof health, target: CheckTarget) {
-    this.#states = states;
+  constructor(target: CheckTarget) {
     this.#target = target;
-    this.#state = states.UNCHECKED;
   }
 
   get target(): CheckTarget {
@@ -54,13 +50,13 @@ export class EndpointCheck {
     const differs = target.check.key !== this.#target.check.key;
     this.#target = target;
     if (!differs) return false;
-    this.#state = this.#states.renew(this.#state);
+    this.#state = health.renew(this.#state);
     this.#failures = 0;
     return true;
   }
 
   /** Records the result of a check and its duration in milliseconds. Returns whether the health state has changed. */
-  record({ result, problem: text }: CheckResult, took: number): boolean {
+  record({ result, problem: text }: health.CheckResult, took: number): boolean {
     const problem = toLine(text);
     this.counts[result]++;
     const ok = result === "failed" ? null : result === "healthy";
@@ -69,7 +65,7 @@ export class EndpointCheck {
     if (ok === null) return false;
     if (!ok) this.#problem = problem;
     const before = this.#state.healthy;
-    this.#state = this.#states.update(this.#state, ok, this.#target.check);
+    this.#state = health.update(this.#state, ok, this.#target.check);
     this.#failures = ok || before ? 0 : this.#failures + 1;
     if (this.#state.healthy === before) return false;
     this.#since = new Date();

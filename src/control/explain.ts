@@ -93,8 +93,17 @@ export class Explainer {
     this.#options = options;
   }
 
-  /** @throws ExplainError */
-  async explain(request: ExplainRequest): Promise<TraceRecord> {
+  /** Runs a request in the form of the admin interface. */
+  async explain(request: unknown): Promise<DryRunResult> {
+    try {
+      return { trace: await this.#queue(readExplainRequest(request)) };
+    } catch (error) {
+      if (error instanceof ExplainError) return { problem: error.message };
+      throw error;
+    }
+  }
+
+  async #queue(request: ExplainRequest): Promise<TraceRecord> {
     if (this.#queued >= MAX_QUEUED) throw new ExplainError(`${MAX_QUEUED} dry runs are queued already`);
     this.#queued++;
     const run = this.#tail.then(() => this.#run(request));

@@ -4,14 +4,12 @@
  */
 
 import type { EndpointHealth } from "../admin/api.ts";
-import type * as health from "../cluster/health.ts";
 import type { Log } from "../observe/log.ts";
 import type { Plan } from "../plan/plan.ts";
 import { type CheckTarget, EndpointCheck, type Result } from "./endpoint-check.ts";
 import type { OnResult } from "./probe.ts";
 
 export type HealthChecksOptions = {
-  readonly states: typeof health;
   /** Starts a check; the returned function cancels it, without a result. */
   readonly probe: (target: CheckTarget, onResult: OnResult) => () => void;
   /** Excludes an endpoint from traffic, or includes it again. */
@@ -97,7 +95,7 @@ export class HealthChecks {
   #watch(target: CheckTarget): ScheduledCheck | null {
     const known = this.#watched.get(target.endpoint.slot);
     if (known === undefined) {
-      const watched = { check: new EndpointCheck(this.#options.states, target), timer: null, stop: null };
+      const watched = { check: new EndpointCheck(target), timer: null, stop: null };
       this.#watched.set(target.endpoint.slot, watched);
       return watched;
     }

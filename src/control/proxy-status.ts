@@ -1,12 +1,9 @@
 /** Status of the running proxy, for the admin interface and the metrics. */
 import type { ClusterStatus, ListenerStatus, PluginStatus, Status } from "../admin/api.ts";
-import type { HEALTH } from "../cluster/columns.ts";
 import type { RequestRates } from "../observe/request-rates.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { CanaryRollouts } from "./canary-rollouts.ts";
-import type { EndpointSets } from "./endpoint-sets.ts";
-import type { HealthChecks } from "./health-checks.ts";
-import type { PassiveHealth } from "./passive-health.ts";
+import type { Endpoints } from "./endpoints.ts";
 import type { PluginHealth } from "./plugin-health.ts";
 import type { Reloader } from "./reload.ts";
 import type { SharedMemory } from "./shared-memory.ts";
@@ -18,14 +15,11 @@ import type { Workers } from "./workers.ts";
 
 export type ProxyStatusParts = {
   readonly memory: SharedMemory;
-  readonly bits: typeof HEALTH;
   readonly rates: RequestRates;
   readonly workers: Workers;
   readonly versions: Versions;
   readonly reloader: Reloader;
-  readonly endpoints: EndpointSets;
-  readonly checks: HealthChecks;
-  readonly passive: PassiveHealth;
+  readonly endpoints: Endpoints;
   readonly plugins: PluginHealth;
   readonly rollouts: CanaryRollouts;
   readonly tls: TlsUpkeep;
@@ -79,16 +73,15 @@ export class ProxyStatus {
   }
 
   clusters(traffic = trafficOfClusters(this.#parts.rates.list())): ClusterStatus[] {
-    const { memory, bits, checks, passive, endpoints } = this.#parts;
+    const { memory, endpoints } = this.#parts;
     return describeClusters({
       plan: this.#plan,
       columns: memory.columns,
-      bits,
       counters: memory.counters,
       traffic,
-      health: (slot) => checks.describe(slot),
-      set: (cluster) => endpoints.describe(cluster),
-      ejection: (slot) => passive.describe(slot),
+      health: (slot) => endpoints.checks.describe(slot),
+      set: (cluster) => endpoints.sets.describe(cluster),
+      ejection: (slot) => endpoints.passive.describe(slot),
     });
   }
 

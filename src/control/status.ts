@@ -13,7 +13,7 @@ import type {
   Status,
   Traffic,
 } from "../admin/api.ts";
-import type { EndpointColumns, HEALTH } from "../cluster/columns.ts";
+import { type EndpointColumns, HEALTH } from "../cluster/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import {
   LISTENER_CELLS,
@@ -78,7 +78,6 @@ export function describeStatus(sources: StatusSources): Status {
 type ClusterSources = {
   readonly plan: Plan | null;
   readonly columns: EndpointColumns;
-  readonly bits: typeof HEALTH;
   readonly counters: Counters;
   readonly traffic: (cluster: string) => Traffic;
   /** Result of active checks, by row. */
@@ -125,7 +124,7 @@ function countUsable({ set: { endpoints }, passive }: ClusterPlan, columns: Endp
 }
 
 function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): EndpointStatus {
-  const { columns, counters, bits } = sources;
+  const { columns, counters } = sources;
   const { address, weight, zone, slot, cells } = endpoint;
   const health = sources.health(slot);
   const failures = UPSTREAM_FAILURES.map((reason, index): [string, number] => [
@@ -136,7 +135,7 @@ function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): Endp
     address,
     weight,
     zone,
-    state: stateOf(columns.health[slot]!, bits, health),
+    state: stateOf(columns.health[slot]!, health),
     healthy: columns.health[slot] === 0,
     health,
     ejection: sources.ejection(slot),
@@ -148,10 +147,10 @@ function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): Endp
 }
 
 /** The state by the most persistent reason. */
-function stateOf(word: number, bits: typeof HEALTH, health: EndpointHealth | null): EndpointState {
-  if ((word & bits.disabled) !== 0) return "disabled";
-  if ((word & bits.draining) !== 0) return "draining";
-  if ((word & bits.unhealthy) !== 0) return "unhealthy";
+function stateOf(word: number, health: EndpointHealth | null): EndpointState {
+  if ((word & HEALTH.disabled) !== 0) return "disabled";
+  if ((word & HEALTH.draining) !== 0) return "draining";
+  if ((word & HEALTH.unhealthy) !== 0) return "unhealthy";
   if (word !== 0) return "ejected";
   return health?.checked ? "healthy" : "unchecked";
 }

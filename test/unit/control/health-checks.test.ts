@@ -4,7 +4,6 @@ import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import type { CheckResult } from "../../../src/cluster/health.ts";
-import * as health from "../../../src/cluster/health.ts";
 import { type CheckTarget, EndpointCheck } from "../../../src/control/endpoint-check.ts";
 import { HealthChecks, type HealthChecksOptions } from "../../../src/control/health-checks.ts";
 import { type NativeProbe, probe } from "../../../src/control/probe.ts";
@@ -55,7 +54,6 @@ function makeChecks(t: TestContext, options: Partial<HealthChecksOptions> = {}):
   const write = (level: string) => (fields: object, message: string) =>
     log.push(`${level} ${JSON.stringify(fields)} ${message}`);
   const checks = new HealthChecks({
-    states: health,
     probe: ({ endpoint, check }, done) =>
       probe(check.probe as NativeProbe, { endpoint, timeout: check.timeout, tls: null }, done),
     mark: (slot, unhealthy) => void (unhealthy ? out.add(slot) : out.delete(slot)),
@@ -231,7 +229,7 @@ test("the next check is a random tenth earlier or later, and rarer while an endp
     endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!,
     check: CHECK,
   };
-  const check = new EndpointCheck(health, target);
+  const check = new EndpointCheck(target);
   const fail = (times: number) => {
     for (let i = 0; i < times; i++) check.record({ result: "unhealthy", problem: "" }, 1);
   };
@@ -266,7 +264,7 @@ test("text from an endpoint or plugin is reported in one line, without control c
     endpoint: plan([{ slot: 1 }]).clusters[0]!.set.endpoints[0]!,
     check: CHECK,
   };
-  const check = new EndpointCheck(health, target);
+  const check = new EndpointCheck(target);
   check.record({ result: "unhealthy", problem: `two\r\nlines \u001b[31m\u202e${"x".repeat(1000)}` }, 1500);
   assert.match(check.problem, /^two lines \[31m x{180,190}\.\.\.$/);
   assert.equal(check.describe().lastCheck?.took, 1.5);

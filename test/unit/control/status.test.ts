@@ -23,7 +23,6 @@ function start(count: number, panic = 0) {
     describeClusters({
       plan,
       columns,
-      bits: HEALTH,
       counters,
       traffic: () => NO_TRAFFIC,
       health: (slot) => checks.get(slot) ?? null,
