@@ -12,6 +12,8 @@ export type IssueOptions = {
   readonly days?: number;
   readonly passphrase?: string;
   readonly subject?: string;
+  /** Further lines of its extensions. */
+  readonly extensions?: readonly string[];
 };
 
 const KEYS = { ec: ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"], rsa: ["rsa:2048"] } as const;
@@ -45,7 +47,7 @@ export class Authority {
     name: string,
     { names = "DNS:localhost,IP:127.0.0.1", key = "ec", days = 90, ...rest }: IssueOptions = {},
   ): void {
-    const { passphrase, subject = `/CN=${name}` } = rest;
+    const { passphrase, subject = `/CN=${name}`, extensions = ["extendedKeyUsage=serverAuth,clientAuth"] } = rest;
     const cipher = passphrase === undefined ? ["-nodes"] : ["-passout", `pass:${passphrase}`];
     this.#run(
       "req",
@@ -59,10 +61,7 @@ export class Authority {
       "-out",
       `${name}.csr`,
     );
-    writeFileSync(
-      join(this.directory, `${name}.ext`),
-      `subjectAltName=${names}\nextendedKeyUsage=serverAuth,clientAuth\n`,
-    );
+    writeFileSync(join(this.directory, `${name}.ext`), [`subjectAltName=${names}`, ...extensions, ""].join("\n"));
     this.#run(
       "x509",
       "-req",
@@ -98,6 +97,10 @@ export class Authority {
 
   read(file: string): string {
     return readFileSync(this.path(file), "utf8");
+  }
+
+  readBytes(file: string): Buffer {
+    return readFileSync(this.path(file));
   }
 
   remove(): void {
