@@ -45,6 +45,10 @@ const certificate = convert(
       textOf(1, 1024),
       "The passphrase of an encrypted key, preferably from an environment variable.",
     ),
+    ocspFile: optional(
+      file,
+      "File of an OCSP response (DER) that is stapled instead of a fetched one. It is read again when it changes.",
+    ),
   }),
   (value, at) => ({ ...value, at }),
 );
@@ -83,6 +87,11 @@ export const listenerTls = convert(
       choice(["default", "reject"]),
       "default",
       "For a server name without a certificate: `default` uses the first certificate, `reject` fails the handshake.",
+    ),
+    ocsp: withDefault(
+      choice(["fetch", "off"]),
+      "fetch",
+      "OCSP stapling: `fetch` gets the response of each certificate that names a responder, refreshes it at half of its validity and sends it to clients that ask for it; `off` fetches nothing.",
     ),
     clientCertificates: optional(
       clientCertificates,

@@ -14,6 +14,7 @@ import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { checkLogFile } from "../observe/log-target.ts";
 import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { RequestRates } from "../observe/request-rates.ts";
+import { ThrottledLog } from "../observe/throttled-log.ts";
 import { Modules } from "../plan/modules.ts";
 import { listMetrics } from "../plan/plugin-metrics.ts";
 import { checkStart } from "../plugin/host/start-check.ts";
@@ -24,6 +25,7 @@ import { CanaryRollouts } from "./canary-rollouts.ts";
 import { Endpoints } from "./endpoints.ts";
 import { Explainer } from "./explain.ts";
 import { Listeners } from "./listeners.ts";
+import { OcspStapling } from "./ocsp-stapling.ts";
 import { PluginHealth } from "./plugin-health.ts";
 import { checkPlugins } from "./plugin-start-check.ts";
 import { ProxyStatus } from "./proxy-status.ts";
@@ -91,6 +93,7 @@ export class App {
   readonly #endpoints: Endpoints;
   readonly #rates: RequestRates;
   readonly #tls: TlsUpkeep;
+  readonly #stapling: OcspStapling;
   readonly #denials: Denials;
   readonly #health = new PluginHealth();
   readonly #traces: Traces;
@@ -118,6 +121,17 @@ export class App {
     });
     this.#rates = new RequestRates(memory.counters);
     this.#tls = new TlsUpkeep(memory.ticketKeys, this.log);
+    this.#stapling = new OcspStapling({
+      log: this.log,
+      warnings: new ThrottledLog(
+        (level, message, fields) => this.log[level](fields, message),
+        () => performance.now(),
+      ),
+      onStaple: (id, staple) => {
+        for (const worker of this.#workers.up())
+          this.#workers.post(worker, { type: "staples", staples: [[id, staple]] });
+      },
+    });
     this.#explainer = new Explainer({
       plan: () => this.#reloader.current?.plan ?? null,
       columns: memory.columns,
@@ -178,6 +192,7 @@ export class App {
       readSettings,
       rollouts: this.#rollouts,
       endpoints: this.#endpoints.sets,
+      stapling: this.#stapling,
       listeners: this.#listeners,
       versions: this.#versions,
       memory,
@@ -188,6 +203,7 @@ export class App {
       onFiles: (paths) => this.#watch?.update(paths),
       onAccepted: ({ config, plan, certificates }) => {
         this.#tls.take(certificates);
+        this.#stapling.take(certificates);
         this.#accept(config);
         this.#endpoints.take(plan);
       },
@@ -221,6 +237,8 @@ export class App {
       adminDenials: () => this.#denials.count,
       resolutions: () => this.#endpoints.dns.counts,
       certificates: () => this.#tls.certificates,
+      ocspFetches: () => this.#stapling.counts,
+      ocspResponses: () => this.#stapling.list(this.#tls.certificates),
     });
   }
 
@@ -283,6 +301,7 @@ export class App {
     this.#rollouts.close();
     this.#rates.close();
     this.#tls.close();
+    this.#stapling.close();
     this.#workers.stopReplacing();
     this.#builder.close();
     await this.#reloader.close();
@@ -350,6 +369,7 @@ export class App {
   }
 
   #workerUp(worker: number): void {
+    this.#workers.post(worker, { type: "staples", staples: this.#stapling.staples() });
     if (this.#workerPool.up(worker) || this.#reloader.current === null) return;
     void this.#reloader.bringUp(worker).then((done) => {
       if (!done) this.#workers.end(worker);

@@ -15,6 +15,7 @@ import { type CertificateInfo, listTlsFiles, readTlsFiles, type TlsFiles } from 
 import type { CanaryRollouts, Selection } from "./canary-rollouts.ts";
 import type { EndpointSets } from "./endpoint-sets.ts";
 import type { Listeners, Opening } from "./listeners.ts";
+import type { OcspStapling } from "./ocsp-stapling.ts";
 import type { PluginCheck } from "./plugin-start-check.ts";
 import type { SharedMemory } from "./shared-memory.ts";
 import type { Versions } from "./versions.ts";
@@ -57,6 +58,7 @@ export type ReloaderOptions = {
   readonly memory: Pick<SharedMemory, "cells" | "listenerRow" | "namespaces">;
   /** Frees the shared memory of a version that was not posted. */
   readonly release: (version: number) => void;
+  readonly stapling: Pick<OcspStapling, "prepare">;
   /** Starts the plugins of a plan once, without effects. */
   readonly checkPlugins: (built: Built, config: Config) => Promise<PluginCheck>;
   /** Called with the files to watch, also those of a rejected version. */
@@ -248,7 +250,7 @@ export class Reloader {
     const hash = createHash("sha256").update(text);
     for (const content of files.values()) hash.update(createHash("sha256").update(content).digest());
     for (const { key } of [...tls.servers.values(), ...tls.clients.values()]) hash.update(key);
-    await this.#options.endpoints.prepare(config);
+    await Promise.all([this.#options.endpoints.prepare(config), this.#options.stapling.prepare(tls.certificates)]);
     return { text, config, warnings: [...warnings, ...tls.warnings], files, tls, digest: hash.digest("hex") };
   }
 

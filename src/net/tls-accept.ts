@@ -2,7 +2,7 @@
  * TLS on accepted sockets. Like `accept.ts`, this file alone uses private parts of Node: `_wrapHandle` of TLSSocket, by
  * which a TLS socket reads a handle into our own buffer (`onread`); its public constructor drops that option when it is
  * given a socket. Without it, or with SLUICE_ACCEPT=public, the public constructor is used, with the same behaviour. Both
- * ways `_releaseControl` and the event `secure` are used as `tls.Server` uses them.
+ * ways `_releaseControl`, the event `secure` and `setOCSPResponse` are used as `tls.Server` uses them.
  */
 import type { Socket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
@@ -13,7 +13,12 @@ import { HandshakeError, type TlsServerOptions } from "./tls-server.ts";
 /** RFC 7301 protocol names, each after its length. HTTP/1.0 is what `curl --http1.0` offers. */
 const PROTOCOLS = Buffer.from("\x08http/1.1\x08http/1.0", "latin1");
 
-type Handle = { receive(bytes: Buffer): void; verifyError(): { code?: string; message: string } | null };
+type Handle = {
+  receive(bytes: Buffer): void;
+  verifyError(): { code?: string; message: string } | null;
+  /** Sent if the client asks for it. */
+  setOCSPResponse?(response: Uint8Array): void;
+};
 type Internals = {
   _handle: Handle | null;
   _tlsOptions: { accepted: unknown };
@@ -39,6 +44,8 @@ class AcceptedSocket extends TLSSocket {
 export type Handshake = {
   readonly options: TlsServerOptions;
   readonly context: SecureContext;
+  /** The OCSP response for its certificate, or null. */
+  readonly staple: Uint8Array | null;
   /** The bytes received so far. */
   readonly hello: Buffer;
   /** Called when the handshake is complete and the client's certificate is accepted; `connection.tls` is set. */
@@ -50,7 +57,7 @@ export type Handshake = {
  * by SNI keeps those certificates of the first context that have keys of another type.
  */
 export function secure(connection: Connection, handshake: Handshake): void {
-  const { options, context, hello } = handshake;
+  const { options, context, staple, hello } = handshake;
   const { socket: before } = connection;
   const isOwn = connection.readsHandle && wrapsHandles;
   let socket: TLSSocket;
@@ -61,6 +68,8 @@ export function secure(connection: Connection, handshake: Handshake): void {
     before.unshift(hello);
     socket = new TLSSocket(before, optionsOf(options, context));
   }
+  // Node's event `OCSPRequest` needs a `tls.Server`.
+  if (staple !== null) (socket as unknown as Internals)._handle?.setOCSPResponse?.(staple);
   connection.replaceSocket(socket, !isOwn);
   socket.once("secure", () => connection.guard(() => complete(socket, connection, handshake)));
   if (isOwn) (socket as unknown as Internals)._handle!.receive(hello);

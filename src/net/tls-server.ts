@@ -4,6 +4,7 @@
  */
 import { constants } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureVersion } from "node:tls";
+import type { Staples } from "./staples.ts";
 import type { TicketKeys } from "./ticket-keys.ts";
 
 export type TlsCertificate = {
@@ -16,6 +17,8 @@ export type TlsCertificate = {
   readonly names: readonly string[];
   /** `rsa`, `ec`, `ed25519` …: a name may have one certificate per type. */
   readonly keyType: string;
+  /** Identifies its OCSP response (`net/staples.ts`); empty: none is stapled. */
+  readonly staple: string;
 };
 
 /** The TLS configuration of a listener: plain data, posted to workers. */
@@ -63,19 +66,29 @@ export class HandshakeError extends Error {
 const SECURE_OPTIONS =
   constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_CIPHER_SERVER_PREFERENCE | constants.SSL_OP_PRIORITIZE_CHACHA;
 
+/** What a handshake uses. */
+export type ServerContext = {
+  readonly context: SecureContext;
+  /** `TlsCertificate.staple`; empty if none is stapled, or there are several certificates. */
+  readonly staple: string;
+};
+
+/** Shared by the listeners of a worker. */
+export type TlsShared = { readonly tickets: TicketKeys; readonly staples: Staples };
+
 export class TlsServer {
   readonly options: TlsServerOptions;
-  readonly #tickets: TicketKeys | null;
-  readonly #default: SecureContext;
-  readonly #exact = new Map<string, SecureContext>();
+  readonly #shared: TlsShared | null;
+  readonly #default: ServerContext;
+  readonly #exact = new Map<string, ServerContext>();
   /** By the part of the name after `*`. */
-  readonly #wildcard = new Map<string, SecureContext>();
-  readonly #made = new Map<string, SecureContext>();
+  readonly #wildcard = new Map<string, ServerContext>();
+  readonly #made = new Map<string, ServerContext>();
 
-  /** `tickets`: null for a mere check. @throws Error if OpenSSL refuses a certificate or setting. */
-  constructor(options: TlsServerOptions, tickets: TicketKeys | null) {
+  /** `shared`: null for a mere check. @throws Error if OpenSSL refuses a certificate or setting. */
+  constructor(options: TlsServerOptions, shared: TlsShared | null) {
     this.options = options;
-    this.#tickets = tickets;
+    this.#shared = shared;
     const { certificates } = options;
     for (const name of new Set(certificates.flatMap(({ names }) => names))) {
       const context = this.#contextOf(name);
@@ -90,15 +103,20 @@ export class TlsServer {
    * Selects the context for a server name in lower case (empty: none was sent). Null: reject the handshake. A name is the
    * same with a trailing dot, as in routes, although a client should not send it.
    */
-  contextFor(requested: string): SecureContext | null {
+  contextFor(requested: string): ServerContext | null {
     const name = requested.endsWith(".") ? requested.slice(0, -1) : requested;
     const dot = name.indexOf(".");
     const found = this.#exact.get(name) ?? (dot > 0 ? this.#wildcard.get(name.slice(dot)) : undefined);
     return found ?? (this.options.rejectsUnknownNames && requested !== "" ? null : this.#default);
   }
 
+  /** The OCSP response to staple, or null. */
+  stapleFor({ staple }: ServerContext): Uint8Array | null {
+    return staple === "" || this.#shared === null ? null : this.#shared.staples.get(staple);
+  }
+
   /** Builds the context with the first certificate of each key type that has this name. */
-  #contextOf(name: string): SecureContext {
+  #contextOf(name: string): ServerContext {
     const types = new Set<string>();
     const indices: number[] = [];
     for (const [index, { names, keyType }] of this.options.certificates.entries()) {
@@ -109,7 +127,7 @@ export class TlsServer {
     return this.#make(indices);
   }
 
-  #make(indices: readonly number[]): SecureContext {
+  #make(indices: readonly number[]): ServerContext {
     const id = indices.join();
     const known = this.#made.get(id);
     if (known !== undefined) return known;
@@ -128,8 +146,9 @@ export class TlsServer {
       // A resumed session does not verify the client's certificate again: only sessions with the same settings may be resumed.
       sessionIdContext: clients === null ? "sluice" : key.slice(0, 32),
     });
-    this.#tickets?.use(context);
-    this.#made.set(id, context);
-    return context;
+    this.#shared?.tickets.use(context);
+    const made = { context, staple: used.length === 1 ? used[0]!.staple : "" };
+    this.#made.set(id, made);
+    return made;
   }
 }

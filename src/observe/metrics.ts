@@ -41,6 +41,10 @@ export type MetricsSources = {
   readonly resolutions: () => { readonly resolved: number; readonly empty: number; readonly failed: number };
   /** Certificates of listeners; `expires` in ms since 1970. */
   readonly certificates: () => Iterable<{ listener: string; file: string; expires: number }>;
+  /** Attempts to get OCSP responses, by result. */
+  readonly ocspFetches: () => Readonly<Record<string, number>>;
+  /** Certificates that should have an OCSP response; `until` in ms since 1970, or null if they have none. */
+  readonly ocspResponses: () => Iterable<{ listener: string; file: string; until: number | null }>;
   /** Current canary rollouts, and the last one of each plugin. */
   readonly rollouts: () => Iterable<Rollout>;
   readonly rolloutResults: () => Iterable<{ plugin: string; state: string; count: number }>;
@@ -324,6 +328,19 @@ function registerControl(register: Register, sources: MetricsSources): void {
       labels: { listener, file },
       value: expires / 1000,
     })),
+  );
+  register("counter", "sluice_tls_ocsp_fetches_total", "Attempts to get OCSP responses, by result.", () =>
+    Object.entries(sources.ocspFetches()).map(([result, value]) => ({ labels: { result }, value })),
+  );
+  register(
+    "gauge",
+    "sluice_tls_ocsp_expiry_seconds",
+    "When the stapled OCSP response of a certificate expires, in seconds since 1970; 0: none is stapled.",
+    () =>
+      Array.from(sources.ocspResponses(), ({ listener, file, until }) => ({
+        labels: { listener, file },
+        value: (until ?? 0) / 1000,
+      })),
   );
   register("gauge", "sluice_endpoint_set_version", "Version of the cluster's endpoint set.", () =>
     Array.from(endpoints(), ({ name, set }) => ({ labels: { cluster: name }, value: set.version })),

@@ -6,6 +6,7 @@ import { createSecureContext, getCiphers } from "node:tls";
 import type { ClusterConfig, Config, ListenerConfig, NamedFile, Place, Problem } from "../config/schema.ts";
 import { TlsClient, type TlsClientOptions } from "../net/tls-client.ts";
 import { type TlsCertificate, TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
+import { type CertificateOcsp, checkOcsp } from "./tls-ocsp.ts";
 
 type UsesTls = Pick<Config, "listeners" | "clusters">;
 type ListenerTls = NonNullable<ListenerConfig["tls"]>;
@@ -22,6 +23,7 @@ export type CertificateInfo = {
   readonly names: readonly string[];
   /** Wall-clock ms. */
   readonly expires: number;
+  readonly ocsp: CertificateOcsp;
   readonly at: Place;
 };
 
@@ -38,7 +40,7 @@ export type TlsFiles = {
 /** The paths of all files that `readTlsFiles` reads. */
 export function listTlsFiles({ listeners, clusters }: UsesTls): string[] {
   const files = listeners.flatMap(({ tls }) => [
-    ...(tls?.certificates.flatMap(({ cert, key }) => [cert, key]) ?? []),
+    ...(tls?.certificates.flatMap(({ cert, key, ocspFile }) => [cert, key, ...(ocspFile ? [ocspFile] : [])]) ?? []),
     ...(tls?.clientCertificates?.ca ?? []),
     ...(tls?.clientCertificates?.crl ?? []),
   ]);
@@ -169,11 +171,25 @@ class TlsCheck {
     const { cert: file, passphrase = "", at } = given;
     const pair = this.#pair({ ...given, passphrase }, tls);
     if (pair === undefined) return undefined;
-    const { cert, pem, key, leaf } = pair;
+    const { cert, pem, key, leaf, chain } = pair;
+    const ocsp = this.#ocsp(given, tls, chain);
     const names = namesOf(leaf);
     if (names.length === 0) this.#warn(file.at, `the certificate in ${file.path} has no DNS name`);
-    this.certificates.push({ listener, file: file.path, names, expires: Date.parse(leaf.validTo), at });
-    return { cert, key: pem, passphrase, names, keyType: (key.asymmetricKeyType ?? "").replace(/-pss$/, "") };
+    this.certificates.push({ listener, file: file.path, names, expires: Date.parse(leaf.validTo), ocsp, at });
+    const keyType = (key.asymmetricKeyType ?? "").replace(/-pss$/, "");
+    return { cert, key: pem, passphrase, names, keyType, staple: ocsp.source?.id ?? "" };
+  }
+
+  #ocsp(
+    { cert, ocspFile }: ListenerTls["certificates"][number],
+    { ocsp: mode }: ListenerTls,
+    chain: readonly X509Certificate[],
+  ): CertificateOcsp {
+    const text = ocspFile && this.#read(ocspFile);
+    const file = text === undefined ? undefined : { path: ocspFile!.path, content: Buffer.from(text, "latin1") };
+    const { warning, ...ocsp } = checkOcsp({ path: cert.path, chain, mode, file }, this.#now);
+    if (warning !== "") this.#warn(ocspFile?.at ?? cert.at, warning);
+    return ocsp;
   }
 
   /** A certificate and its key; `tls`: where the key's own certificate is sought if they do not fit. */
@@ -185,7 +201,7 @@ class TlsCheck {
     const [leaf] = chain;
     if (leaf === undefined || cert === undefined || key === undefined || pem === undefined) return undefined;
     this.#validity(file, leaf);
-    if (leaf.checkPrivateKey(key)) return { cert, pem, key, leaf };
+    if (leaf.checkPrivateKey(key)) return { cert, pem, key, leaf, chain };
     const owner = tls === undefined ? "" : this.#owner(key, tls);
     this.#report(keyFile.at, `${keyFile.path} is not the key of the certificate in ${file.path}${owner}`);
     return undefined;

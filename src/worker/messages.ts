@@ -4,6 +4,7 @@ import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
 import type { CheckResult } from "../cluster/health.ts";
 import type { ClientTable } from "../net/client-counts.ts";
+import type { Staple } from "../net/staples.ts";
 import type { EndpointSet, Plan } from "../plan/plan.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
 import type { HealthEvent } from "../proxy/context.ts";
@@ -45,6 +46,8 @@ export type ToWorker =
    * unused. `replaced`: the number of the previous set.
    */
   | { type: "endpoints"; version: number; cluster: number; set: EndpointSet; replaced: number }
+  /** OCSP responses that have changed, by `TlsCertificate.staple`; null: there is none any more. */
+  | { type: "staples"; staples: readonly (readonly [id: string, staple: Staple | null])[] }
   /** Stop accepting, finish running requests with `Connection: close`, reply `drained`; after `grace` ms reset the rest. */
   | { type: "drain"; grace: number }
   /**

@@ -49,14 +49,15 @@ export class TlsStart {
     if (state === "more" && hello.length <= MAX_BUFFERED) return;
     this.#decided = true;
     if (state === "plain") return this.#rejectPlain();
-    const context = this.#server.contextFor(serverName);
-    if (context === null) {
+    const served = this.#server.contextFor(serverName);
+    if (served === null) {
       const text = JSON.stringify(serverName);
       return this.#reject(UNKNOWN_NAME, new HandshakeError("unknown_name", `no certificate for ${text}`));
     }
     secure(this.#connection, {
       options: this.#server.options,
-      context,
+      context: served.context,
+      staple: this.#server.stapleFor(served),
       hello: Buffer.from(hello.bytes.subarray(hello.start, hello.end)),
       secured: () => {
         this.#end(null);

@@ -7,8 +7,9 @@ import { Buffers } from "../net/buffers.ts";
 import { ClientCounts } from "../net/client-counts.ts";
 import { Clock, TICK } from "../net/clock.ts";
 import { ConnectionCounts } from "../net/connection-counts.ts";
+import { Staples } from "../net/staples.ts";
 import { TicketKeys } from "../net/ticket-keys.ts";
-import { TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
+import { TlsServer, type TlsServerOptions, type TlsShared } from "../net/tls-server.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { WORKER_CELLS } from "../observe/series.ts";
 import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
@@ -48,7 +49,7 @@ class Worker {
   readonly #pluginChecks: PluginChecks;
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
-  readonly #tickets: TicketKeys;
+  readonly #tls: TlsShared;
   readonly #origins = new Origins();
   readonly #pools = new Map<string, Pool<ClientConnection>>();
   /** Every version not yet disposed, by number. */
@@ -99,7 +100,7 @@ class Worker {
     );
     this.#slotsInUse = new SlotsInUse(init.worker, this.#context.columns);
     this.#keyValue = new KeyValueStore(init.keyValue, init.worker);
-    this.#tickets = new TicketKeys(init.ticketKeys);
+    this.#tls = { tickets: new TicketKeys(init.ticketKeys), staples: new Staples() };
     this.#plugins = new PluginHost({
       cells,
       report,
@@ -122,6 +123,9 @@ class Worker {
         return this.#replaceEndpoints(message);
       case "abort":
         return this.#abort(message.version);
+      case "staples":
+        for (const [id, staple] of message.staples) this.#tls.staples.set(id, staple);
+        return;
       case "drain":
         return this.#drain(message.grace);
       case "link":
@@ -207,7 +211,7 @@ class Worker {
     if (options === null) return null;
     for (const { snapshot } of this.#versions.values())
       for (const { tls } of snapshot.listeners.values()) if (tls?.options.key === options.key) return tls;
-    return new TlsServer(options, this.#tickets);
+    return new TlsServer(options, this.#tls);
   }
 
   #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster<Connector> {

@@ -14,7 +14,8 @@ test("a warning at each limit, once, and anew for another certificate", (t) => {
   const upkeep = new TlsUpkeep(new TicketKeys(TicketKeys.allocate()), log, () => now);
   t.after(() => upkeep.close());
   const place = { file: "sluice.yaml", line: 1, column: 1, path: "" };
-  const certificate = { listener: "web", file: "a.pem", names: ["a"], expires: 40 * DAY, at: place };
+  const ocsp = { mustStaple: false, source: null, problem: "" };
+  const certificate = { listener: "web", file: "a.pem", names: ["a"], expires: 40 * DAY, ocsp, at: place };
   upkeep.take([certificate]);
   for (now = DAY; now <= 41 * DAY; now += DAY / 2) upkeep.check();
   const soon = "certificate expires soon";

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { type TestContext, test } from "node:test";
 import { connect, type SecureVersion, TLSSocket } from "node:tls";
+import { Staples } from "../../../src/net/staples.ts";
 import { TicketKeys } from "../../../src/net/ticket-keys.ts";
 import { TlsServer } from "../../../src/net/tls-server.ts";
 import { Authority } from "../../support/certificates.ts";
@@ -16,21 +17,21 @@ function makeServer(keys: TicketKeys, key = "k"): TlsServer {
   return new TlsServer(
     {
       key,
-      certificates: [{ ...certificate, names: ["localhost"], keyType: "ec" }],
+      certificates: [{ ...certificate, names: ["localhost"], keyType: "ec", staple: "" }],
       minVersion: "TLSv1.2",
       maxVersion: "TLSv1.3",
       ciphers: "TLS_AES_128_GCM_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256",
       rejectsUnknownNames: false,
       clients: key === "k" ? null : { required: false, ca: [authority.read("ca.pem")], crl: [] },
     },
-    keys,
+    { tickets: keys, staples: new Staples() },
   );
 }
 
 /** As a worker serves; the context is that of the present `server`. */
 async function listen(t: TestContext, server: () => TlsServer): Promise<Server> {
   const plain = createServer((socket) => {
-    const secured = new TLSSocket(socket, { isServer: true, secureContext: server().contextFor("localhost")! });
+    const secured = new TLSSocket(socket, { isServer: true, secureContext: server().contextFor("localhost")!.context });
     secured.on("error", () => undefined);
     secured.end("hello");
   }).listen(0, "127.0.0.1");

@@ -17,6 +17,8 @@ const metricsOf = (counters: Counters) =>
   createMetrics({
     counters,
     certificates: () => [],
+    ocspFetches: () => ({}),
+    ocspResponses: () => [],
     workers: () => [...counters.buffers.keys()],
     pluginMetrics: () => [],
     keyValue: () => [{ name: "sessions", entries: 2, bytes: 160, evicted: 1, expired: 3 }],

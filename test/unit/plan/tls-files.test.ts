@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { loadConfig } from "../../../src/config/load.ts";
+import { makeRequest } from "../../../src/net/ocsp/request.ts";
 import { readTlsFiles } from "../../../src/plan/tls-files.ts";
 import { Authority } from "../../support/certificates.ts";
+import { issuedBy, MUST_STAPLE, respond, withResponder, writeIndex } from "../../support/ocsp.ts";
 
 const authority = new Authority();
 test.after(() => authority.remove());
@@ -100,4 +102,58 @@ test("what may be a mistake is a warning", async () => {
   assert.match(twice.warnings[0]!, /certificates.1: never used/);
   writeFileSync(authority.path("mixed.pem"), authority.read("a.pem") + authority.read("b.pem"));
   assert.match((await check(pair("mixed", "a"))).warnings[0]!, /mixed.pem are not a chain: number 2 is not the issuer/);
+});
+
+test("a certificate without an OCSP response that needs one is reported", async () => {
+  const issue = (name: string, ...extensions: string[]) => {
+    authority.issue(name, { extensions });
+    writeFileSync(authority.path(`${name}.pem`), authority.read(`${name}.pem`) + authority.read("ca.pem"));
+  };
+  const url = "http://ocsp.example/";
+  issue("must", ...withResponder(url, MUST_STAPLE));
+  issue("silent", MUST_STAPLE);
+  issue("https", ...withResponder("https://ocsp.example/", MUST_STAPLE));
+  authority.issue("alone", { extensions: withResponder(url) });
+  const warningsOf = async (name: string, more = "") => (await check(pair(name, name, more))).warnings;
+  const must = await check(pair("must"));
+  const { source, mustStaple } = must.certificates[0]!.ocsp;
+  assert.deepEqual([must.warnings, mustStaple, source?.from], [[], true, url]);
+  assert.equal(must.servers.get("web")!.certificates[0]!.staple, source?.id);
+  const text = (name: string, problem: string, rule = "") =>
+    `${AT}.cert: no OCSP response for the certificate in ${name}.pem${rule}: ${problem}`;
+  const rule = " (must-staple: clients reject it)";
+  assert.deepEqual(await warningsOf("must", ", ocsp: off"), [text("must", "`ocsp` is off", rule)]);
+  assert.deepEqual(await warningsOf("silent"), [text("silent", "it names no OCSP responder", rule)]);
+  assert.deepEqual(await warningsOf("https"), [
+    text("https", `its responder https://ocsp.example/ is no http URL`, rule),
+  ]);
+  assert.deepEqual(await warningsOf("alone"), [text("alone", "the file has no certificate of its issuer")]);
+  assert.deepEqual(await warningsOf("alone", ", ocsp: off"), []);
+});
+
+test("the file of an OCSP response is verified", async () => {
+  authority.issue("filed");
+  authority.issue("other");
+  writeFileSync(authority.path("filed.pem"), authority.read("filed.pem") + authority.read("ca.pem"));
+  const responseFor = (name: string, status: "good" | "revoked" = "good") => {
+    writeIndex(authority, { [name]: status });
+    writeFileSync(authority.path("filed.ocsp"), respond(authority, makeRequest(issuedBy(authority, name))));
+  };
+  const filed = (now?: number) =>
+    check("{ certificates: [{ cert: filed.pem, key: filed.key, ocspFile: filed.ocsp }] }", now);
+  assert.match((await filed()).problems.join(), /ocspFile: there is no file filed.ocsp/);
+  responseFor("filed");
+  const { warnings, certificates, servers } = await filed();
+  assert.deepEqual([warnings, certificates[0]!.ocsp.source?.from], [[], authority.path("filed.ocsp")]);
+  const key = servers.get("web")!.key;
+  assert.match(
+    (await filed(Date.now() + 2 * 86_400_000)).warnings.join(),
+    /filed.ocsp is not stapled: the response expired/,
+  );
+  responseFor("filed", "revoked");
+  const revoked = await filed();
+  assert.match(revoked.warnings.join(), /filed.ocsp is not stapled: the certificate is revoked/);
+  assert.notEqual(revoked.servers.get("web")!.key, key);
+  responseFor("other");
+  assert.match((await filed()).warnings.join(), /ocspFile: filed.ocsp is not stapled: the response is about another/);
 });

@@ -1,0 +1,94 @@
+/** OCSP stapling with the responder and the client of OpenSSL. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { test } from "node:test";
+import { Authority } from "../support/certificates.ts";
+import { MUST_STAPLE, withResponder, writeIndex } from "../support/ocsp.ts";
+import { findFreePort } from "./free-port.ts";
+import { startUpstream } from "./peers.ts";
+import { atEnd, bounded, type LiveTest, startSluice, testInEachMode, until } from "./program.ts";
+import { handshake } from "./tls.ts";
+
+const authority = new Authority();
+test.after(() => authority.remove());
+const ca = authority.path("ca.pem");
+const responder = await findFreePort();
+const url = `http://127.0.0.1:${responder}`;
+authority.issue("site", { names: "DNS:site.example", extensions: withResponder(url, MUST_STAPLE) });
+authority.issue("gone", { names: "DNS:gone.example", extensions: withResponder(`${url}/`), key: "rsa" });
+authority.issue("bare", { names: "DNS:bare.example", extensions: withResponder(url) });
+authority.issue("delegate", { key: "rsa", extensions: ["extendedKeyUsage=OCSPSigning"] });
+writeIndex(authority, { site: "good", gone: "revoked", bare: "good" });
+
+/** `openssl ocsp` as the responder; the returned function stops it. */
+async function startResponder(t: LiveTest, signer: string): Promise<() => Promise<void>> {
+  const file = (name: string) => authority.path(name);
+  const signing = ["-rsigner", file(`${signer}.pem`), "-rkey", file(`${signer}.key`), "-ndays", "1"];
+  const args = ["ocsp", "-port", String(responder), "-index", file("ocsp.txt"), "-CA", ca, ...signing];
+  const child = spawn("openssl", args, { stdio: ["ignore", "ignore", "pipe"] });
+  const exited = once(child, "exit");
+  const stop = async () => {
+    child.kill("SIGKILL");
+    await exited;
+  };
+  atEnd(t, stop);
+  let output = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (output += text));
+  await until(() => output.includes("waiting for OCSP client connections"), `the responder to listen: ${output}`);
+  return () => bounded(stop(), "the responder to end");
+}
+
+/** What the client of OpenSSL says about the stapled response. */
+async function stapled(port: number, host: string, ...more: string[]): Promise<string> {
+  const { out } = await handshake({ port, ca, host, more: ["-status", ...more] });
+  if (out.includes("OCSP response: no response sent")) return "none";
+  assert.match(out, /OCSP Response Status: successful/, out);
+  return /Cert Status: (\w+)/.exec(out)?.[1] ?? out;
+}
+
+testInEachMode("responses are stapled, also while the responder is down", async (t) => {
+  const upstream = await startUpstream(t);
+  const stopResponder = await startResponder(t, t.accept === "handle" ? "ca" : "delegate");
+  const files = Object.fromEntries(
+    ["site", "gone", "bare"].flatMap((name) => [
+      [`${name}.pem`, authority.read(`${name}.pem`) + (name === "bare" ? "" : authority.read("ca.pem"))],
+      [`${name}.key`, authority.read(`${name}.key`)],
+    ]),
+  );
+  const sluice = await startSluice(
+    t,
+    ({ web }) => `
+listeners:
+  web:
+    address: "127.0.0.1:${web}"
+    cluster: app
+    tls:
+      certificates:
+        - { cert: site.pem, key: site.key }
+        - { cert: gone.pem, key: gone.key }
+        - { cert: bare.pem, key: bare.key }
+clusters:
+  app: ["127.0.0.1:${upstream.port}"]
+`,
+    { workers: 2, files },
+  );
+  const { port } = sluice;
+  // The start waits for the response of a must-staple certificate.
+  assert.equal(await stapled(port, "site.example"), "good");
+  assert.equal(await stapled(port, "site.example", "-tls1_2"), "good");
+  await sluice.logged((line) => line.msg === "certificate is revoked" && /gone\.pem/.test(String(line.file)), "it");
+  assert.equal(await stapled(port, "gone.example"), "none");
+  assert.equal(await stapled(port, "bare.example"), "none");
+  const isWarning = ({ warning }: Record<string, unknown>) =>
+    /bare.pem: the file has no certificate of its issuer/.test(String(warning));
+  await sluice.logged(isWarning, "the warning of the missing issuer");
+  const expiry = await sluice.metric("sluice_tls_ocsp_expiry_seconds");
+  assert.ok(Math.abs(expiry - Date.now() / 1000 - 86_400) < 3600);
+  assert.equal(await sluice.metric("sluice_tls_ocsp_fetches_total", { result: "good" }), 1);
+
+  await stopResponder();
+  sluice.config(`${sluice.configText}  other: ["127.0.0.1:${upstream.port}"]\n`);
+  assert.equal((await sluice.reload()).status, 200);
+  for (let i = 0; i < 4; i++) assert.equal(await stapled(port, "site.example"), "good");
+});

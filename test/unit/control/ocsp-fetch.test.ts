@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type RequestListener } from "node:http";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { type TestContext, test } from "node:test";
+import { fetchOcsp } from "../../../src/control/ocsp-fetch.ts";
+
+const REQUEST = Buffer.from("request");
+const NEVER = new AbortController().signal;
+
+async function responder(t: TestContext, listener: RequestListener): Promise<string> {
+  const server = createServer(listener);
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/ocsp`;
+}
+
+test("the request is posted, and the body of the response returned", async (t) => {
+  const url = await responder(t, async (request, response) => {
+    const { "content-type": type, "content-length": length } = request.headers;
+    const body = Buffer.concat(await request.toArray()).toString();
+    response.end([request.method, request.url, type, length, body].join());
+  });
+  assert.equal(String(await fetchOcsp(url, REQUEST, NEVER)), "POST,/ocsp,application/ocsp-request,7,request");
+});
+
+test("large responses, other statuses and redirects are rejected", async (t) => {
+  const endless = await responder(t, (_, response) => {
+    const write = (): void =>
+      void (response.write(Buffer.alloc(4096)) ? setImmediate(write) : response.once("drain", write));
+    write();
+  });
+  await assert.rejects(fetchOcsp(endless, REQUEST, NEVER), /more than 32768 bytes/);
+  const moved = await responder(t, (_, response) => response.writeHead(302, { location: endless }).end());
+  await assert.rejects(fetchOcsp(moved, REQUEST, NEVER), /returned status 302/);
+  const cut = await responder(t, (_, response) => {
+    response.writeHead(200, { "content-length": 10 }).write("abc");
+    setImmediate(() => response.destroy());
+  });
+  await assert.rejects(fetchOcsp(cut, REQUEST, NEVER), /aborted/);
+});
+
+test("slow responders are given up", async (t) => {
+  const silent = await responder(t, () => {});
+  await assert.rejects(fetchOcsp(silent, REQUEST, NEVER, 50), /no complete response within 50 ms/);
+  const cancel = new AbortController();
+  const cancelled = assert.rejects(fetchOcsp(silent, REQUEST, cancel.signal), /aborted/);
+  cancel.abort();
+  await cancelled;
+  const slow = await responder(t, (_, response) => response.writeHead(200).write("a"));
+  await assert.rejects(fetchOcsp(slow, REQUEST, NEVER, 50), /no complete response within 50 ms/);
+  const server = createTcpServer((socket) => void socket.end("no HTTP\r\n\r\n"));
+  t.after(() => server.close());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port } = server.address() as AddressInfo;
+  await assert.rejects(fetchOcsp(`http://127.0.0.1:${port}`, REQUEST, NEVER), /Parse Error/);
+  server.close();
+  await assert.rejects(fetchOcsp(`http://127.0.0.1:${port}`, REQUEST, NEVER), /ECONNREFUSED/);
+});
