@@ -106,8 +106,8 @@ export class Request {
   }
 
   /**
-   * The protocol that the request asks to be upgraded to, in lower case: `websocket`; empty if it does not. It is upgraded
-   * only if the route's `upgrade` allows it and the endpoint confirms it. Headers of the connection are not readable.
+   * The protocol in `Upgrade`, in lower case: `websocket`; empty without `Connection: upgrade`. The connection is upgraded
+   * only if the route's `upgrade` allows the protocol and the endpoint confirms it. Headers of the connection are not readable.
    */
   get upgrade(): string {
     return readAttribute(ATTRIBUTE.upgrade);
@@ -118,7 +118,7 @@ export class Request {
     return readAttribute(ATTRIBUTE.tls_version);
   }
 
-  /** The server name that the client asked for in its TLS handshake (SNI), in lower case; empty if it sent none. */
+  /** The server name in the client's TLS handshake (SNI), in lower case; empty if it sent none. */
   get tlsServerName(): string {
     return readAttribute(ATTRIBUTE.tls_server_name);
   }

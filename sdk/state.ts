@@ -104,7 +104,7 @@ function put(from: usize, length: i32): void {
 }
 
 function ended(asked: i32, left: i32): void {
-  throw new Error(`the saved state has ${left} bytes left, ${asked} were asked for`);
+  throw new Error(`the saved state has ${left} bytes left, ${asked} were requested`);
 }
 
 // @ts-ignore: decorator

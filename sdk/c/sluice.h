@@ -146,11 +146,11 @@ enum {
   SLUICE_ATTRIBUTE_ORIGINAL_AUTHORITY = 21,
   /* The target as received from the client: the normalised path, and the query. */
   SLUICE_ATTRIBUTE_ORIGINAL_TARGET = 22,
-  /* The protocols that the request asks to be upgraded to, in lower case, `websocket`; absent if it does not. */
+  /* The protocols in `Upgrade`, in lower case, `websocket`; absent without `Connection: upgrade`. */
   SLUICE_ATTRIBUTE_UPGRADE = 23,
   /* The TLS version of the client's connection, `TLSv1.3`; absent for a plain one, as are the attributes below. */
   SLUICE_ATTRIBUTE_TLS_VERSION = 24,
-  /* The server name that the client asked for (SNI), in lower case. */
+  /* The server name in the handshake (SNI), in lower case. */
   SLUICE_ATTRIBUTE_TLS_SERVER_NAME = 25,
   /* Subject of the client's verified certificate (RFC 4514), `CN=app,O=Example`. */
   SLUICE_ATTRIBUTE_TLS_CLIENT_SUBJECT = 26,
@@ -278,7 +278,7 @@ enum {
   SLUICE_LIMIT_FETCH_URL = 8192,
   SLUICE_LIMIT_FETCH_HEAD = 32768,
   SLUICE_LIMIT_FETCH_BODY = 1048576,
-  SLUICE_LIMIT_FETCH_ANSWER = 16777216,
+  SLUICE_LIMIT_FETCH_RESPONSE = 16777216,
   /* Of `probe`: the text to send or to expect, and the bytes received. */
   SLUICE_LIMIT_PROBE_TEXT = 65536,
   SLUICE_LIMIT_PROBE_ANSWER = 1048576,

@@ -187,11 +187,11 @@ export const ATTRIBUTE = {
   original_authority: 21,
   /** The target as received from the client: the normalised path, and the query. */
   original_target: 22,
-  /** The protocols that the request asks to be upgraded to, in lower case, `websocket`; absent if it does not. */
+  /** The protocols in `Upgrade`, in lower case, `websocket`; absent without `Connection: upgrade`. */
   upgrade: 23,
   /** The TLS version of the client's connection, `TLSv1.3`; absent for a plain one, as are the attributes below. */
   tls_version: 24,
-  /** The server name that the client asked for (SNI), in lower case. */
+  /** The server name in the handshake (SNI), in lower case. */
   tls_server_name: 25,
   /** Subject of the client's verified certificate (RFC 4514), `CN=app,O=Example`. */
   tls_client_subject: 26,

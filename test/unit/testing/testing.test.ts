@@ -353,6 +353,6 @@ export function onRestore(state: State): void { ticks = state.readI32(); }
   assert.deepEqual([...state], [40, 0, 0, 0]);
   after.restore(state);
   assert.equal(after.request().response?.body, "40");
-  assert.throws(() => after.restore(new Uint8Array(3)), /3 bytes left, 4 were asked for/);
+  assert.throws(() => after.restore(new Uint8Array(3)), /3 bytes left, 4 were requested/);
   assert.equal(after.request().response?.body, "0", "a new guest");
 });
