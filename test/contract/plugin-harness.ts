@@ -30,6 +30,8 @@ export type LoadOptions = {
   readonly fuel?: number;
   readonly memory?: number;
   readonly namespaces?: readonly string[];
+  /** Names of headers that the plugin does not see. */
+  readonly hidden?: readonly string[];
   /** Milliseconds since 1970. */
   readonly now?: () => number;
 };
@@ -84,6 +86,7 @@ export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
     fuel = FUEL.default,
     memory = DEFAULT_MEMORY,
     namespaces,
+    hidden = [],
     now,
   } = options;
   const reports: string[] = [];
@@ -95,7 +98,7 @@ export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
     strategies,
     namespaces,
     now,
-    settings: { fuel, memory, clusters: allowed },
+    settings: { fuel, memory, clusters: allowed, hidden },
   });
   return { instances: set.instances, reports, dispose: () => set.dispose() };
 }

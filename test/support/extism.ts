@@ -35,6 +35,22 @@ const KEY_VALUE: { readonly [name: string]: string } = {
   increment: "(param i64 i64 i64 i64) (result i64)",
 };
 
+/** Of `sluice:http/1`: `$http_attribute` and so on. */
+const HTTP: { readonly [name: string]: string } = {
+  attribute: "(param i64) (result i64)",
+  attribute_set: "(param i64 i64)",
+  header_get: "(param i64 i64 i64) (result i64)",
+  header_set: "(param i64 i64 i64)",
+  header_add: "(param i64 i64 i64)",
+  header_remove: "(param i64 i64) (result i64)",
+  headers: "(param i64) (result i64)",
+  respond: "(param i64 i64)",
+  reject: "",
+  buffer_body: "",
+  cluster_choose: "(param i64)",
+  strategy_choose: "(param i64)",
+};
+
 /** Copies a text of the module's memory to a block of its own: `(call $text (i32.const at) (i32.const length))`. */
 const TEXT = `
   (func $text (param $from i32) (param $count i32) (result i64)
@@ -63,7 +79,11 @@ export function extismModule(body: string, texts: readonly string[] = []): Uint8
     Object.entries(functions)
       .filter(([name]) => new RegExp(`\\$${prefix}${name}(?![a-z_0-9])`).test(used))
       .map(([name, type]) => `(import "${module}" "${name}" (func $${prefix}${name} ${type}))`);
-  const lines = [...importsOf("extism:host/env", IMPORTS, ""), ...importsOf("sluice:kv/1", KEY_VALUE, "kv_")];
+  const lines = [
+    ...importsOf("extism:host/env", IMPORTS, ""),
+    ...importsOf("sluice:kv/1", KEY_VALUE, "kv_"),
+    ...importsOf("sluice:http/1", HTTP, "http_"),
+  ];
   const data = texts.map((text, i) => {
     const hex = Buffer.from(text, "utf8").toString("hex").replace(/../g, "\\$&");
     return `(data (i32.const ${i * 4096}) "${hex}")`;

@@ -12,8 +12,9 @@ import { makeWasi, ProgramEnd } from "../wasi.ts";
 import { WASI } from "../wasi-names.ts";
 import { makeHostCalls } from "./calls.ts";
 import { makeKeyValueCalls } from "./calls-kv.ts";
+import { MessageCalls } from "./calls-message.ts";
 import { endpointsRoom, requestRoom, writePick, writeRequest, writeResponse } from "./inputs.ts";
-import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, KEY_VALUE, LIMITS, START_EXPORTS } from "./interface.ts";
+import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, HTTP, KEY_VALUE, LIMITS, START_EXPORTS } from "./interface.ts";
 import { headRoom, JsonWriter } from "./json-writer.ts";
 import { INPUT, Kernel } from "./kernel.ts";
 import { Outputs, type RequestOutput, type ResponseOutput } from "./output-schema.ts";
@@ -46,15 +47,19 @@ class ExtismGuest implements LinkedGuest {
   readonly #own = new GuestMemory();
   readonly #requests = new Outputs<RequestOutput>("request");
   readonly #responses = new Outputs<ResponseOutput>("response");
+  /** The calls of `sluice:http/1`, instead of JSON; null: not imported. */
+  readonly #message: MessageCalls | null;
   readonly #picks = new Outputs<number>("pick");
   #exports: WebAssembly.Exports = {};
 
   constructor(context: CallContext, { memory, suspends, groups }: LinkedModule) {
     this.#context = context;
     this.#kernel = new Kernel(memory, context.memory);
+    this.#message = groups.includes(HTTP) ? new MessageCalls(context, this.#kernel) : null;
     this.imports = {
       [EXTISM]: { ...this.#kernel.functions, ...makeHostCalls(context, this.#kernel, suspends) },
       ...(groups.includes(KEY_VALUE) ? { [KEY_VALUE]: makeKeyValueCalls(context, this.#kernel) } : {}),
+      ...(this.#message === null ? {} : { [HTTP]: this.#message.imports }),
       ...(groups.includes(WASI) ? { [WASI]: makeWasi(context, this.#own) } : {}),
     };
   }
@@ -108,6 +113,7 @@ class ExtismGuest implements LinkedGuest {
 
   /** Writes the input; returns the fuel that is left for the guest. @throws Fault */
   #prepare(hook: number, fuel: number): number {
+    if (this.#message !== null) this.#message.result = RESULT.continue;
     const length = this.#writeInput(hook);
     this.#kernel.begin(length);
     const left = fuel - PRICE.hook - ((PRICE.inputByte * length) >>> 6);
@@ -125,14 +131,16 @@ class ExtismGuest implements LinkedGuest {
       case HOOK.response_body:
         return this.#writeChunk(chunkOf(hook, exchange));
       case HOOK.response_head:
+        if (this.#message !== null) return 0;
         this.#begin(requestRoom(exchange, true), Math.max(headRoom(exchange.request), headRoom(exchange.response)));
         writeResponse(json, exchange, HOOK_EXPORTS.response_head, hidden);
         break;
       case HOOK.pick:
         this.#begin(requestRoom(exchange, false) + endpointsRoom(scope.view!), headRoom(exchange.request));
-        writePick(json, exchange, scope.view!, hidden);
+        writePick(json, this.#message === null ? exchange : null, scope.view!, hidden);
         break;
       default:
+        if (this.#message !== null) return 0;
         this.#begin(requestRoom(exchange, false), headRoom(exchange.request));
         writeRequest(json, exchange, hook === HOOK.route ? HOOK_EXPORTS.route : HOOK_EXPORTS.request_head, hidden);
     }
@@ -165,6 +173,11 @@ class ExtismGuest implements LinkedGuest {
     this.#checkError();
     if (returned !== undefined && returned !== 0) throw new Fault("bad_result", `returned ${returned}, expected 0`);
     if (hook === HOOK.request_body || hook === HOOK.response_body) return this.#replaceChunk(hook);
+    if (this.#message !== null && hook !== HOOK.pick) {
+      if (this.#kernel.output !== 0)
+        throw new Fault("bad_result", `an output was set, but a plugin that imports ${HTTP} has none in this hook`);
+      return this.#resultOf(this.#message);
+    }
     const length = this.#kernel.outputLength;
     if (length === 0) return hook === HOOK.pick ? -1 : RESULT.continue;
     if (length > LIMITS.output)
@@ -177,6 +190,11 @@ class ExtismGuest implements LinkedGuest {
     if (hook === HOOK.pick) return this.#picks.parse(bytes, output, end);
     if (hook === HOOK.response_head) return applyResponse(context, this.#responses.parse(bytes, output, end));
     return applyRequest(context, this.#requests.parse(bytes, output, end));
+  }
+
+  /** The result that calls of `sluice:http/1` have asked for. The host checks that it goes with `respond`. */
+  #resultOf({ result }: MessageCalls): number {
+    return result === RESULT.continue && this.#context.scope.responded ? RESULT.respond : result;
   }
 
   /** The error that the guest has set. @throws Fault */
@@ -192,11 +210,12 @@ class ExtismGuest implements LinkedGuest {
     const { exchange } = context.scope;
     const chunk = chunkOf(hook, exchange);
     const { output, outputLength } = this.#kernel;
-    if (output === 0 || chunk === null) return RESULT.continue;
+    const result = this.#message === null ? RESULT.continue : this.#resultOf(this.#message);
+    if (output === 0 || chunk === null) return result;
     const most = Math.max(context.configuration!.bodyLimit, chunk.end - chunk.start);
     if (outputLength > most)
       throw new Fault("bad_result", `the output is ${outputLength} bytes, expected at most ${most} (limits.body)`);
     chunk.replace(context.memory.take(output, outputLength));
-    return RESULT.continue;
+    return result;
   }
 }

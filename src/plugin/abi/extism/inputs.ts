@@ -81,8 +81,13 @@ export function endpointsRoom({ count, list }: EndpointList): number {
   return bytes;
 }
 
-/** Writes `{"hook":"pick","endpoints":[…],"request":{…}}`. */
-export function writePick(json: JsonWriter, exchange: ExchangeContext, view: EndpointList, hidden: HiddenNames | null) {
+/** Writes `{"hook":"pick","endpoints":[…],"request":{…}}`, the request only if `exchange` is not null. */
+export function writePick(
+  json: JsonWriter,
+  exchange: ExchangeContext | null,
+  view: EndpointList,
+  hidden: HiddenNames | null,
+) {
   json.raw('{"hook":"pick","endpoints":[');
   for (let index = 0; index < view.count; index++) {
     const { address, zone } = view.list[index]!;
@@ -101,6 +106,7 @@ export function writePick(json: JsonWriter, exchange: ExchangeContext, view: End
     json.number(view.value(index, COLUMN.error_rate));
     json.raw("}");
   }
+  if (exchange === null) return json.raw("]}");
   json.raw('],"request":{');
   writeRequestMembers(json, exchange, hidden);
   json.raw("}}");

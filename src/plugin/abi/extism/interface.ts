@@ -73,6 +73,31 @@ export const KEY_VALUE_FUNCTIONS = {
   increment: of([i64, i64, i64, i64], [i64]),
 } as const satisfies Record<string, Signature>;
 
+/** Sluice's own: the message of the hook. A plugin that imports it gets and returns no JSON in its head hooks. */
+export const HTTP = "sluice:http/1";
+export const HTTP_FUNCTIONS = {
+  /** (ATTRIBUTE) -> value, or 0 */
+  attribute: of([i64], [i64]),
+  /** (ATTRIBUTE, value) */
+  attribute_set: of([i64, i64], []),
+  /** (HEADERS, name, index from 0) -> value, or 0 */
+  header_get: of([i64, i64, i64], [i64]),
+  /** (HEADERS, name, value) */
+  header_set: of([i64, i64, i64], []),
+  header_add: of([i64, i64, i64], []),
+  /** (HEADERS, name) -> number of removed ones */
+  header_remove: of([i64, i64], [i64]),
+  /** (HEADERS) -> lines, or 0 */
+  headers: of([i64], [i64]),
+  /** (status, body) */
+  respond: of([i64, i64], []),
+  reject: of([], []),
+  buffer_body: of([], []),
+  /** (name) */
+  cluster_choose: of([i64], []),
+  strategy_choose: of([i64], []),
+} as const satisfies Record<string, Signature>;
+
 /** Host functions that suspend the guest. */
 export const SUSPENDING: readonly string[] = ["http_request"];
 
@@ -80,6 +105,7 @@ export const SUSPENDING: readonly string[] = ["http_request"];
 export const FUNCTIONS: { readonly [module: string]: { readonly [name: string]: Signature } } = {
   [EXTISM]: { ...KERNEL_FUNCTIONS, ...HOST_FUNCTIONS },
   [KEY_VALUE]: KEY_VALUE_FUNCTIONS,
+  [HTTP]: HTTP_FUNCTIONS,
 };
 
 /** Limits; sizes are bytes. */

@@ -29,6 +29,7 @@ type Exports = {
   size(handle: bigint): number;
   begin(length: number): void;
   reserve(length: number): number;
+  resize(at: number, size: number): void;
   request(to: number, raw: number, table: number, count: number): number;
   fields(to: number, raw: number, table: number, count: number): number;
   clear(from: number, end: number): void;
@@ -86,6 +87,11 @@ export class Kernel {
     const at = this.#exports.allocate(length, 0);
     if (at === 0) throw new Fault("memory", `${call}: ${length} bytes do not fit (limits.memory)`);
     return at;
+  }
+
+  /** Shortens the block that was allocated last to `length` bytes; 0: frees it. */
+  resize(at: number, length: number): void {
+    this.#exports.resize(at, length);
   }
 
   /** Returns the length of a block by its handle; 0, which `alloc(0)` returns, is an empty block. @throws Fault if invalid */

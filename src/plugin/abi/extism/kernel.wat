@@ -60,6 +60,18 @@
     (i32.store (i32.sub (local.get $at) (i32.const 4)) (local.get $at))
     (local.get $at))
 
+  ;; Shortens the last block; 0: frees it.
+  (func (export "resize") (param $at i32) (param $size i32)
+    (if (i32.eqz (local.get $size))
+      (then
+        (i32.store (i32.sub (local.get $at) (i32.const 4)) (i32.const 0))
+        (i32.store (i32.const 0) (i32.sub (local.get $at) (i32.const 8)))
+        (return)))
+    (i32.store (i32.sub (local.get $at) (i32.const 8)) (local.get $size))
+    (i32.store
+      (i32.const 0)
+      (i32.add (local.get $at) (i32.and (i32.add (local.get $size) (i32.const 7)) (i32.const -8)))))
+
   ;; The size of the block with that handle; -1: there is none.
   (func $size (export "size") (param $handle i64) (result i32)
     (local $at i32)

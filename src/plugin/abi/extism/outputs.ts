@@ -19,7 +19,7 @@ export function applyRequest(context: CallContext, output: RequestOutput): numbe
   if (headers !== undefined) editHeaders(context, HEADERS.request, headers);
   if (cluster !== undefined) chooseCluster(context, cluster);
   if (strategy !== undefined) chooseStrategy(context, strategy);
-  if (respond !== undefined) return sendLocal(context, respond);
+  if (respond !== undefined) return respondWith(context, respond);
   if (reject === true) return RESULT.reject;
   return buffer === true ? RESULT.buffer : RESULT.continue;
 }
@@ -27,24 +27,28 @@ export function applyRequest(context: CallContext, output: RequestOutput): numbe
 /** Applies the output of `on_response`; returns the hook's result. @throws Fault */
 export function applyResponse(context: CallContext, output: ResponseOutput): number {
   const { status, headers, respond, buffer } = output;
-  if (respond !== undefined) return sendLocal(context, respond);
+  if (respond !== undefined) return respondWith(context, respond);
   if (status !== undefined) setText(context, ATTRIBUTE.status, "status", String(status));
   if (headers !== undefined) editHeaders(context, HEADERS.response, headers);
   return buffer === true ? RESULT.buffer : RESULT.continue;
 }
 
-function sendLocal(context: CallContext, respond: NonNullable<RequestOutput["respond"]>): number {
+function respondWith(context: CallContext, respond: NonNullable<RequestOutput["respond"]>): number {
   const { status = 200, headers, body = "", bodyBase64 } = respond;
-  const exchange = context.scope.responding();
-  if (exchange === null) throw new Fault("bad_result", "respond: a response cannot be given in this hook");
-  const bytes = bodyBase64 === undefined ? Buffer.from(body, "utf8") : Buffer.from(bodyBase64, "base64");
-  if (bytes.length > LIMIT.responseBody)
-    throw new Fault("bad_result", `respond.body: ${bytes.length} bytes, expected at most ${LIMIT.responseBody}`);
-  context.charges.keepBody("respond", bytes.length);
-  context.spend(WORK.keptByte * bytes.length);
-  context.scope.respond(exchange, status, bytes);
+  sendLocal(context, status, bodyBase64 === undefined ? Buffer.from(body, "utf8") : Buffer.from(bodyBase64, "base64"));
   if (headers !== undefined) addFields(context, HEADERS.response, "respond.headers", headers, true);
   return RESULT.respond;
+}
+
+/** Sets the local response. @throws Fault */
+export function sendLocal(context: CallContext, status: number, body: Buffer): void {
+  const exchange = context.scope.responding();
+  if (exchange === null) throw new Fault("bad_result", "respond: a response cannot be given in this hook");
+  if (body.length > LIMIT.responseBody)
+    throw new Fault("bad_result", `respond.body: ${body.length} bytes, expected at most ${LIMIT.responseBody}`);
+  context.charges.keepBody("respond", body.length);
+  context.spend(WORK.keptByte * body.length);
+  context.scope.respond(exchange, status, body);
 }
 
 function editHeaders(context: CallContext, part: number, headers: NonNullable<RequestOutput["headers"]>): void {
@@ -86,7 +90,7 @@ function setText(context: CallContext, attribute: number, key: string, text: str
   if (status !== STATUS.ok) refuse(key, "", status);
 }
 
-function chooseCluster(context: CallContext, name: string): void {
+export function chooseCluster(context: CallContext, name: string): void {
   const target = context.scope.choosingCluster();
   const id = target === null ? STATUS.notHere : context.configuration!.findCluster(name);
   const index = id < 0 ? id : context.configuration!.clusterIndex(id);
@@ -94,7 +98,7 @@ function chooseCluster(context: CallContext, name: string): void {
   target!.chosenCluster = index;
 }
 
-function chooseStrategy(context: CallContext, name: string): void {
+export function chooseStrategy(context: CallContext, name: string): void {
   const exchange = context.scope.choosing();
   const id = exchange === null ? STATUS.notHere : context.configuration!.findStrategy(name);
   const index = id < 0 ? id : context.configuration!.strategyIndex(id);
@@ -115,7 +119,7 @@ function write(key: string, text: string, at: number, most: number): number {
   return at + length;
 }
 
-function refuse(key: string, name: string, status: number): never {
+export function refuse(key: string, name: string, status: number): never {
   const what = name === "" ? key : `${key}: ${JSON.stringify(name.slice(0, LIMIT.headerName))}`;
   const why =
     status === STATUS.tooLarge
