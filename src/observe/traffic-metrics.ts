@@ -1,0 +1,119 @@
+/** Metrics of requests, upstreams, listeners and tunnels. */
+import { HANDSHAKES } from "../net/tls-server.ts";
+import { TUNNEL_ENDS } from "../net/tunnel.ts";
+import type { Counters } from "./counters.ts";
+import { listHistograms, listReasons, listRequests, listValues, type Register } from "./metric-values.ts";
+import {
+  CLUSTER_CELLS,
+  LISTENER_CELLS,
+  REFUSALS,
+  REJECTIONS,
+  UPSTREAM_CELLS,
+  UPSTREAM_FAILURES,
+  WORKER_CELLS,
+} from "./series.ts";
+
+export function registerTraffic(register: Register, counters: Counters): void {
+  registerRequests(register, counters);
+  registerUpstreams(register, counters);
+  registerListeners(register, counters);
+  registerTunnels(register, counters);
+}
+
+function registerRequests(register: Register, counters: Counters): void {
+  const all = (cell: number) => () => [{ labels: {}, value: counters.sum(cell) }];
+  register("counter", "sluice_requests_total", "Completed requests.", () => listRequests(counters));
+  register(
+    "histogram",
+    "sluice_request_duration_seconds",
+    "From the first byte of a request to the end of its response.",
+    () => listHistograms(counters, "duration", "sluice_request_duration_seconds"),
+  );
+  register("gauge", "sluice_requests_in_flight", "Requests in progress.", all(WORKER_CELLS.requestsInFlight));
+  register(
+    "counter",
+    "sluice_requests_rejected_total",
+    "Requests rejected for a fault of the client's, by reason.",
+    () => listReasons(counters, "listener", LISTENER_CELLS.rejected, REJECTIONS),
+  );
+  register(
+    "counter",
+    "sluice_internal_errors_total",
+    "Faults of Sluice's own, each ended one exchange.",
+    all(WORKER_CELLS.internalErrors),
+  );
+}
+
+function registerUpstreams(register: Register, counters: Counters): void {
+  register("histogram", "sluice_upstream_duration_seconds", "From picking an endpoint to its response headers.", () =>
+    listHistograms(counters, "upstream", "sluice_upstream_duration_seconds"),
+  );
+  register(
+    "counter",
+    "sluice_upstream_unsolicited_total",
+    "Connections to an endpoint that were closed because it sent bytes outside a response.",
+    () => listValues(counters, "upstream", UPSTREAM_CELLS.unsolicited),
+  );
+  register("counter", "sluice_retries_total", "Further attempts after the first.", () =>
+    listValues(counters, "retries", CLUSTER_CELLS.retries),
+  );
+  register("counter", "sluice_upstream_failures_total", "Attempts at an endpoint that failed, by reason.", () =>
+    listReasons(counters, "upstream", UPSTREAM_CELLS.failures, UPSTREAM_FAILURES),
+  );
+  register("counter", "sluice_no_endpoint_total", "Requests that no endpoint of the cluster could take.", () =>
+    listValues(counters, "retries", CLUSTER_CELLS.noEndpoint),
+  );
+}
+
+function registerListeners(register: Register, counters: Counters): void {
+  const one = (cell: number) => () => listValues(counters, "listener", cell);
+  register("gauge", "sluice_connections_active", "Open client connections.", one(LISTENER_CELLS.connections));
+  register("counter", "sluice_bytes_received_total", "Bytes received from clients.", one(LISTENER_CELLS.bytesReceived));
+  register("counter", "sluice_bytes_sent_total", "Bytes sent to clients.", one(LISTENER_CELLS.bytesSent));
+  register(
+    "counter",
+    "sluice_connections_refused_total",
+    "Client connections that were closed because a limit was reached, by limit.",
+    () => listReasons(counters, "listener", LISTENER_CELLS.refused, REFUSALS, "limit"),
+  );
+  register(
+    "counter",
+    "sluice_connections_denied_total",
+    "Client connections that a plugin closed before a byte was read.",
+    one(LISTENER_CELLS.denied),
+  );
+  register(
+    "counter",
+    "sluice_listener_accept_errors_total",
+    "Client connections that could not be accepted or set up.",
+    one(LISTENER_CELLS.acceptFailed),
+  );
+  register("counter", "sluice_tls_handshakes_total", "TLS handshakes with clients, by result.", () =>
+    listReasons(counters, "listener", LISTENER_CELLS.handshakes, HANDSHAKES, "result"),
+  );
+}
+
+function registerTunnels(register: Register, counters: Counters): void {
+  const one = (cell: number) => () => listValues(counters, "listener", cell);
+  register(
+    "gauge",
+    "sluice_tunnels_active",
+    "Open tunnels: connections that were upgraded, such as to WebSocket.",
+    one(LISTENER_CELLS.tunnels),
+  );
+  register(
+    "counter",
+    "sluice_tunnel_bytes_received_total",
+    "Bytes from clients that tunnels have forwarded.",
+    one(LISTENER_CELLS.tunnelReceived),
+  );
+  register(
+    "counter",
+    "sluice_tunnel_bytes_sent_total",
+    "Bytes from endpoints that tunnels have forwarded.",
+    one(LISTENER_CELLS.tunnelSent),
+  );
+  register("counter", "sluice_tunnels_ended_total", "Tunnels that ended, by reason.", () =>
+    listReasons(counters, "listener", LISTENER_CELLS.tunnelEnds, TUNNEL_ENDS),
+  );
+}
