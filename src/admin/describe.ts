@@ -135,7 +135,7 @@ export function describeMatch({ match }: RouteStatus): string {
 }
 
 function describeValue(value: unknown): string {
-  if (Array.isArray(value)) return value.join("|");
+  if (Array.isArray(value)) return value.map(describeValue).join("|");
   if (typeof value !== "object" || value === null) return String(value);
   return Object.entries(value)
     .map(([name, wanted]) => `${name}=${describeValue(wanted)}`)

@@ -28,6 +28,17 @@ export const queryValue: ScalarShape<string> = scalar(
   (text) => text,
 );
 
+export const cookieName: ScalarShape<string> = scalar("the name of a cookie", { type: "string" }, (text) =>
+  TOKEN.test(text) ? text : undefined,
+);
+
+/** Any value that a cookie can have in a header: RFC 6265 section 4.1.1, and what browsers send beyond it. */
+export const cookieValue: ScalarShape<string> = scalar(
+  "the value of a cookie, without semicolon and control characters",
+  { type: ["string", "number", "boolean"] },
+  (text) => (/^[^\0-\x1f\x7f;]*$/.test(text) ? text.trim() : undefined),
+);
+
 /** Methods are case-sensitive (RFC 9110 section 9.1); a lower-case one would never match, so it is rejected. */
 export const method: ScalarShape<string> = scalar(
   "a method such as GET, in capitals",

@@ -1,4 +1,5 @@
 /** Parses configuration text into a `Config`, or reports every problem with its position. Pure: performs no I/O. */
+import { containsNetwork } from "../net/networks.ts";
 import { byPlace, hasProblem, type Problem } from "./place.ts";
 import { Reader } from "./read.ts";
 import { type Address, type Config, configuration, type MatchConfig, type RouteConfig } from "./schema.ts";
@@ -112,6 +113,8 @@ function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly 
     // The match of a route with problems is not reliable.
     const routes = listener.routes.filter(({ at }) => !hasProblem(found, at.path));
     return routes.flatMap((route, index): Problem[] => {
+      if (route.match.not?.some((excluded) => covers(excluded, route.match)))
+        return [{ ...route.at, message: "unreachable route: `not` excludes all of its requests" }];
       const before = routes.slice(0, index).find((earlier) => takesAll(earlier, route));
       if (before === undefined) return [];
       const number = before.at.path.slice(before.at.path.lastIndexOf(".") + 1);
@@ -140,12 +143,25 @@ function covers(wide: MatchConfig, narrow: MatchConfig): boolean {
     (wide.regex === undefined || wide.regex === narrow.regex) &&
     (wide.method === undefined || narrow.method?.every((one) => wide.method?.includes(one)) === true) &&
     coversTable(wide.headers, narrow.headers) &&
-    coversTable(wide.query, narrow.query)
+    coversTable(wide.query, narrow.query) &&
+    coversTable(wide.cookie, narrow.cookie) &&
+    coversList(wide.client, narrow.client, containsNetwork) &&
+    coversList(wide.sni, narrow.sni, coversHost) &&
+    (wide.not ?? []).every((one) => narrow.not?.some((other) => covers(other, one)) === true)
   );
 }
 
 function coversHost(wide: string, narrow: string): boolean {
   return wide === narrow || (wide.startsWith("*.") && narrow.replace(/^\*/, "x").endsWith(wide.slice(1)));
+}
+
+/** Whether each of `narrow` is covered by one of `wide`; a key that is absent in `wide` covers everything. */
+function coversList<T>(
+  wide: readonly T[] | undefined,
+  narrow: readonly T[] | undefined,
+  covers: (wide: T, narrow: T) => boolean,
+): boolean {
+  return wide === undefined || narrow?.every((one) => wide.some((other) => covers(other, one))) === true;
 }
 
 type Table = Readonly<Record<string, string>> | undefined;

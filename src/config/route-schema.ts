@@ -1,7 +1,9 @@
 /** `routes` of a listener: conditions, target, retries and upgrades. */
 
-import { hostPattern } from "./address-values.ts";
+import { addressBlock, hostPattern } from "./address-values.ts";
 import {
+  cookieName,
+  cookieValue,
   fieldName,
   fieldValue,
   method,
@@ -29,7 +31,7 @@ import {
 } from "./shape.ts";
 import { choice, count, duration, name } from "./values.ts";
 
-const match = object({
+const conditions = {
   scheme: optional(
     choice(["http", "https"]),
     "The scheme that the client used: of the connection, or as reported by a trusted proxy.",
@@ -49,6 +51,26 @@ const match = object({
   query: optional(
     table(queryName, queryValue),
     "Query parameter names, each with the exact value that the first parameter of that name must have, decoded like forms: `+` in a request is a space, `%2B` a plus.",
+  ),
+  cookie: optional(
+    table(cookieName, cookieValue),
+    "Cookie names, each with the exact value that the first cookie of that name must have.",
+  ),
+  client: optional(
+    oneOrMore(addressBlock),
+    "Networks (`10.0.0.0/8`) or addresses of which one must contain the client's address: that of the connection, or the one that a trusted proxy reports.",
+  ),
+  sni: optional(
+    oneOrMore(hostPattern),
+    "The server name (SNI) of the client's TLS handshake, or a list of names; `*.` matches one or more labels. The client chooses it independently of the host: see `tls.strictSniHost`.",
+  ),
+};
+
+const match = object({
+  ...conditions,
+  not: optional(
+    oneOrMore(object(conditions)),
+    "Conditions, or a list of them, that exclude requests: a request for which all keys of one of them match does not match.",
   ),
 });
 

@@ -265,7 +265,7 @@ const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { re
   const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
   const all = routes ?? (short ? [short] : []);
   for (const { match, at } of all)
-    for (const text of [match.path, match.prefix])
+    for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix]))
       if (text !== undefined && isUnreachable(text, rest.path.form))
         report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
   const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));

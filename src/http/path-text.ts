@@ -8,6 +8,8 @@ export type ParsedTarget = {
   readonly protocol: string;
   /** With the port; `localhost` if the text has none. */
   readonly host: string;
+  /** The same without the port. */
+  readonly hostname: string;
   readonly port: string;
   readonly target: string;
 };
@@ -20,8 +22,8 @@ export function isTargetText(text: string): boolean {
 /** Parses a target or a URL. A target is unchanged and has no host. @throws TypeError */
 export function parseTarget(text: string): ParsedTarget {
   const isTarget = isTargetText(text);
-  const { protocol, host, port, pathname, search } = new URL(isTarget ? "/" : text, "http://localhost/");
-  return { protocol, host, port, target: isTarget ? text : `${pathname}${search}` };
+  const { protocol, host, hostname, port, pathname, search } = new URL(isTarget ? "/" : text, "http://localhost/");
+  return { protocol, host, hostname, port, target: isTarget ? text : `${pathname}${search}` };
 }
 
 /** The normal form of a path, with all but printable ASCII encoded; null if no request can have it. */

@@ -210,6 +210,13 @@ export type MatchPlan = {
   readonly method?: readonly string[];
   readonly headers?: Readonly<Record<string, string>>;
   readonly query?: Readonly<Record<string, string>>;
+  readonly cookie?: Readonly<Record<string, string>>;
+  /** Networks in CIDR notation, and addresses. */
+  readonly client?: readonly string[];
+  /** As `host`; of the TLS handshake. */
+  readonly sni?: readonly string[];
+  /** None of these may match; they have no `not` themselves. */
+  readonly not?: readonly MatchPlan[];
 };
 
 export type RouteAction =

@@ -9,11 +9,11 @@
  * - Forwarded (RFC 7239) is used only if none of these is present, since most proxies forward it unread. The endpoint gets
  *   X-Forwarded-* in its place, so that the two cannot contradict each other.
  */
-import { isIP } from "node:net";
 import { equalsWord } from "../http/bytes.ts";
 import { isAuthority, portOf } from "../http/fields.ts";
 import { FIELD_WORDS, type Head, NAME, NAME_ID, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { readAddress, readNode } from "../net/address.ts";
+import { hasAddress } from "../net/networks.ts";
 import type { TlsFacts } from "../net/tls-facts.ts";
 import type { Exchange } from "./exchange.ts";
 import { readForwarded } from "./rfc7239.ts";
@@ -90,10 +90,8 @@ export function isFromTrustedPeer({ listener, client }: Exchange): boolean {
 }
 
 /** Whether a peer is in `trustedProxies`. */
-export function isTrusted(listener: ListenerState, address: string): boolean {
-  if (listener.trusted === null) return false;
-  const family = isIP(address);
-  return family !== 0 && listener.trusted.check(address, family === 4 ? "ipv4" : "ipv6");
+export function isTrusted({ trusted }: ListenerState, address: string): boolean {
+  return trusted !== null && hasAddress(trusted, address);
 }
 
 function removeKnown(head: Head, names: number): void {

@@ -2,9 +2,9 @@
  * One version of the configuration in service on this worker. Immutable; a request reads it once and uses it to its end.
  * It counts its exchanges, and is disposed when a newer version is in service and the count is zero.
  */
-import type { BlockList } from "node:net";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { UpgradeProtocol } from "../http/upgrade.ts";
+import type { Networks } from "../net/networks.ts";
 import type { TlsServer } from "../net/tls-server.ts";
 
 import type { ListenerPlan, RetryPlan, RouteAction } from "../plan/plan.ts";
@@ -42,7 +42,7 @@ export type ListenerState = {
   readonly hooks: number;
   readonly router: Router;
   readonly routes: readonly RouteState[];
-  readonly trusted: BlockList | null;
+  readonly trusted: Networks | null;
 };
 
 export class Snapshot {

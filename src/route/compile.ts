@@ -4,10 +4,23 @@ import { Head, PART } from "../http/head.ts";
 import type { Scheme } from "../http/protocol.ts";
 import { READINGS, type Reading, writeReading } from "../http/readings.ts";
 import { normalizePath } from "../http/target.ts";
+import { makeNetworks, type Networks } from "../net/networks.ts";
 import type { MatchPlan } from "../plan/plan.ts";
 
 /** A field or query parameter: its name and the value it must equal. */
 export type Pair = { readonly name: Uint8Array; readonly value: Uint8Array };
+
+/** A host pattern: lower case; of `*.example.com` only `.example.com`. */
+export type HostPattern = { readonly name: string; readonly wild: boolean };
+
+/** Keys of a `match` that few routes have. */
+export type CompiledExtra = {
+  readonly sni: readonly HostPattern[] | null;
+  readonly clients: Networks | null;
+  readonly cookies: readonly Pair[] | null;
+  /** None of these may match. */
+  readonly not: readonly CompiledMatch[];
+};
 
 /** A compiled `match`. Every key is present, so that all objects share one hidden class; null matches anything. */
 export type CompiledMatch = {
@@ -21,6 +34,7 @@ export type CompiledMatch = {
   readonly methods: readonly Uint8Array[] | null;
   readonly headers: readonly Pair[] | null;
   readonly query: readonly Pair[] | null;
+  readonly extra: CompiledExtra | null;
 };
 
 /** `match` was validated when the configuration was loaded. @throws when `regex` is not a regular expression. */
@@ -36,6 +50,17 @@ export function compileMatch(match: MatchPlan): CompiledMatch {
     methods: match.method?.map((method) => Buffer.from(method)) ?? null,
     headers: encodePairs(match.headers),
     query: encodePairs(match.query),
+    extra: compileExtra(match),
+  };
+}
+
+function compileExtra({ sni, client, cookie, not }: MatchPlan): CompiledExtra | null {
+  if (!sni && !client && !cookie && !not) return null;
+  return {
+    sni: sni?.map((text) => ({ name: text.replace(/^\*/, ""), wild: text.startsWith("*.") })) ?? null,
+    clients: client === undefined ? null : makeNetworks(client),
+    cookies: encodePairs(cookie),
+    not: not?.map(compileMatch) ?? [],
   };
 }
 
@@ -56,14 +81,19 @@ function encodePairs(table: Readonly<Record<string, string>> | undefined): reado
  * the same way as the request's path, so that `prefix: /a%2Fb/` still selects `/a%2Fb/c`.
  */
 export function matchesForReadings(matches: readonly CompiledMatch[]): readonly (readonly CompiledMatch[])[] {
-  const doubts = matches.map(({ path, prefix }) => findDoubts(path ?? prefix));
+  const doubts = matches.map(findDoubts);
   if (doubts.every((found) => found === 0)) return READINGS.map(() => matches);
   return READINGS.map((reading) =>
     matches.map((match, index) => ((doubts[index]! & reading.needs) === 0 ? match : matchForReading(match, reading))),
   );
 }
 
-function findDoubts(text: Uint8Array | null): number {
+function findDoubts({ path, prefix, extra }: CompiledMatch): number {
+  const own = findTextDoubts(path ?? prefix);
+  return extra === null ? own : extra.not.reduce((all, excluded) => all | findDoubts(excluded), own);
+}
+
+function findTextDoubts(text: Uint8Array | null): number {
   if (text === null) return 0;
   const head = new Head(text.length, 1);
   head.setPart(PART.path, text, 0, text.length);
@@ -72,7 +102,13 @@ function findDoubts(text: Uint8Array | null): number {
 }
 
 function matchForReading(match: CompiledMatch, reading: Reading): CompiledMatch {
-  return { ...match, path: readText(match.path, reading), prefix: readText(match.prefix, reading) };
+  const { path, prefix, extra } = match;
+  return {
+    ...match,
+    path: readText(path, reading),
+    prefix: readText(prefix, reading),
+    extra: extra && { ...extra, not: extra.not.map((excluded) => matchForReading(excluded, reading)) },
+  };
 }
 
 function readText(text: Uint8Array | null, reading: Reading): Uint8Array | null {

@@ -17,14 +17,24 @@ import {
 } from "../http/head.ts";
 import type { Scheme } from "../http/protocol.ts";
 import { READINGS, writeReading } from "../http/readings.ts";
+import { hasAddress } from "../net/networks.ts";
 import type { MatchPlan } from "../plan/plan.ts";
-import { type CompiledMatch, compileMatch, matchesForReadings, type Pair } from "./compile.ts";
+import {
+  type CompiledExtra,
+  type CompiledMatch,
+  compileMatch,
+  type HostPattern,
+  matchesForReadings,
+  type Pair,
+} from "./compile.ts";
 
 const SLASH = 47;
 const AMPERSAND = 38;
 const EQUALS = 61;
 const PERCENT = 37;
 const PLUS = 43;
+const SEMICOLON = 59;
+const TAB = 9;
 const SPACE = 32;
 
 /** Keys of a `match` in the order in which they are evaluated, as the configuration names them. */
@@ -47,6 +57,10 @@ const MOST_READ = 128 * 1024;
 export interface MatchInput {
   readonly request: Head;
   readonly scheme: Scheme;
+  /** An address in normal form, or any other text, which is in no network. */
+  readonly clientAddress: string;
+  /** Null without TLS. `serverName`: in lower case. */
+  readonly tls: { readonly serverName: string } | null;
 }
 
 /** What another reading of a path selects: the index of a route, -1 for none, or -2 when the search limit was reached. */
@@ -62,11 +76,12 @@ export class Router {
   constructor(routes: readonly { readonly match: MatchPlan }[]) {
     this.#matches = routes.map((route) => compileMatch(route.match));
     this.#readings = matchesForReadings(this.#matches);
-    this.#passes = 1 + this.#matches.filter((match) => match.regex !== null).length;
+    this.#passes = this.#matches.reduce((sum, match) => sum + countRegexes(match), 1);
   }
 
   /** The first key of a route's `match` that the request does not satisfy; empty when it satisfies all. */
-  explain({ request: head, scheme }: MatchInput, route: number): string {
+  explain(input: MatchInput, route: number): string {
+    const { request: head, scheme } = input;
     const compiled = this.#matches[route]!;
     if (compiled.scheme !== null && compiled.scheme !== scheme) return "scheme";
     const { bytes, parts } = head;
@@ -75,7 +90,7 @@ export class Router {
     if (compiled.host !== null && !matchesHost(compiled.host, compiled.wild, bytes, hostStart, hostEnd)) return "host";
     for (const [name, key] of TARGET_KEYS)
       if (!matchesTarget({ ...MATCHES_ALL, [key]: compiled[key] }, head)) return name;
-    return "";
+    return compiled.extra === null ? "" : failedExtra(compiled.extra, input);
   }
 
   /** The index of the first route at or after `from` that matches the request, or -1. */
@@ -122,9 +137,30 @@ function find(matches: readonly CompiledMatch[], input: MatchInput, from: number
     const match = matches[i]!;
     if (match.scheme !== null && match.scheme !== scheme) continue;
     if (match.host !== null && !matchesHost(match.host, match.wild, bytes, hostStart, hostEnd)) continue;
-    if (matchesTarget(match, head)) return i;
+    if (!matchesTarget(match, head)) continue;
+    if (match.extra === null || failedExtra(match.extra, input) === "") return i;
   }
   return -1;
+}
+
+function countRegexes({ regex, extra }: CompiledMatch): number {
+  const own = regex === null ? 0 : 1;
+  return extra === null ? own : extra.not.reduce((sum, excluded) => sum + countRegexes(excluded), own);
+}
+
+/** The first of these keys that the request does not satisfy; empty when it satisfies all. */
+function failedExtra({ sni, clients, cookies, not }: CompiledExtra, input: MatchInput): string {
+  if (sni !== null && !matchesServerName(sni, input.tls?.serverName ?? "")) return "sni";
+  if (clients !== null && !hasAddress(clients, input.clientAddress)) return "client";
+  if (cookies !== null && !matchesCookies(cookies, input.request)) return "cookie";
+  return not.length > 0 && find(not, input, 0) >= 0 ? "not" : "";
+}
+
+function matchesServerName(patterns: readonly HostPattern[], requested: string): boolean {
+  const serverName = requested.endsWith(".") ? requested.slice(0, -1) : requested;
+  return patterns.some(({ name, wild }) =>
+    wild ? serverName.length > name.length && serverName.endsWith(name) : serverName === name,
+  );
 }
 
 /** All keys but scheme and host, the cheapest first. */
@@ -176,6 +212,41 @@ function hasField(pair: Pair, head: Head): boolean {
 function matchesQuery(pairs: readonly Pair[], head: Head): boolean {
   for (let i = 0; i < pairs.length; i++) if (!hasParameter(pairs[i]!, head)) return false;
   return true;
+}
+
+function matchesCookies(pairs: readonly Pair[], head: Head): boolean {
+  for (let i = 0; i < pairs.length; i++) if (!hasCookie(pairs[i]!, head)) return false;
+  return true;
+}
+
+/** Whether the first cookie of that name has that value, both read as the SDK's `Cookies` reads them. */
+function hasCookie(pair: Pair, head: Head): boolean {
+  const { bytes, fields } = head;
+  for (let i = head.findKnown(NAME.cookie); i >= 0; i = head.findKnown(NAME.cookie, i + 1)) {
+    const end = fields[i * FIELD_WORDS + VALUE_END]!;
+    for (let at = fields[i * FIELD_WORDS + VALUE_START]!; at < end; ) {
+      let stop = bytes.indexOf(SEMICOLON, at);
+      if (stop < 0 || stop > end) stop = end;
+      const start = skipBlanks(bytes, at, stop);
+      at = stop + 1;
+      if (!startsWith(pair.name, bytes, start, stop)) continue;
+      const sign = skipBlanks(bytes, start + pair.name.length, stop);
+      if (sign === stop || bytes[sign] !== EQUALS) continue;
+      while (stop > sign + 1 && isBlank(bytes[stop - 1]!)) stop--;
+      return equals(pair.value, bytes, skipBlanks(bytes, sign + 1, stop), stop);
+    }
+  }
+  return false;
+}
+
+function skipBlanks(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  while (at < end && isBlank(bytes[at]!)) at++;
+  return at;
+}
+
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === TAB;
 }
 
 /** Whether the first parameter of that name has that value, both read as the SDK's `Query` reads them. */

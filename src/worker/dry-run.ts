@@ -3,6 +3,7 @@
  * sandboxed guests, separate counters, a copy of the endpoint columns, and an overlay on the key-value store. The
  * response of the endpoint is simulated. It has no effect outside the thread.
  */
+import { isIP } from "node:net";
 import { parentPort, workerData } from "node:worker_threads";
 import { Cluster } from "../cluster/cluster.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
@@ -13,6 +14,7 @@ import type { Scheme } from "../http/protocol.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock } from "../net/clock.ts";
+import type { TlsFacts } from "../net/tls-facts.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
 import { ThrottledLog } from "../observe/throttled-log.ts";
@@ -146,7 +148,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     throw new Error(`the request is rejected with ${status} before any plugin runs: ${x.request.problem || "no head"}`);
   }
   const body = Buffer.from(request.body);
-  x.client = new DryDownstream(request.client, parseTarget(request.url).protocol === "https:" ? "https" : "http");
+  x.client = new DryDownstream(request, listener);
   x.listener = listener;
   x.headAt = x.startedAt = performance.now();
   x.clientAddress = request.client;
@@ -227,13 +229,16 @@ const DRY_STREAM: UpstreamStream = {
 class DryDownstream implements Downstream {
   readonly peer: string;
   readonly scheme: Scheme;
-  readonly tls = null;
+  readonly tls: TlsFacts | null;
   readonly forwarded: Buffer;
   readonly alive = true;
 
-  constructor(peer: string, scheme: Scheme) {
+  constructor({ client: peer, url }: ExplainRequest, { plan }: ListenerState) {
+    const { protocol, hostname } = parseTarget(url);
+    const scheme = protocol === "https:" ? "https" : "http";
     this.peer = peer;
     this.scheme = scheme;
+    this.tls = scheme === "https" && plan.tls !== null ? simulateTls(hostname) : null;
     this.forwarded = makeForwarded(peer, scheme);
   }
 
@@ -253,6 +258,21 @@ class DryDownstream implements Downstream {
   resumeBody(): void {}
   reset(): void {}
   finished(): void {}
+}
+
+/** The facts of a handshake without a client certificate, by a client of today. */
+function simulateTls(hostname: string): TlsFacts {
+  return {
+    // Clients do not send addresses.
+    serverName: hostname.startsWith("[") || isIP(hostname) !== 0 ? "" : hostname,
+    version: "TLSv1.3",
+    cipher: "TLS_AES_128_GCM_SHA256",
+    protocol: "http/1.1",
+    resumed: false,
+    clientSubject: "",
+    clientNames: "",
+    clientFingerprint: "",
+  };
 }
 
 try {

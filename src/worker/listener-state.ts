@@ -1,6 +1,6 @@
 /** Builds the listeners and routes of a snapshot from a plan. */
-import { BlockList, isIPv4 } from "node:net";
 import { makeUpgrades } from "../http/upgrade.ts";
+import { makeNetworks } from "../net/networks.ts";
 import type { TlsServer } from "../net/tls-server.ts";
 import type { ListenerPlan, RoutePlan } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
@@ -21,7 +21,7 @@ export function listenerState(plan: ListenerPlan, { snapshot, instances, tls }: 
     ...chainOf(plan.chain, instances),
     router: new Router(plan.routes),
     routes: plan.routes.map((route) => routeState(route, instances, snapshot.clusters.length)),
-    trusted: plan.trustedProxies.length === 0 ? null : blockList(plan.trustedProxies),
+    trusted: plan.trustedProxies.length === 0 ? null : makeNetworks(plan.trustedProxies),
   };
 }
 
@@ -91,14 +91,4 @@ function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: n
     noClusterCells: plan.noClusterCells,
     durationCells: plan.durationCells,
   };
-}
-
-function blockList(blocks: readonly string[]): BlockList {
-  const list = new BlockList();
-  for (const block of blocks) {
-    const [address = "", prefix] = block.split("/");
-    const family = isIPv4(address) ? "ipv4" : "ipv6";
-    list.addSubnet(address, prefix === undefined ? (family === "ipv4" ? 32 : 128) : Number(prefix), family);
-  }
-  return list;
 }

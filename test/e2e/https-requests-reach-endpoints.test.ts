@@ -14,6 +14,7 @@ import {
   bounded,
   type LiveTest,
   type Options,
+  runSluice,
   startSluice,
   testInAllModes,
   testInUsualMode,
@@ -249,6 +250,53 @@ testInAllModes("clientCertificates: optional, and revoked ones", async (t) => {
     return code === 0 ? "x-forwarded-client-cert" in JSON.parse(out).headers : "refused";
   };
   assert.deepEqual([await ask(), await ask("guest"), await ask("revoked")], [false, true, "refused"]);
+});
+
+testInUsualMode("routes by server name, client, cookie and exclusion; explain follows them", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(
+    t,
+    ({ web }) => `
+listeners:
+  web:
+    address: 127.0.0.1:${web}
+    trustedProxies: [127.0.0.1]
+    tls: ${CERTIFICATES.replaceAll("\n      ", "\n        ")}
+    routes:
+      - { name: beta, match: { cookie: { beta: "1" }, not: [{ method: POST }, { client: 192.0.2.0/24 }] }, cluster: app, chain: [headers: { response: { set: { x-route: beta } } }] }
+      - { name: inner, match: { client: [10.0.0.0/8, "fd00::/8"] }, cluster: app, chain: [headers: { response: { set: { x-route: inner } } }] }
+      - { name: b, match: { sni: "*.b.example" }, cluster: app, chain: [headers: { response: { set: { x-route: b } } }] }
+      - { name: rest, cluster: app, chain: [headers: { response: { set: { x-route: rest } } }] }
+clusters: { app: ["127.0.0.1:${upstream.port}"] }
+`,
+  );
+  const { port } = sluice;
+  const route = async (host: string, ...more: string[]) => {
+    const { out } = await curl("/", { port, ca, host, more: ["-o", "/dev/null", "-w", "%header{x-route}", ...more] });
+    return out;
+  };
+  const cookie = ["-H", "Cookie: a=b; beta=1"];
+  const from = (client: string) => ["-H", `X-Forwarded-For: ${client}`];
+  assert.equal(await route("localhost"), "rest");
+  assert.equal(await route("y.b.example"), "b");
+  assert.equal(await route("y.b.example", "-H", "Host: localhost"), "b", "the name of the handshake");
+  assert.equal(await route("localhost", "-H", "Host: y.b.example"), "rest");
+  assert.equal(await route("localhost", ...cookie), "beta");
+  assert.equal(await route("localhost", ...cookie, "-d", "x"), "rest");
+  assert.equal(await route("localhost", ...cookie, ...from("192.0.2.9")), "rest");
+  assert.equal(await route("y.b.example", ...from("10.9.9.9")), "inner");
+  assert.equal(await route("localhost", ...from("fd00::1")), "inner");
+  assert.equal(await route("localhost", ...from("nonsense")), "rest");
+
+  const explain = async (...args: string[]) =>
+    (await runSluice("explain", ...args, "--admin", `127.0.0.1:${sluice.ports.admin}`)).stdout;
+  const named = await explain("GET", `https://y.b.example:${port}/`);
+  assert.match(named, /beta: cookie does not match\n\s+inner: client does not match\n\s+b: matches/);
+  const inner = await explain("POST", `https://localhost:${port}/`, "-H", "cookie: beta=1", "--client", "10.0.0.1");
+  assert.match(inner, /beta: not does not match\n\s+inner: matches/);
+  assert.match(await explain("GET", `https://127.0.0.1:${port}/`), /b: sni does not match\n\s+rest: matches/);
+  const status = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
+  assert.match(status.stdout, /route beta: cookie beta=1, not method=POST\|client=192\.0\.2\.0\/24;/);
 });
 
 testInAllModes("a tunnel by wss carries bytes both ways, and its ends", async (t) => {

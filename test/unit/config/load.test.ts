@@ -541,13 +541,34 @@ test("unreachable routes are rejected", () => {
     ["headers: { a: 1 }", "headers: { a: 1, b: 2 }"],
     ["query: { a: 1 }", "query: { a: 1, b: 2 }"],
     ['regex: "/a.*"', 'regex: "/a.*", method: GET'],
+    ["cookie: { a: 1 }", "cookie: { a: 1, b: 2 }"],
+    ["client: 10.0.0.0/8", "client: [10.1.0.0/16, 10.2.0.1]"],
+    ['client: ["::/0", 10.0.0.1]', 'client: ["fd00::/8", 10.0.0.1/32], path: /'],
+    ['sni: ["*.b.example", c.example]', "sni: [x.b.example]"],
+    ["not: { path: /ab }", "not: { prefix: /a }"],
+    ["not: [{ method: GET, path: /a }]", "not: [{ method: [GET, POST] }, { host: a }]"],
+    ["", "not: { path: /a }"],
   ];
   const both = (a: string, b: string) =>
     withRoutes(`{ match: { ${a} }, cluster: app }`, `{ match: { ${b} }, cluster: app }`);
   for (const [earlier, later] of cover)
     complainOnce(both(earlier, later), /routes\.1: unreachable route: route 0 matches/);
   for (const [earlier, later] of cover) if (later !== "") load(both(later, earlier));
-  load(both("scheme: https", "scheme: http"));
+  const apart: [earlier: string, later: string][] = [
+    ["scheme: https", "scheme: http"],
+    ["cookie: { a: 1 }", "headers: { cookie: a=1 }"],
+    ["client: 10.0.0.0/8", "client: [10.1.0.0/16, 11.0.0.1]"],
+    ["client: 10.0.0.0/8", "path: /a"],
+    ["client: 0.0.0.0/0", 'client: "::/0"'],
+    ["sni: a.example", "host: a.example"],
+    ["not: { path: /a }", "path: /a"],
+    ["not: { prefix: /a }", "not: { path: /a }"],
+    ["not: { path: /a }", "not: { path: /b }"],
+    ["not: { path: /a }", ""],
+  ];
+  for (const [earlier, later] of apart) load(both(earlier, later));
+  for (const never of ["not: {}", 'host: x.b, not: { host: "*.b" }', "path: /a, method: GET, not: [{ path: /a }]"])
+    complainOnce(both(never, ""), /routes\.0: unreachable route: `not` excludes all of its requests/);
   const router = withRoutes("{ router: x, clusters: [app] }", "{ cluster: app }");
   load(`${router}plugins: { x: { wasm: a } }`);
 });
@@ -569,6 +590,14 @@ test("paths and hosts take the form that requests are brought into", () => {
   assert.equal(match("prefix: /.")?.prefix, "/.");
   assert.equal(match("host: B\u00fccher.example")?.host, "xn--bcher-kva.example");
   assert.equal(match('host: "[::1]"')?.host, "[::1]");
+  assert.deepEqual(match("not: { prefix: /%7ea/ }, sni: B\u00fccher.example, client: 10.0.0.1, cookie: { a: 1 }"), {
+    not: [{ prefix: "/~a/" }],
+    sni: ["xn--bcher-kva.example"],
+    client: ["10.0.0.1"],
+    cookie: { a: "1" },
+  });
+  complainOnce(withRoutes("{ match: { client: 10.0.0.0/33 }, cluster: app }"), /match\.client.*a block of addresses/);
+  complainOnce(withRoutes("{ match: { not: { not: {} } }, cluster: app }"), /match\.not/);
 });
 
 test("names of objects are names like others", () => {

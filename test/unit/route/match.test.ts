@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { nameId } from "../../../src/http/fields.ts";
 import { Head, PART } from "../../../src/http/head.ts";
 import { normalizePath } from "../../../src/http/target.ts";
 import type { MatchPlan } from "../../../src/plan/plan.ts";
@@ -8,6 +9,8 @@ import { type MatchInput, Router } from "../../../src/route/match.ts";
 
 type Request = {
   scheme?: "http" | "https";
+  client?: string;
+  sni?: string;
   method?: string;
   host?: string;
   path?: string;
@@ -25,12 +28,25 @@ function makeHead({ method = "GET", host = "example.com", path = "/", query = ""
   put(PART.authority, host);
   put(PART.path, path);
   put(PART.query, query);
-  for (const [name, value] of headers) head.add(Buffer.from(name, "latin1"), Buffer.from(value), 0);
+  for (const [name, value] of headers) {
+    const bytes = Buffer.from(name, "latin1");
+    head.add(bytes, Buffer.from(value), nameId(bytes, 0, bytes.length));
+  }
   return head;
 }
 
 function makeInput(request: Request): MatchInput {
-  return { request: makeHead(request), scheme: request.scheme ?? "http" };
+  const { scheme = "http", client = "192.0.2.1", sni } = request;
+  return inputOf(makeHead(request), scheme, client, sni);
+}
+
+function inputOf(
+  request: Head,
+  scheme: "http" | "https" = "http",
+  clientAddress = "",
+  serverName?: string,
+): MatchInput {
+  return { request, scheme, clientAddress, tls: serverName === undefined ? null : { serverName } };
 }
 
 function doubtful(path: string): Head {
@@ -53,8 +69,8 @@ test("the scheme is that of the request", () => {
   assert.ok(!matches({ scheme: "https" }, { scheme: "http" }));
   assert.ok(matches({ scheme: "http" }, {}));
   const router = new Router([{ match: { scheme: "http", prefix: "/a/" } }, { match: {} }]);
-  assert.equal(router.findRival({ request: doubtful("//a/"), scheme: "https" }, 0, 1), null, "readings compare it too");
-  assert.equal(router.findRival({ request: doubtful("//a/"), scheme: "http" }, 0, 1)?.route, 0);
+  assert.equal(router.findRival(inputOf(doubtful("//a/"), "https"), 0, 1), null, "readings compare it too");
+  assert.equal(router.findRival(inputOf(doubtful("//a/")), 0, 1)?.route, 0);
 });
 
 test("the host is compared without port, case and closing dot", () => {
@@ -117,12 +133,109 @@ test("a header matches when any field of that name has exactly the value", () =>
   assert.ok(matches({ headers: { a: "é" } }, { headers: [["a", "é"]] }));
 });
 
+test("the client's address is in one of the networks", () => {
+  const match = { client: ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"] };
+  for (const client of ["10.0.0.1", "10.255.255.255", "192.0.2.7", "2001:db8:1::1"])
+    assert.ok(matches(match, { client }), client);
+  for (const client of ["11.0.0.1", "192.0.2.8", "2001:db9::1", "unknown", ""])
+    assert.ok(!matches(match, { client }), client);
+  assert.ok(matches({ client: ["0.0.0.0/0"] }, { client: "1.2.3.4" }));
+  assert.ok(!matches({ client: ["0.0.0.0/0"] }, { client: "::1" }));
+});
+
+test("the server name is that of the handshake, without a closing dot", () => {
+  const match = { sni: ["a.example", "*.b.example"] };
+  for (const sni of ["a.example", "a.example.", "x.b.example", "y.x.b.example."])
+    assert.ok(matches(match, { sni }), sni);
+  for (const sni of ["", "xa.example", "b.example", ".b.example", "a.example.evil"])
+    assert.ok(!matches(match, { sni }), sni);
+  assert.ok(!matches(match, { host: "a.example" }), "without TLS there is none");
+});
+
+test("a cookie is the first of its name, as the SDK reads it", () => {
+  const match = { cookie: { beta: "1" } };
+  const having = (...cookies: string[]) =>
+    matches(match, { headers: cookies.map((value) => ["Cookie", value] as const) });
+  for (const cookie of [
+    "beta=1",
+    "a=b; beta=1",
+    "a=b;beta=1;c",
+    ";; \tbeta \t= 1 ; x=y",
+    "beta; beta=1",
+    "beta=1; beta=2",
+  ])
+    assert.ok(having(cookie), cookie);
+  for (const cookie of [
+    "beta=2; beta=1",
+    "Beta=1",
+    "xbeta=1",
+    "betax=1",
+    "beta=1x",
+    'beta="1"',
+    "beta",
+    "beta==1",
+    "",
+    "=1",
+  ])
+    assert.ok(!having(cookie), cookie);
+  assert.ok(having("a=b", "beta=1"));
+  assert.ok(!having("beta=0", "beta=1"));
+  assert.ok(matches({ cookie: { a: "", b: "=" } }, { headers: [["cookie", "a=; b=="]] }));
+  assert.ok(!matches({ cookie: { a: "" } }, { headers: [["cookie", "a"]] }));
+  assert.ok(!matches(match, { headers: [["X-Cookie", "beta=1"]] }));
+});
+
+test("not excludes requests that one of its conditions matches", () => {
+  const match = {
+    prefix: "/a/",
+    not: [{ method: ["GET"], path: "/a/x" }, { client: ["10.0.0.0/8"] }, { host: "b.example" }],
+  };
+  assert.ok(matches(match, { path: "/a/x", method: "POST" }));
+  assert.ok(matches(match, { path: "/a/y" }));
+  for (const excluded of [
+    { path: "/a/x" },
+    { path: "/a/y", client: "10.1.1.1" },
+    { path: "/a/y", host: "B.example:80" },
+  ])
+    assert.ok(!matches(match, excluded), JSON.stringify(excluded));
+  assert.ok(!matches(match, { path: "/b/" }));
+});
+
+test("readings of a path are compared with the conditions under not as well", () => {
+  const router = new Router([{ match: { not: [{ prefix: "/private/" }] } }, { match: {} }]);
+  const input = inputOf(doubtful("//private/x"));
+  assert.equal(router.match(input, 0), 0);
+  assert.equal(router.findRival(input, 0, 0)?.route, 1);
+  // The condition itself is rewritten too.
+  const doubled = new Router([{ match: { not: [{ path: "//x" }] } }, { match: {} }]);
+  const same = inputOf(doubtful("//x"));
+  assert.equal(doubled.match(same, 0), 1);
+  assert.equal(doubled.findRival(same, 0, 1), null);
+  // Each regular expression counts: too many for the longest path are refused.
+  const many = new Router([{ match: { not: Array.from({ length: 40 }, () => ({ regex: "/x" })) } }]);
+  assert.equal(many.findRival(inputOf(doubtful(`/${"a".repeat(4000)}//`)), 0, 0)?.route, -2);
+});
+
+test("explain names the key that does not match", () => {
+  const match = { sni: ["a.example"], client: ["10.0.0.0/8"], cookie: { a: "1" }, not: [{ method: ["POST"] }] };
+  const router = new Router([{ match }]);
+  const good: Request = { sni: "a.example", client: "10.0.0.1", headers: [["cookie", "a=1"]] };
+  const failing: [Partial<Request>, string][] = [
+    [{}, ""],
+    [{ sni: "b.example" }, "sni"],
+    [{ client: "11.0.0.1" }, "client"],
+    [{ headers: [] }, "cookie"],
+    [{ method: "POST" }, "not"],
+  ];
+  for (const [change, key] of failing) assert.equal(router.explain(makeInput({ ...good, ...change }), 0), key);
+});
+
 test("a field that an edit took away does not match", () => {
   const head = makeHead({ headers: [["x-beta", "1"]] });
   const router = new Router([{ match: { headers: { "x-beta": "1" } } }]);
-  assert.equal(router.match({ request: head, scheme: "http" }, 0), 0);
+  assert.equal(router.match(inputOf(head), 0), 0);
   head.removeAt(0);
-  assert.equal(router.match({ request: head, scheme: "http" }, 0), -1);
+  assert.equal(router.match(inputOf(head), 0), -1);
 });
 
 test("a query has the reading that URLSearchParams and the SDK's Query have", () => {
