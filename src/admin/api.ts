@@ -23,6 +23,8 @@ export type Status = {
   readonly listeners: readonly { name: string; address: string; https: boolean; connections: number }[];
   /** Certificates of listeners that have expired, or expire within 30 days. */
   readonly expiringCertificates: readonly CertificateStatus[];
+  /** Certificates that are revoked, or must-staple without an OCSP response: clients reject them. */
+  readonly unstapledCertificates: readonly CertificateStatus[];
   readonly workers: readonly {
     worker: number;
     serving: boolean;
@@ -131,6 +133,19 @@ export type CertificateStatus = {
   readonly days: number;
   /** The limit that it has reached: 30, 14, 7 or 1 days before, or `expired`; null: none yet. */
   readonly warning: "30 days" | "14 days" | "7 days" | "1 day" | "expired" | null;
+  readonly ocsp: OcspStatus;
+};
+
+/** OCSP stapling of a certificate. */
+export type OcspStatus = {
+  /** `none`: there is no responder, or stapling is not possible; `pending`: the first attempt is not complete. */
+  readonly state: "stapled" | "revoked" | "failed" | "pending" | "none";
+  /** The certificate has the extension must-staple: clients reject it without a response. */
+  readonly mustStaple: boolean;
+  /** Until when the present response is stapled; null: there is none. */
+  readonly until: string | null;
+  /** Why nothing is stapled, or why the last attempt to refresh the response failed; empty: no problem. */
+  readonly problem: string;
 };
 
 /** Tunnels of a listener's clients: upgraded connections. */

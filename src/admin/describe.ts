@@ -5,6 +5,7 @@ import type {
   ClusterStatus,
   EndpointStatus,
   ListenerStatus,
+  OcspStatus,
   OpenTunnelStatus,
   PluginStatus,
   RouteStatus,
@@ -27,7 +28,11 @@ export function describeCondition(status: Status): Condition {
   const { draining, ready, unavailableClusters, quarantined, expiringCertificates } = status;
   const expired = expiringCertificates.filter(({ warning }) => warning === "expired");
   const warnings = expiringCertificates.filter((one) => !expired.includes(one)).map(describeExpiring);
+  const unstapled = status.unstapledCertificates.map(
+    ({ listener, file, ocsp }) => `listener ${listener}: certificate ${file}: ${describeOcsp(ocsp)}`,
+  );
   const problems = [
+    ...unstapled,
     ...expired.map(describeExpiring),
     ...unavailableClusters.map((cluster) => `cluster ${cluster} has no usable endpoint`),
     ...quarantined.map((plugin) => `plugin ${plugin} is in quarantine`),
@@ -42,11 +47,21 @@ function describeExpiring(certificate: CertificateStatus): string {
 }
 
 /** `certificate site.pem (a.example, b.example): expires in 12 days, at 2027-01-31T00:00:00.000Z`. */
-export function describeCertificate({ file, names, expires, days, warning }: CertificateStatus): string {
+export function describeCertificate({ file, names, expires, days, warning, ocsp }: CertificateStatus): string {
   const more = names.length > MAX_NAMES ? ` and ${names.length - MAX_NAMES} more` : "";
   const shown = names.length === 0 ? "no names" : `${names.slice(0, MAX_NAMES).join(", ")}${more}`;
   const when = warning === "expired" ? `expired ${-days} days ago` : `expires in ${days} days`;
-  return `certificate ${file} (${shown}): ${when}, at ${expires}`;
+  const stapling = describeOcsp(ocsp);
+  return `certificate ${file} (${shown}): ${when}, at ${expires}${stapling === "" ? "" : `; ${stapling}`}`;
+}
+
+/** `OCSP response until 2027-01-31T00:00:00.000Z`; empty: nothing is stapled, nor expected. */
+function describeOcsp({ state, mustStaple, until, problem }: OcspStatus): string {
+  if (state === "none" && !mustStaple) return "";
+  if (state === "revoked") return `OCSP: ${problem}`;
+  if (until !== null) return `OCSP response until ${until}${problem === "" ? "" : `, not refreshed: ${problem}`}`;
+  const rule = mustStaple ? " for must-staple" : "";
+  return `no OCSP response${rule}: ${state === "pending" ? "not received yet" : problem}`;
 }
 
 /** `127.0.0.1:8443 (https)`. */

@@ -218,6 +218,7 @@ export class App {
       plugins: this.#health,
       rollouts: this.#rollouts,
       tls: this.#tls,
+      stapling: this.#stapling,
     });
     this.#metrics = createMetrics({
       counters: memory.counters,

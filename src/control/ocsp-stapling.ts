@@ -3,6 +3,7 @@
  * validity, and passes them to the workers. While a responder does not respond the last response is served until it
  * expires.
  */
+import type { OcspStatus } from "../admin/api.ts";
 import { makeRequest } from "../net/ocsp/request.ts";
 import { type OcspStatement, verifyResponse } from "../net/ocsp/response.ts";
 import type { Staple } from "../net/staples.ts";
@@ -54,17 +55,6 @@ type Entry = {
   timer: NodeJS.Timeout | null;
   /** An attempt is under way. */
   isTrying: boolean;
-};
-
-/** `none`: nothing can be stapled; `pending`: the first attempt is not complete. */
-export type OcspState = "stapled" | "revoked" | "failed" | "pending" | "none";
-export type OcspStatus = {
-  readonly state: OcspState;
-  readonly mustStaple: boolean;
-  /** Wall-clock ms until which the current response is stapled, or null. */
-  readonly until: number | null;
-  /** Why nothing is stapled, or the last attempt to refresh the response failed; empty: no problem. */
-  readonly problem: string;
 };
 
 export class OcspStapling {
@@ -129,7 +119,8 @@ export class OcspStapling {
   describe({ ocsp: { source, mustStaple, problem } }: Pick<CertificateInfo, "ocsp">): OcspStatus {
     const entry = source === null ? undefined : this.#entries.get(source.id);
     if (entry === undefined) return { state: "none", mustStaple, until: null, problem };
-    const until = this.#validStaple(entry)?.until ?? null;
+    const valid = this.#validStaple(entry);
+    const until = valid && isoTime(valid.until);
     const failed = entry.problem === "" ? "pending" : "failed";
     const state = entry.revokedAt !== null ? "revoked" : until !== null ? "stapled" : failed;
     return { state, mustStaple, until, problem: entry.problem };
@@ -137,10 +128,10 @@ export class OcspStapling {
 
   /** Those of the certificates that should have a response, for metrics. */
   list(certificates: readonly CertificateInfo[]): { listener: string; file: string; until: number | null }[] {
-    return certificates.flatMap((certificate) => {
-      const { listener, file, ocsp } = certificate;
-      const { until } = this.describe(certificate);
-      return ocsp.source === null && !ocsp.mustStaple ? [] : [{ listener, file, until }];
+    return certificates.flatMap(({ listener, file, ocsp: { source, mustStaple } }) => {
+      const entry = source === null ? undefined : this.#entries.get(source.id);
+      const until = (entry && this.#validStaple(entry)?.until) ?? null;
+      return source === null && !mustStaple ? [] : [{ listener, file, until }];
     });
   }
 

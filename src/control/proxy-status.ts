@@ -1,9 +1,10 @@
 /** Status of the running proxy, for the admin interface and the metrics. */
-import type { ClusterStatus, ListenerStatus, PluginStatus, Status } from "../admin/api.ts";
+import type { CertificateStatus, ClusterStatus, ListenerStatus, PluginStatus, Status } from "../admin/api.ts";
 import type { RequestRates } from "../observe/request-rates.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { CanaryRollouts } from "./canary-rollouts.ts";
 import type { Endpoints } from "./endpoints.ts";
+import type { OcspStapling } from "./ocsp-stapling.ts";
 import type { PluginHealth } from "./plugin-health.ts";
 import type { Reloader } from "./reload.ts";
 import type { SharedMemory } from "./shared-memory.ts";
@@ -23,6 +24,7 @@ export type ProxyStatusParts = {
   readonly plugins: PluginHealth;
   readonly rollouts: CanaryRollouts;
   readonly tls: TlsUpkeep;
+  readonly stapling: OcspStapling;
 };
 
 export class ProxyStatus {
@@ -40,7 +42,7 @@ export class ProxyStatus {
   }
 
   status(): Status {
-    const { memory, workers, versions, reloader, plugins, rollouts, tls } = this.#parts;
+    const { memory, workers, versions, reloader, plugins, rollouts } = this.#parts;
     return describeStatus({
       startedAt: this.#startedAt,
       draining: this.draining,
@@ -52,13 +54,18 @@ export class ProxyStatus {
       counters: memory.counters,
       health: plugins,
       rollouts: rollouts.list(),
-      certificates: tls.describe(),
+      certificates: this.#certificates(),
     });
+  }
+
+  #certificates(): CertificateStatus[] {
+    const { tls, stapling } = this.#parts;
+    return tls.describe((certificate) => stapling.describe(certificate));
   }
 
   /** The listeners with https and their certificates, for the log; empty if there are none. */
   describeHttps(): { https?: Record<string, object[]> } {
-    const certificates = Map.groupBy(this.#parts.tls.describe(), ({ listener }) => listener);
+    const certificates = Map.groupBy(this.#certificates(), ({ listener }) => listener);
     if (certificates.size === 0) return {};
     const list = certificates
       .entries()
@@ -67,8 +74,8 @@ export class ProxyStatus {
   }
 
   listeners(): ListenerStatus[] {
-    const { rates, memory, tls } = this.#parts;
-    const certificates = tls.describe();
+    const { rates, memory } = this.#parts;
+    const certificates = this.#certificates();
     return describeListeners({ plan: this.#plan, rates: rates.list(), counters: memory.counters, certificates });
   }
 

@@ -8,6 +8,7 @@ import type {
   EndpointHealth,
   EndpointState,
   EndpointStatus,
+  OcspStatus,
   PluginStatus,
   RolloutStatus,
   Status,
@@ -64,6 +65,7 @@ export function describeStatus(sources: StatusSources): Status {
       connections: counters.sum(cells + LISTENER_CELLS.connections),
     })),
     expiringCertificates: sources.certificates.filter(({ warning }) => warning !== null),
+    unstapledCertificates: sources.certificates.filter(({ ocsp }) => isRejected(ocsp)),
     workers: workers.present().map((worker) => ({
       worker,
       serving: serving.includes(worker),
@@ -73,6 +75,11 @@ export function describeStatus(sources: StatusSources): Status {
     })),
     lastReload: last && { at: last.at.toISOString(), result: last.result, problems: last.problems },
   };
+}
+
+/** Whether clients that ask for an OCSP response reject the certificate. */
+function isRejected({ state, mustStaple, until }: OcspStatus): boolean {
+  return state === "revoked" || (mustStaple && until === null && state !== "pending");
 }
 
 type ClusterSources = {

@@ -34,14 +34,22 @@ export class TlsUpkeep {
     return this.#certificates;
   }
 
-  /** Those of the version in service with their remaining lifetime. */
-  describe(): CertificateStatus[] {
+  /** Those of the version in service with their remaining lifetime, and the given state of OCSP stapling. */
+  describe(ocsp: (certificate: CertificateInfo) => CertificateStatus["ocsp"]): CertificateStatus[] {
     const now = this.#now();
     return this.#certificates.map((certificate) => {
       const { listener, file, names, expires } = certificate;
       const { days, limit } = lifetimeOf(certificate, now);
       const warning = limit === undefined ? null : WARNINGS[limit];
-      return { listener, file, names, expires: new Date(expires).toISOString(), days, warning };
+      return {
+        listener,
+        file,
+        names,
+        expires: new Date(expires).toISOString(),
+        days,
+        warning,
+        ocsp: ocsp(certificate),
+      };
     });
   }
 

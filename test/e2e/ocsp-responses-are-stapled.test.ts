@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { join } from "node:path";
 import { test } from "node:test";
 import { Authority } from "../support/certificates.ts";
 import { MUST_STAPLE, withResponder, writeIndex } from "../support/ocsp.ts";
 import { findFreePort } from "./free-port.ts";
 import { startUpstream } from "./peers.ts";
-import { atEnd, bounded, type LiveTest, startSluice, testInEachMode, until } from "./program.ts";
+import { atEnd, bounded, type LiveTest, runSluice, startSluice, testInEachMode, until } from "./program.ts";
 import { handshake } from "./tls.ts";
 
 const authority = new Authority();
@@ -87,6 +88,10 @@ clusters:
   assert.ok(Math.abs(expiry - Date.now() / 1000 - 86_400) < 3600);
   assert.equal(await sluice.metric("sluice_tls_ocsp_fetches_total", { result: "good" }), 1);
 
+  const { stdout } = await runSluice("status", "-c", join(sluice.directory, "sluice.yaml"));
+  assert.match(stdout, /^degraded/);
+  assert.match(stdout, /^problem: listener web: certificate .*gone\.pem: OCSP: revoked at 2025-01-01T/m);
+  assert.match(stdout, /^ {2}certificate .*site\.pem \(site\.example\): .*; OCSP response until /m);
   await stopResponder();
   sluice.config(`${sluice.configText}  other: ["127.0.0.1:${upstream.port}"]\n`);
   assert.equal((await sluice.reload()).status, 200);

@@ -31,6 +31,7 @@ const STATE: Status = {
   rollouts: [],
   listeners: [{ name: "web", address: "127.0.0.1:8080", https: false, connections: 3 }],
   expiringCertificates: [],
+  unstapledCertificates: [],
   workers: [{ worker: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
   lastReload: null,
 };
@@ -254,9 +255,13 @@ test("the page shows certificates, those that expire, and the oldest tunnels", a
     expires: "2027-01-01T00:00:00.000Z",
     days: 12,
     warning: "14 days",
+    ocsp: { state: "none", mustStaple: false, until: null, problem: "it names no OCSP responder" },
   };
   const expired: CertificateStatus = { ...soon, file: "old.pem", names: [], days: -3, warning: "expired" };
   const many: CertificateStatus = { ...soon, names: ["a", "b", "c", "d", "e", "f", "g"], days: 80, warning: null };
+  const until = "2026-12-01T00:00:00.000Z";
+  const good: CertificateStatus = { ...many, ocsp: { ...soon.ocsp, state: "stapled", until, problem: "refused" } };
+  const bare: CertificateStatus = { ...soon, ocsp: { state: "failed", mustStaple: true, until: null, problem: "<x>" } };
   const tunnel: OpenTunnelStatus = {
     worker: 0,
     listener: "web",
@@ -270,8 +275,8 @@ test("the page shows certificates, those that expire, and the oldest tunnels", a
     bytesSent: 9,
   };
   const { call } = await start(t, {
-    status: () => ({ ...STATE, expiringCertificates: [soon, expired] }),
-    listeners: () => [{ ...LISTENER, tls: { certificates: [many] } }],
+    status: () => ({ ...STATE, expiringCertificates: [soon, expired], unstapledCertificates: [bare] }),
+    listeners: () => [{ ...LISTENER, tls: { certificates: [many, good] } }],
     tunnels: async () => ({ open: 5, tunnels: [tunnel], silentWorkers: [1] }),
   });
   const { body } = await call("GET", "/");
@@ -281,6 +286,9 @@ test("the page shows certificates, those that expire, and the oldest tunnels", a
   assert.ok(body.includes("<p>listener web: certificate site.pem (a.example, &lt;b&gt;): expires in 12 days, at "));
   assert.match(body, /<h2>Listener web: 127\.0\.0\.1:8080 \(https\), 3 connections/);
   assert.match(body, /<p>certificate site\.pem \(a, b, c, d, e and 2 more\): expires in 80 days/);
+  assert.ok(body.includes(`; OCSP response until ${until}, not refreshed: refused</p>`));
+  const unstapled = "listener web: certificate site.pem: no OCSP response for must-staple: &lt;x&gt;";
+  assert.ok(body.includes(`<p class="bad">${unstapled}</p>`));
   assert.match(body, /<h2>Tunnels: 5 open, the oldest 1 listed; no report from worker 1<\/h2>/);
   const cells = ["192.0.2.1", "web", "app", "a:1", "&lt;x&gt;", "1h 1m", "7", "9"];
   assert.ok(body.includes(`<tr>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`));

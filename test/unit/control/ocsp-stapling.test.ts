@@ -91,7 +91,9 @@ test("a response without nextUpdate is kept for an hour", async (t) => {
   responder.respond = (request) => respond(authority, request, { days: null });
   const site = certificate("site");
   await stapling.prepare([site]);
-  assert.equal(stapling.describe(site).until, Date.now() + HOUR);
+  assert.equal(stapling.describe(site).until, new Date(Date.now() + HOUR).toISOString());
+  const [{ until } = { until: null }] = stapling.list([site]);
+  assert.equal(until, Date.now() + HOUR);
 });
 
 test("a revoked certificate is logged, and its earlier response is not sent any more", async (t) => {

@@ -16,6 +16,7 @@ test("a warning at each limit, once, and anew for another certificate", (t) => {
   const place = { file: "sluice.yaml", line: 1, column: 1, path: "" };
   const ocsp = { mustStaple: false, source: null, problem: "" };
   const certificate = { listener: "web", file: "a.pem", names: ["a"], expires: 40 * DAY, ocsp, at: place };
+  const status = () => ({ state: "none", mustStaple: false, until: null, problem: "" }) as const;
   upkeep.take([certificate]);
   for (now = DAY; now <= 41 * DAY; now += DAY / 2) upkeep.check();
   const soon = "certificate expires soon";
@@ -26,13 +27,13 @@ test("a warning at each limit, once, and anew for another certificate", (t) => {
     `1 ${soon}`,
     "0 certificate has expired",
   ]);
-  const [{ days, warning, expires, names }] = upkeep.describe() as [CertificateStatus];
+  const [{ days, warning, expires, names }] = upkeep.describe(status) as [CertificateStatus];
   assert.deepEqual([days, warning, expires, names], [-1, "expired", new Date(40 * DAY).toISOString(), ["a"]]);
   upkeep.take([certificate]);
   assert.deepEqual(lines, []);
   upkeep.take([{ ...certificate, expires: now + 10 * DAY }]);
   assert.deepEqual(lines.splice(0), [`10 ${soon}`]);
-  assert.deepEqual([upkeep.describe()[0]!.days, upkeep.describe()[0]!.warning], [10, "14 days"]);
+  assert.deepEqual([upkeep.describe(status)[0]!.days, upkeep.describe(status)[0]!.warning], [10, "14 days"]);
   upkeep.take([{ ...certificate, expires: now - 1.01 * DAY }]);
   assert.deepEqual(lines, ["-1 certificate has expired"]);
 });
