@@ -7,7 +7,7 @@ function load(respond: (request: FetchRequest) => FetchResponse | null) {
   return plugin("./plugins/doctor.ts", { config, allow: { fetch: ["endpoint"] }, fetch: respond });
 }
 
-test("asks the endpoint under check, by the path that is configured", async () => {
+test("queries the endpoint under check at the configured path", async () => {
   const asked: string[] = [];
   const doctor = await load(({ method, url, headers }) => {
     asked.push(`${method} ${url} ${headers.host}`);
@@ -17,7 +17,7 @@ test("asks the endpoint under check, by the path that is configured", async () =
   assert.deepEqual(asked, ["GET endpoint/status 10.0.0.1:80"]);
 });
 
-test("says why an instance is unhealthy", async () => {
+test("reports why an instance is unhealthy", async () => {
   const cases: [response: FetchResponse | null, problem: string][] = [
     [{ body: '{"draining":true}' }, "is draining"],
     [{ body: '{"queue":11}' }, "11 queued jobs"],

@@ -53,7 +53,7 @@ describe("ext-auth", () => {
     }
   });
 
-  test("asks for no path where OPTIONS * has none", async () => {
+  test("sends no path for OPTIONS *", async () => {
     const asked: string[] = [];
     for (const prefix of ["/check", "/"]) {
       const guest = await extAuth({ prefix }, ({ url, headers }) => {
@@ -81,7 +81,7 @@ describe("ext-auth", () => {
     ]);
   });
 
-  test("passes a refusal on, with its body and those fields that are to be", async () => {
+  test("forwards a rejection with its body and the configured headers", async () => {
     const form = { "content-type": "text/html", "content-encoding": "br", "content-language": "fr" };
     const headers = { location: "/login", "set-cookie": ["a=1", "b=2"], "x-inner": "1", ...form };
     const respond: Respond = ({ headers: { cookie } }) => ({ status: Number(cookie), headers, body: "<héllo>" });
@@ -161,7 +161,7 @@ describe("delay", () => {
     assert.ok(held > 100 && held < 300, `${held}`);
   });
 
-  test("refuses shares and times that are none", async () => {
+  test("rejects invalid shares and times", async () => {
     await assert.rejects(delay({}), /config: the key "milliseconds" is missing/);
     await assert.rejects(delay({ milliseconds: 60_001 }), /config\.milliseconds/);
     await assert.rejects(delay({ milliseconds: 1, percent: 101 }), /config\.percent/);

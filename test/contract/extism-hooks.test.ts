@@ -63,7 +63,7 @@ const ASKED = {
   headers: HEADERS,
 };
 
-test("on_request and route are given the request", () => {
+test("on_request and route get the request", () => {
   for (const [hook, name] of [
     ["request_head", "on_request"],
     ["route", "route"],
@@ -97,7 +97,7 @@ test("the input contains the upgrade and the TLS facts", () => {
   );
 });
 
-test("on_response is given the response and its request", () => {
+test("on_response gets the response and its request", () => {
   const loaded = withOutput(undefined);
   assert.equal(call(loaded, "response_head", exchange(REQUEST, RESPONSE)), OUTCOME.continue);
   const headers = [
@@ -152,7 +152,7 @@ test("on_request edits the request's head", () => {
   assert.deepEqual([x.chosenCluster, x.chosenStrategy], [1, 0]);
 });
 
-test("a local response, a rejection, a head that is held", () => {
+test("a local response, a rejection, a buffered head", () => {
   const respond = { status: 401, headers: { "www-authenticate": ["Basic", "Bearer"] }, body: "nö" };
   const x = exchange(REQUEST);
   assert.equal(call(withOutput({ respond }), "request_head", x), OUTCOME.respond);
@@ -169,7 +169,7 @@ test("a local response, a rejection, a head that is held", () => {
   assert.deepEqual([z.response.status, fieldsOf(z.response)], [410, ["Set-Cookie: c"]]);
 });
 
-test("an output that is not as it must be fails the hook by name, and changes nothing", () => {
+test("an invalid output fails the hook by name, and changes nothing", () => {
   const cases: [out: unknown, message: RegExp][] = [
     ["{", /^the output is not JSON: /],
     ["[]", /^the output is a list, expected an object$/],
@@ -234,7 +234,7 @@ test("a chunk of a body passes, is replaced or dropped", () => {
   }
 });
 
-test("a module that cannot be a plugin is refused by what is wrong", () => {
+test("a module that cannot be a plugin is rejected with the reason", () => {
   const env = (name: string, type: string) => `(import "extism:host/env" "${name}" (func ${type}))`;
   const hook = '(func (export "on_request") (result i32) (i32.const 0))';
   const cases: [wat: string, message: RegExp][] = [
@@ -282,7 +282,7 @@ test("a guest counts as two: it has two memories", () => {
   assert.equal(capacity(say("(drop (call $http_request (i64.const 0) (i64.const 0)))")), 34);
 });
 
-test("kernel-bytes.ts is what kernel.wat makes (node scripts/build-extism-kernel.ts)", async () => {
+test("kernel-bytes.ts is compiled from kernel.wat (node scripts/build-extism-kernel.ts)", async () => {
   const { KERNEL } = await import("../../src/plugin/abi/extism/kernel-bytes.ts");
   const made = await makeKernel();
   assert.equal(KERNEL, Array.from(made.matchAll(/^ {2}"(.*)",$/gm), ([, line]) => line).join(""));

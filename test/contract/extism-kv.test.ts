@@ -36,7 +36,7 @@ test("a counter is incremented, and expires after its time to live", () => {
   assert.deepEqual(run(`${add(7)} ${add(-2)} ${isFive}`), ["info: other"]);
 });
 
-test("what is refused fails the hook with its cause", () => {
+test("a rejected call fails the hook with its cause", () => {
   const get = `(drop (call $kv_get ${ENTRY}))`;
   assert.deepEqual(run(get, ["others"]), ["get: the namespace is not allowed (allow.kv)"]);
   assert.deepEqual(run(`(drop (call $kv_get (i64.const 3) ${text(1)}))`), ["get: 3 is no block of memory"]);

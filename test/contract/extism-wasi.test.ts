@@ -72,7 +72,7 @@ test("the clock, random bytes, no arguments and no environment", () => {
   }
 });
 
-test("files, sockets and waiting are not there, by the errors that programs know", () => {
+test("files, sockets and polling return the errors of a host without them", () => {
   const cases: [code: string, error: number][] = [
     ["(call $fd_prestat_get (i32.const 3) (i32.const 1024))", 8],
     ["(call $fd_fdstat_get (i32.const 1) (i32.const 1024))", 0],
@@ -88,7 +88,7 @@ test("files, sockets and waiting are not there, by the errors that programs know
   for (const [code, error] of cases) assert.equal(resultOf(code), error, code);
 });
 
-test("a program that ends well in its start goes on as a plugin, and fails by its code elsewhere", () => {
+test("a program that exits with 0 in its start-up code continues as a plugin, and fails elsewhere", () => {
   const start = '(func (export "_start") (call $proc_exit (i32.const 0)) unreachable)';
   assert.equal(run("(i32.const 1)", start).outcome, OUTCOME.continue);
   const failed = '(func (export "_start") (call $proc_exit (i32.const 3)))';

@@ -124,7 +124,7 @@ class Filter {
 const PER_BYTE = FUEL.perByte;
 const FIXED = 60_000;
 
-describe("no head makes a built-in filter fail, or work more than in step with it", () => {
+describe("no head makes a built-in filter fail, or use more fuel than in proportion to its size", () => {
   for (const [name, config] of FILTERS)
     test(`${name} ${JSON.stringify(config).slice(0, 60)}`, () => {
       const filter = new Filter(name, config);

@@ -217,7 +217,7 @@ describe("jwt", () => {
   const fault = (on: Exchange) => /error_description="(.*)"/.exec(responseHeader(on, "www-authenticate") ?? "")?.[1];
 
   for (const alg of ["RS256", "PS256", "ES256", "EdDSA", "HS256"])
-    test(`${alg}: takes a token that was signed, and no other`, () => {
+    test(`${alg}: accepts a validly signed token, and no other`, () => {
       const good = token(alg);
       assert.equal(pass(good).localStatus, 0);
       const [header, , signature] = good.split(".");
@@ -231,7 +231,7 @@ describe("jwt", () => {
       );
     });
 
-  test("a key is for its own algorithm, whatever the token says", () => {
+  test("a key is used only for its own algorithm, independent of the token", () => {
     // The public key as an HMAC secret; no algorithm at all.
     const text = `${part({ alg: "HS256" })}.${part({ exp: later() })}`;
     const confused = `${text}.${createHmac("sha256", pem(rsa.publicKey)).update(text).digest("base64url")}`;
@@ -325,7 +325,7 @@ describe("jwt", () => {
     assert.deepEqual(values, ["acme", "prod", "admin", "flat", undefined]);
   });
 
-  test("is found in a cookie, and taken away when it is not to be kept", () => {
+  test("is found in a cookie, and removed unless keep is set", () => {
     const good = token("HS256");
     const cookie = pass("", { cookie: "session", keep: false }, `Cookie: a=1; session=${good}`);
     assert.equal(cookie.localStatus, 0);
@@ -363,7 +363,7 @@ describe("jwt", () => {
     assert.equal(fault(pass(token("HS256", '{"exp":9999999999}{'))), "it is malformed");
   });
 
-  test("refuses keys that are none, weak, private or for something else, and does not show secrets", () => {
+  test("rejects invalid, weak and private keys and those for another use, and does not show secrets", () => {
     const key = (more: object) => ({ keys: [more] });
     refuses("jwt", {}, /config keys: expected at least one key/);
     refuses(
@@ -410,7 +410,7 @@ describe("ip-filter", () => {
     for (const address of ["2001:db8::1", "192.0.2.1"]) assert.equal(from(address, config), 0, address);
   });
 
-  test("rejects an invalid network, and lists that admit everyone by mistake", () => {
+  test("rejects an invalid network, and lists that would admit all addresses by mistake", () => {
     refuses("ip-filter", {}, /config allow: expected at least one of allow and deny/);
     refuses("ip-filter", { allow: [] }, /config allow: expected at least one network/);
     refuses(
@@ -445,7 +445,7 @@ describe("fault", () => {
     assert.ok(aborted > 725 && aborted < 1275, `${aborted}`);
   });
 
-  test("refuses shares and statuses that are none", () => {
+  test("rejects invalid shares and statuses", () => {
     refuses("fault", {}, /config abort\.percent: expected a number, found nothing/);
     refuses("fault", { abort: { percent: 101 } }, /config abort\.percent: expected 0 to 100/);
     refuses("fault", { abort: { percent: 1, status: 200 } }, /config abort\.status: expected 400 to 599/);

@@ -70,7 +70,7 @@ test("api-key finds its key in a query of 8,000 parameters", async () => {
   assert.equal(guest.request({ url: `/?${escaped}` }).response?.status, 401);
 });
 
-test("a filter of an author's own looks at each parameter of a long query, and at each word of a long body", async () => {
+test("a custom filter reads each parameter of a long query, and each word of a long body", async () => {
   const source = `import { Body, Query, Request } from "sluice/sdk";
     export function onRequest(req: Request): void {
       const query = new Query(req.query);

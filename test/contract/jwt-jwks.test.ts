@@ -121,7 +121,7 @@ test("while the server fails, old keys stay valid for the configured time", asyn
   assert.equal(statusOf(await ask(long)), "ann");
 });
 
-test("only what is for signatures is taken, for the algorithm that it is for", async () => {
+test("only keys for signatures are used, each for its algorithm", async () => {
   const { guest, publish, ask } = await start();
   const good = makeSigner("good");
   const privately = {

@@ -66,7 +66,7 @@ describe("rate-limit", () => {
     assert.equal(limit.passes(20), 10);
   });
 
-  test("never admits more than the quota and its reserve, whenever requests arrive", () => {
+  test("never admits more than the quota and its burst, for any times of arrival", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 20 }),

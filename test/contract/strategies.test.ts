@@ -87,7 +87,7 @@ for (const name of STRATEGIES) {
       assert.equal(strategy.update(none.view()).pick(none.view()), -1);
     });
 
-    test("picks one of the list, whatever weights, load, order and retries are", () => {
+    test("picks one of the list for any weights, load, order and retries", () => {
       const endpoint = fc.record({ weight: fc.integer({ min: 1, max: 1000 }), inFlight: fc.nat(10_000) });
       const strategy = new Strategy(name);
       fc.assert(
@@ -148,14 +148,14 @@ describe("round-robin", () => {
     });
   }
 
-  test("spreads the heavy one over the round", () => {
+  test("distributes the heavy endpoint over the round", () => {
     const view = Endpoints.ofWeights([5, 1, 1]).view();
     const strategy = new Strategy("round-robin").update(view);
     const order = Array.from({ length: 70 }, () => strategy.pick(view)).join("");
     assert.doesNotMatch(order, /00000|11|22|12|21/);
   });
 
-  test("is fair over eight workers that are used in turn, and they do not run in step", () => {
+  test("is fair over eight workers used in turn, which do not pick the same endpoint at the same time", () => {
     const weights = Array.from({ length: 16 }, () => 1);
     const view = Endpoints.ofWeights(weights).view();
     const workers = Array.from({ length: 8 }, () => new Strategy("round-robin").update(view));
@@ -170,7 +170,7 @@ describe("round-robin", () => {
     );
   });
 
-  test("workers with unequal weights do not start in step either", () => {
+  test("workers with unequal weights do not start with the same endpoint either", () => {
     const view = Endpoints.ofWeights([10, 9, 8, 7, 6, 5]).view();
     const orders = Array.from({ length: 12 }, () => {
       const worker = new Strategy("round-robin").update(view);
@@ -194,7 +194,7 @@ describe("round-robin", () => {
 });
 
 describe("least-connections", () => {
-  test("takes the least loaded for its weight", () => {
+  test("picks the least loaded relative to its weight", () => {
     const endpoints = Endpoints.ofWeights([1, 4, 2]);
     const strategy = new Strategy("least-connections").update(endpoints.view());
     for (const [index, load] of [2, 6, 4].entries()) endpoints.setInFlight(index, load);
@@ -252,7 +252,7 @@ describe("random", () => {
 });
 
 describe("power-of-two", () => {
-  test("takes the less loaded of two", () => {
+  test("picks the less loaded of two", () => {
     const endpoints = Endpoints.ofWeights([1, 1]);
     const strategy = new Strategy("power-of-two").update(endpoints.view());
     endpoints.setInFlight(0, 5);
@@ -262,7 +262,7 @@ describe("power-of-two", () => {
     for (let i = 0; i < 50; i++) assert.equal(strategy.pick(endpoints.view()), 0);
   });
 
-  test("never takes the most loaded of all", () => {
+  test("never picks the most loaded of all", () => {
     const endpoints = Endpoints.ofWeights([1, 1, 1, 1]);
     const strategy = new Strategy("power-of-two").update(endpoints.view());
     endpoints.setInFlight(2, 1);
@@ -299,14 +299,14 @@ describe("ip-hash", () => {
   const chosen = (strategy: Strategy, view: EndpointView) =>
     Array.from({ length: CLIENTS }, (_, n) => strategy.choose(view, client(n)).address);
 
-  test("gives a client the same endpoint on every worker and in every order", () => {
+  test("picks the same endpoint for a client on every worker and in every order", () => {
     const endpoints = Endpoints.ofWeights([1, 2, 3, 4, 5]);
     const before = chosen(new Strategy("ip-hash").update(endpoints.view()), endpoints.view());
     const reversed = endpoints.view([...endpoints.all].reverse());
     assert.deepEqual(chosen(new Strategy("ip-hash").update(reversed), reversed), before);
   });
 
-  test("depends on addresses, not on the numbers that the process gives", () => {
+  test("depends on addresses, not on the process's ids", () => {
     const list = ["a:1", "b:1", "c:1"].map((address) => ({ address }));
     const one = new Endpoints(list);
     const other = new Endpoints(list.map(({ address }, i) => ({ address, slot: 500 - i })));
@@ -314,7 +314,7 @@ describe("ip-hash", () => {
     assert.deepEqual(chosen(new Strategy("ip-hash").update(other.view()), other.view()), here);
   });
 
-  test("gives each endpoint clients by its weight", () => {
+  test("distributes clients by weight", () => {
     const weights = [1, 2, 3, 4, 10];
     const endpoints = Endpoints.ofWeights(weights);
     const strategy = new Strategy("ip-hash").update(endpoints.view());
@@ -342,7 +342,7 @@ describe("ip-hash", () => {
     assert.deepEqual(chosen(strategy.update(endpoints.view()), endpoints.view()), before);
   });
 
-  test("gives a retried client the endpoint that it would have if the tried one were gone", () => {
+  test("picks for a retry the endpoint that the client would get if the tried one were removed", () => {
     const endpoints = Endpoints.ofWeights([1, 2, 3, 1, 2, 3]);
     const strategy = new Strategy("ip-hash").update(endpoints.view());
     const other = new Strategy("ip-hash");

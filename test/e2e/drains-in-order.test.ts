@@ -115,7 +115,7 @@ testInUsualMode("announce: the drain follows", async (t) => {
   assert.deepEqual(await bounded(sluice.exited, "the program's end"), { code: 0, signal: null });
 });
 
-testInUsualMode("without running requests the program ends by itself", async (t) => {
+testInUsualMode("without running requests the program exits at once", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
   assert.equal((await fetch(sluice.url, { headers: { connection: "close" } })).status, 200);

@@ -81,7 +81,7 @@ const isEjected = (sluice: Program, port: number): Promise<boolean> =>
   sluice.metric("sluice_endpoint_healthy", { endpoint: `127.0.0.1:${port}` }).then((healthy) => healthy === 0);
 
 for (const strategy of ["least-connections", "power-of-two", "round-robin"])
-  testInUsualMode(`a fleet of eight, half of it bad, under load with ${strategy}`, async (t) => {
+  testInUsualMode(`eight endpoints, half of them failing, under load with ${strategy}`, async (t) => {
     const good = await Promise.all([startUpstream(t), startUpstream(t), startUpstream(t)]);
     const hung = await startUpstream(t, () => {});
     const failing = await startUpstream(t, (_, response) => response.writeHead(503).end());

@@ -115,7 +115,7 @@ testInAllModes("a name gets its certificate, and a client the key and suite that
   assert.equal(await suite("-ciphersuites", `${chacha13}:${aes13}`), chacha13);
 });
 
-testInAllModes("what is no handshake is refused, counted and logged", async (t) => {
+testInAllModes("bytes that are not a handshake are rejected, counted and logged", async (t) => {
   const { sluice, port } = await start(t);
   const counted = (count: number, result: string) =>
     sluice.metricIs(count, "sluice_tls_handshakes_total", { listener: "web", result });

@@ -185,7 +185,7 @@ test("links in its documentation lead to files in the package", () => {
       assert.ok(existsSync(join(root, page, "..", target!)), `${page}: ${target}`);
 });
 
-testInUsualMode("its examples run in place and as a copy, on an older Node and on its own", async (t) => {
+testInUsualMode("its examples run in place and as a copy, on an older Node and on the packaged one", async (t) => {
   const places = [
     { root: join(directory, "node_modules/sluice/examples"), node: "node" },
     { root: join(directory, "examples"), node: process.execPath },
@@ -200,7 +200,7 @@ testInUsualMode("its examples run in place and as a copy, on an older Node and o
   }
 });
 
-test("npm scripts of a checkout without dependencies say what to do", async () => {
+test("npm scripts of a checkout without dependencies print what to do", async () => {
   const clone = join(directory, "clone");
   for (const name of ["package.json", "scripts", "bin"])
     cpSync(join(root, name), join(clone, name), { recursive: true });

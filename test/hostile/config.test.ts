@@ -25,7 +25,7 @@ async function check(text: string | Uint8Array): Promise<{ code: number; problem
   return { code, problems, all };
 }
 
-test("the base is right", async () => {
+test("the base configuration is valid", async () => {
   const { code, all } = await check(base);
   assert.equal(code, 0, all);
 });
@@ -162,7 +162,7 @@ test("input that is not text, too deep or too large is rejected without a crash"
   }
 });
 
-test("aliases do not blow up", async () => {
+test("nested aliases are rejected within their limits", async () => {
   const lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"];
   for (let i = 1; i < 10; i++)
     lines.push(

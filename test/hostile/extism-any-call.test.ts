@@ -77,7 +77,7 @@ const numbers = fc.oneof(
 );
 const steps = fc.array(fc.tuple(fc.nat(CALLS.length - 1), numbers, numbers), { minLength: 1, maxLength: 40 });
 
-test("any calls end the guest at most, by a cause that is the guest's", () => {
+test("any sequence of calls ends at most the guest, with a failure of the guest", () => {
   // Each failure is logged: a second has passed since the last one.
   let clock = 0;
   const now = () => (clock += 10_000);

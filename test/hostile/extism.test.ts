@@ -141,7 +141,7 @@ for (const [name, body, message, texts] of cases)
     assert.match(report?.slice(prefix.length) ?? String(loaded.reports), message);
   });
 
-test("start-up code that traps refuses the plugin, with its cause", () => {
+test("a trap in start-up code rejects the plugin with the cause", () => {
   const start = '(func (export "_initialize") (drop (call $load_u8 (i64.const 4))))';
   assert.throws(() => load(extismModule(`${start}${fn("")}`), { configs: [{}] }), {
     // The frames are the guest's alone.
@@ -169,7 +169,7 @@ test("an import that suspends ends the guest where it cannot be suspended", () =
   assert.match(loaded.reports.join(), /failed in route: http_request: not possible in this hook/);
 });
 
-test("an output whose values take longest to parse is paid for before it is parsed", () => {
+test("an output whose values take longest to parse is charged before it is parsed", () => {
   // Half a megabyte of `[{},{},{`.
   const body = `(func (export "on_request") (result i32)
     (local $to i64) (local $i i64)

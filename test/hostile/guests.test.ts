@@ -75,14 +75,14 @@ for (const [fixture, hook, reason] of failing) {
   });
 }
 
-test("a copy of 16 MiB is paid for by its length", () => {
+test("a copy of 16 MiB is charged by its length", () => {
   const host = new TestHost();
   const instance = host.load("fills");
   assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.continue);
   assert.ok(host.fuel("route") >= Math.floor(0xffffff / PRICE.bulkBytes));
 });
 
-test("memory that grows in a call is followed by the host's views", () => {
+test("the host's views follow memory that grows in a call", () => {
   const host = new TestHost();
   const instance = host.load("grows");
   for (let i = 0; i < 5; i++) assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.continue);
@@ -107,7 +107,7 @@ test("straight-line divisions cost fuel by their number", () => {
 
 const oneEndpoint = makeView(1);
 
-test("guests that fail without end leave the process able to make more", () => {
+test("after any number of failing guests the process can start further ones", () => {
   const host = new TestHost();
   const instance = host.load("traps", { onFailure: "skip" });
   // More than a process can hold at once: each memory reserves 8 GiB of 128 TiB.
@@ -377,7 +377,7 @@ const texts = [
   "204",
 ];
 
-test("no sequence of edits makes a head that could not be sent", () => {
+test("no sequence of edits creates a head that cannot be sent", () => {
   const imports = ["header_set", "header_add", "header_remove", "attribute_set", "respond"] as const;
   const declare = imports
     .map(

@@ -351,7 +351,7 @@ function visible(head: Head): Field[] {
     .filter(({ name }) => !/^(connection|x-forwarded_for)$/i.test(name));
 }
 
-test("a head is to a plugin what a list of fields would be, over many calls, some of which fail", () => {
+test("a head behaves like a list of fields over many calls, some of which fail", () => {
   const call = fc.record({ response: fc.boolean(), edits: fc.array(edit, { maxLength: 25 }), fails: fc.boolean() });
   fc.assert(
     fc.property(fc.array(call, { maxLength: 6 }), (calls) => {
@@ -442,7 +442,7 @@ const ENOUGH = 20;
 const CAUGHT = "host: an exception of a host call was caught by the guest";
 
 for (const [index, call] of CALLS.entries())
-  test(`at the edge of the stack ${call.name} is made completely or not at all, and the worker continues`, () => {
+  test(`near stack overflow ${call.name} runs completely or not at all, and the worker continues`, () => {
     const step: Step = { call: index, args: truthsOf(call) };
     const hook = hookOf(step);
     const flat = makeWholeExchange();

@@ -123,7 +123,7 @@ for (const hoarder of hoarders.filter(({ at }) => at === "start")) {
   });
 }
 
-test("a value that a call overwrites ten thousand times is kept once, and the one before stands again if it fails", () => {
+test("a value that a call overwrites ten thousand times is stored once, and the previous one is restored if the call fails", () => {
   const host = new TestHost();
   const set: Hoarder = { ...hoarders[0]!, args: `${KEYED} (i32.const 8) (i32.const 30000)`, turns: 10_000 };
   const instance = load(host, hoard(set, false));
@@ -231,7 +231,7 @@ const step = fc.record({
   traps: fc.boolean(),
 });
 
-test("whatever hooks keep, overwrite and drop: charged memory never exceeds the limit", () => {
+test("for any sets, overwrites and deletions by hooks the charged memory never exceeds the limit", () => {
   const module = buildModule(
     compileWat(`(module
       (import "sluice:core/1" "exchange_set" (func $set (param i32 i32 i32 i32) (result i32)))

@@ -121,7 +121,7 @@ testInAllModes("requests cut off anywhere leave nothing behind", async (t) => {
   assert.equal(upstream.requests.filter(({ url }) => url === "/cut").length, 0);
 });
 
-testInAllModes("a TLS hello, an HTTP/2 preface and noise on the HTTP port get 400 or an end", async (t) => {
+testInAllModes("a TLS hello, an HTTP/2 preface and random bytes on the HTTP port get 400 or are closed", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 1s }" }));
   const random = makeRandom(0x5eed);

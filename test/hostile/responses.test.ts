@@ -61,7 +61,7 @@ const lies: [name: string, said: string, status: number | "broken"][] = [
   ["a TLS alert", "\x15\x03\x01\x00\x02\x02\x28", 502],
 ];
 
-testInEachMode("lies of other kinds", async (t) => {
+testInEachMode("other invalid responses", async (t) => {
   let lie: string | null = null;
   const upstream = await startRawUpstream(t, async (peer: Peer) => {
     for (;;) {
@@ -145,7 +145,7 @@ testInEachMode("an unsolicited response closes the idle connection that it was r
   assert.equal(upstream.peers.length, 2);
 });
 
-testInEachMode("a response to HEAD has no body, whatever the upstream sends", async (t) => {
+testInEachMode("a response to HEAD has no body, also if the upstream sends one", async (t) => {
   const upstream = await startRawUpstream(t, async (peer) => {
     for (;;) {
       await peer.head();

@@ -56,7 +56,7 @@ function findFaults(path: string, text: string): string[] {
   return faults;
 }
 
-test("every file of src keeps the module rules", () => {
+test("every file of src follows the module rules", () => {
   const src = join(import.meta.dirname, "../../src");
   const files = globSync("**/*.ts", { cwd: src });
   assert.ok(files.length > 0);
@@ -87,7 +87,7 @@ function findCycles(imports: ReadonlyMap<string, readonly string[]>): string[] {
   return [...imports.keys()].filter(reaches).sort();
 }
 
-test("no file imports itself by way of others, types included, but for the exchange and its ends", () => {
+test("files form no import cycles, types included, except the exchange and its ends", () => {
   const src = join(import.meta.dirname, "../../src");
   const imports = new Map<string, string[]>();
   for (const file of globSync("**/*.ts", { cwd: src })) {
@@ -104,7 +104,7 @@ test("no file imports itself by way of others, types included, but for the excha
   assert.deepEqual(findCycles(new Map(Object.entries(circle))), ["b", "c"]);
 });
 
-test("the checker sees every fault, and lets the allowed through", () => {
+test("the checker finds every violation, and accepts allowed imports", () => {
   assert.deepEqual(findFaults("http/Bad_name.ts", 'export default class {}\nnew WebAssembly.Module(b);\nfetch("x");'), [
     "name is not kebab-case",
     "default export",

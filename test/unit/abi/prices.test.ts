@@ -52,7 +52,7 @@ const operations: Record<string, string> = {
 for (const [name, operation] of Object.entries(operations)) {
   const text = `${table} (func (export "run") (param i32) (result i32) ${operation} i32.const 0)`;
 
-  test(`${name} is paid for entry by entry, few or many`, () => {
+  test(`${name} is charged for each entry, few or many`, () => {
     const { cost } = start(text);
     const none = cost(0);
     assert.ok(none >= PRICE.entry + SURCHARGE.bulkTable / PRICE.perUnit);
@@ -60,7 +60,7 @@ for (const [name, operation] of Object.entries(operations)) {
       assert.equal(cost(entries) - none, entries * PRICE.tableEntry, `${entries} entries`);
   });
 
-  test(`${name} does not run when it cannot be paid for, and no length is free`, () => {
+  test(`${name} does not run without fuel for all of it, and no length is free`, () => {
     const { exports, cost } = start(text);
     const { length } = exports.t as WebAssembly.Table;
     const price = cost(0) + 63 * PRICE.tableEntry;
@@ -76,7 +76,7 @@ for (const [name, operation] of Object.entries(operations)) {
   });
 }
 
-test("table.init pays for its whole segment, which the engine makes at the first use, and does not make it unpaid", () => {
+test("table.init is charged for its whole segment, which the engine creates at the first use, before it is created", () => {
   for (const copied of [0, 1]) {
     const text = (entries: number) => `(table $t 8 funcref) (func $f) (elem $other func $f)
       (elem $e funcref ${"(ref.func $f) ".repeat(entries)})
@@ -89,7 +89,7 @@ test("table.init pays for its whole segment, which the engine makes at the first
   }
 });
 
-test("each way to spend time has its price", () => {
+test("each operation that takes time has a price", () => {
   const once = (body: string, more = "(func $f) (elem declare func $f)") =>
     start(`${more} (tag $x) (func (export "run") (param i32) (result i32) ${body} i32.const 0)`).cost(0);
   const bare = once("");
@@ -120,7 +120,7 @@ test("each way to spend time has its price", () => {
 /** More than the preceding instructions pay for. */
 const LONG = "(drop (i32.load (i32.const 0)))".repeat(2 * Math.ceil(PRICE.shortest / SURCHARGE.load));
 
-test("code that is passed over is not paid for", () => {
+test("skipped code is not charged", () => {
   const arms = (then: string, otherwise: string) =>
     start(
       `(func (export "run") (param i32) (result i32) (if (local.get 0) (then ${then}) (else ${otherwise})) i32.const 0)`,

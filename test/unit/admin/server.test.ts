@@ -232,7 +232,7 @@ test("the page shows routes with their chains and traffic, failed attempts, and 
   assert.match(body, /<td>tenant<\/td>.*<td>noon in request_head: fuel: used up<\/td>/);
 });
 
-test("a cluster without a usable endpoint or a plugin in quarantine is not ready in green, yet ready for probes", async (t) => {
+test("a cluster without a usable endpoint or a plugin in quarantine is shown as degraded, and /ready stays 200", async (t) => {
   const { call } = await start(t, {
     status: () => ({ ...STATE, unavailableClusters: ["app"], quarantined: ["auth"] }),
     clusters: () => [clusterOf([], { usable: 0 })],
@@ -295,7 +295,7 @@ test("the page shows certificates, those that expire, and the oldest tunnels", a
   assert.equal(JSON.parse((await call("GET", "/api/v1/tunnels")).body).open, 5);
 });
 
-test("a page of a thousand routes shows two hundred and where the others are", async (t) => {
+test("a page of a thousand routes shows two hundred and links to the API for the others", async (t) => {
   const routes = Array.from({ length: 1000 }, (_, index) => ({ ...LISTENER.routes[0]!, name: `r${index}` }));
   const { call } = await start(t, { listeners: () => [{ ...LISTENER, routes }] });
   const { body } = await call("GET", "/");
@@ -357,7 +357,7 @@ test("only configured host names reach the interface", async (t) => {
   assert.match(denied[4]!, /^127\.0\.0\.1: the host other\.svc /);
 });
 
-test("with a token its sender has access under any host name; only health needs none", async (t) => {
+test("with a token any host name is accepted; only health endpoints need none", async (t) => {
   const token = "0123456789abcdef:x";
   const { call, reloads, denied } = await start(t, { access: () => ({ token, hosts: [] }) });
   const host = "sluice.example";

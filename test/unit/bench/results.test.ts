@@ -15,19 +15,19 @@ import { LOAD_ROWS } from "../../bench/rows.ts";
 import { quantileOf, slopeOf, spreadOf } from "../../bench/statistics.ts";
 import { judge } from "../../bench/table.ts";
 
-test("the median and the quartiles lie between values in proportion", () => {
+test("the median and the quartiles are interpolated", () => {
   assert.deepEqual(spreadOf([5, 1, 3, 2, 4]), { low: 2, median: 3, high: 4 });
   assert.deepEqual(spreadOf([4, 1, 3, 2]), { low: 1.75, median: 2.5, high: 3.25 });
   assert.deepEqual(spreadOf([7]), { low: 7, median: 7, high: 7 });
 });
 
-test("a quantile of sorted values is one of them, or between two", () => {
+test("a quantile of sorted values is one of them, or interpolated", () => {
   assert.equal(quantileOf([10, 20, 30], 0.5), 20);
   assert.equal(quantileOf([10, 20], 0.25), 12.5);
   assert.equal(quantileOf([10, 20, 30], 1), 30);
 });
 
-test("a slope is what a value grows by, whatever lies beside the line", () => {
+test("a slope is the least-squares fit", () => {
   assert.equal(
     slopeOf([
       [0, 5],
@@ -64,7 +64,7 @@ test("series are read from a text of metrics, with their labels", () => {
   assert.deepEqual(readSeries(text, "b"), [{ labels: {}, value: 6 }]);
 });
 
-test("a plugin is told by what its own counters grew by", () => {
+test("a plugin's row has the growth of its own counters", () => {
   const metrics = (calls: number, fuel: number, refused: number): string =>
     [
       `sluice_plugin_calls_total{plugin="bad",hook="request_head"} ${calls}`,
@@ -78,14 +78,14 @@ test("a plugin is told by what its own counters grew by", () => {
   assert.deepEqual(countTold("", metrics(15, 6, 90), "bad").failures, { fuel: 6 });
 });
 
-test("a response is whole when its length is there", () => {
+test("a response is complete when its length was received", () => {
   const head = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\n";
   assert.equal(readAnswer(head.slice(0, -1)), null);
   assert.equal(readAnswer(`${head}bus`), null);
   assert.equal(readAnswer(`${head}busy`), "503");
 });
 
-test("a steady pace is kept to the last request, and what became of each is told", async () => {
+test("a constant rate is kept to the last request, and the result of each is recorded", async () => {
   let asked = 0;
   const server = createServer((_, response) => {
     asked++;
@@ -105,7 +105,7 @@ test("a steady pace is kept to the last request, and what became of each is told
   }
 });
 
-test("a target is met or missed only when both quartiles say so and the core was not lost to others", () => {
+test("a target is met or missed only if both quartiles are on its side and no other process used the core", () => {
   const resultOf = (low: number, high: number, waited = 0): string => {
     const spread = { low, median: (low + high) / 2, high };
     return judge({ ours: "a", peer: "b", target: 1.2, next: 1.1, cpu: spread, rate: spread, waited });
@@ -117,7 +117,7 @@ test("a target is met or missed only when both quartiles say so and the core was
   assert.equal(resultOf(1.0, 1.05, 0.2), "disturbed");
 });
 
-test("results replace what stands between their marks, and nothing else", () => {
+test("results replace the text between their marks, and nothing else", () => {
   const text = "before\n<!-- measured: a -->\nold\n<!-- end: a -->\nafter\n";
   const once = replaceBlock(text, "a", "new");
   assert.equal(once, "before\n<!-- measured: a -->\n\nnew\n\n<!-- end: a -->\nafter\n");

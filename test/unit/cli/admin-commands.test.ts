@@ -54,7 +54,7 @@ test("an unreachable proxy or an unreadable configuration is reported in one lin
   assert.match(missing.err, /^sluice: \/nowhere\/sluice\.yaml cannot be read \(ENOENT\).*\n$/);
 });
 
-test("commands bring the token of the configuration or the environment; a reload changes it", async (t) => {
+test("commands send the token of the configuration or the environment; a reload changes it", async (t) => {
   const config = (token: string, more = "") =>
     configOf(["127.0.0.1:1"], more).replace("admin: 127.0.0.1:0", `admin: { address: "127.0.0.1:0", token: ${token} }`);
   const { app, file, write } = await startProxy(t, config(`\${TOKEN}`), { env: { TOKEN: "0123456789abcdef" } });

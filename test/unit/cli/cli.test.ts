@@ -79,7 +79,7 @@ test("schema prints JSON", async () => {
   assert.equal(JSON.parse(stdout).required[0], "listeners");
 });
 
-test("init writes a file that is right, and never writes over one", async () => {
+test("init writes a valid file, and never overwrites one", async () => {
   const made = await sluice(["init", "new/place"]);
   assert.equal(made.code, 0, made.stderr);
   const file = join(directory, "new/place/sluice.yaml");

@@ -60,7 +60,7 @@ test("averages start at the first sample, follow the later ones, and stay whole 
   assert.ok(columns.latency[0]! > 0);
 });
 
-test("averages without traffic fade, and a sample after that counts for more", () => {
+test("averages decay without traffic, and the next sample counts for more", () => {
   const columns = EndpointColumns.allocate(1);
   const begun = performance.now();
   const at = (seconds: number) => columns.moveTo(begun + 1000 * seconds);

@@ -15,7 +15,7 @@ const checks = fc
 const after = (results: readonly boolean[], given: Thresholds): HealthState =>
   results.reduce((state, passed) => update(state, passed, given), UNCHECKED);
 
-test("an endpoint changes with so many contrary checks in a row, and with no fewer", () => {
+test("an endpoint's state changes after the configured number of contrary checks in a row, not before", () => {
   fc.assert(
     fc.property(checks, thresholds, (results, given) => {
       let state = UNCHECKED;
@@ -39,7 +39,7 @@ test("an endpoint changes with so many contrary checks in a row, and with no few
   );
 });
 
-test("what is not checked is healthy; a state that nothing speaks against is the same object", () => {
+test("an unchecked endpoint is healthy; a state without a contrary result is the same object", () => {
   assert.equal(UNCHECKED.healthy, true);
   const given = { healthyAfter: 2, unhealthyAfter: 3 };
   const healthy = after([true], given);

@@ -9,7 +9,7 @@ class Connection {
   }
 }
 
-test("the connection given last is taken first, dead ones are passed over", () => {
+test("the connection returned last is reused first, closed ones are skipped", () => {
   const pool = new Pool<Connection>(8);
   const [a, b, c] = [new Connection(), new Connection(), new Connection()];
   for (const connection of [a, b, c]) assert.equal(pool.give(connection), true);
@@ -19,7 +19,7 @@ test("the connection given last is taken first, dead ones are passed over", () =
   assert.equal(pool.take(), null);
 });
 
-test("it keeps no more than it may, and none once closed", () => {
+test("it keeps at most its limit, and none once closed", () => {
   const pool = new Pool<Connection>(1);
   const [a, b] = [new Connection(), new Connection()];
   assert.equal(pool.give(a), true);
@@ -44,7 +44,7 @@ test("while it is suspended it keeps none", () => {
   assert.equal(pool.take(), c);
 });
 
-test("a dropped connection is not taken", () => {
+test("a dropped connection is not reused", () => {
   const pool = new Pool<Connection>(4);
   const [a, b] = [new Connection(), new Connection()];
   pool.give(a);

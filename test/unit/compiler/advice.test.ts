@@ -75,7 +75,7 @@ for (const [code, message] of WRITTEN)
     });
   });
 
-test("imports of what is no plugin code", async () => {
+test("imports that are not plugin code", async () => {
   for (const [path, message] of [
     ["node:fs", /1:\d+: "node:fs" is not available: plugins cannot use Node modules or npm packages/],
     ["lodash", /1:\d+: "lodash" is not available: plugins/],

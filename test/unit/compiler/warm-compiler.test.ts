@@ -25,7 +25,7 @@ process.on("disconnect", () => process.exit());
 `,
 );
 
-test("one process builds all, survives a crash once per source, and is replaced when it uses too much memory", async () => {
+test("one process builds all plugins, is restarted once per source after a crash, and is replaced when it uses too much memory", async () => {
   const compiler = new WarmCompiler({ entry: pathToFileURL(file), maxMemory: 100 });
   try {
     const all = await Promise.all(["1", "2"].map((source) => compiler.build({ source, wasm: "a" })));

@@ -19,7 +19,7 @@ test("true is the default map, false is none", () => {
   assert.deepEqual(load("{ enabled: false, file: x }"), { access: false, problems: [] });
 });
 
-test("fields are chosen, added, and given keys; a file is relative to the configuration; one condition needs no list", () => {
+test("fields can be selected, added and renamed; a file is relative to the configuration; one condition needs no list", () => {
   const { access, problems } = load(
     "{ fields: [status, ua=user_agent, header:X-Tenant, id=response:X-Id], file: logs/a.log, where: { status: [5xx, 404], slowerThan: 1s, share: 10% } }",
   );

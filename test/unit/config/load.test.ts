@@ -413,7 +413,7 @@ test("features of other versions are reported as unsupported, not as unknown", (
     complainOnce(text, /is not supported by this version/);
 });
 
-test("paths have the form that those of requests are brought into", () => {
+test("paths are normalised like those of requests", () => {
   const text = withRoutes(
     "{ match: { path: /caf%c3%a9/%7e }, cluster: app }",
     '{ match: { prefix: "/é/." }, cluster: app }',
@@ -428,12 +428,12 @@ test("paths have the form that those of requests are brought into", () => {
   assert.equal(probe.kind === "http" && probe.path, "/~?%7e");
 });
 
-test("a plugin of one's own takes the place of a built-in", () => {
+test("a custom plugin replaces a built-in one of the same name", () => {
   const config = load(`${listener("chain: [random]")}plugins: { random: { wasm: a.wasm } }`);
   assert.equal(config.listeners[0]?.chain[0]?.name, "random");
 });
 
-test("an empty map may be written without braces, as when all of it is commented out", () => {
+test("an empty map may be written without braces, as when all its keys are commented out", () => {
   assert.deepEqual(load(`plugins:\n  # x: { wasm: a }\n${BASE}`).plugins, []);
 });
 
@@ -499,7 +499,7 @@ test("a variable without value is one problem, at its place", () => {
   complainOnce(`workers: "\${NOPE"\n${BASE}`, /without a variable's name and "\}" after it/);
 });
 
-test("aliases and merge keys work, own keys win", () => {
+test("aliases and merge keys work; the map's own keys take precedence", () => {
   const config = load(`${BASE}
   one: &one { strategy: random, timeouts: { connect: 1s }, endpoints: &list [127.0.0.1:1] }
   two: { <<: *one, strategy: ip-hash }
@@ -583,7 +583,7 @@ test("two listeners cannot share an address, nor one the admin interface's", () 
   load(second(":0").replace(":8080", ":0"));
 });
 
-test("paths and hosts take the form that requests are brought into", () => {
+test("paths and hosts are normalised like those of requests", () => {
   const match = (keys: string) =>
     load(withRoutes(`{ match: { ${keys} }, cluster: app }`)).listeners[0]?.routes[0]?.match;
   assert.equal(match('path: "/%7euser/%2f/caf\\u00e9 x"')?.path, "/~user/%2F/caf%C3%A9%20x");
@@ -600,7 +600,7 @@ test("paths and hosts take the form that requests are brought into", () => {
   complainOnce(withRoutes("{ match: { not: { not: {} } }, cluster: app }"), /match\.not/);
 });
 
-test("names of objects are names like others", () => {
+test("names of JavaScript's objects are ordinary names", () => {
   const config = load(
     `listeners:\n  constructor: { address: ":1", cluster: toString }\nclusters: { toString: [a:1] }\n`,
   );
@@ -696,7 +696,7 @@ test("an admin interface that other machines can reach needs a token", () => {
   assert.equal(load(`${BASE}admin: { token: ${digits} }`).admin?.token, digits);
 });
 
-test("metrics may have an address of their own, with or without the rest", () => {
+test("metrics may have a separate address, with or without the admin interface", () => {
   const both = load(`${BASE}admin: { metrics: ":9902", hosts: [Sluice.Monitoring.svc, "*.internal"] }`).admin;
   assert.deepEqual([both?.address?.text, both?.metrics?.text], ["127.0.0.1:9901", ":9902"]);
   assert.deepEqual(both?.hosts, ["sluice.monitoring.svc", "*.internal"]);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatProblem, hint } from "../../../src/config/place.ts";
 
-test("a problem is one line of plain text, whatever its message contains", () => {
+test("a problem is one line of plain text for any message", () => {
   const at = { file: "s.yaml", line: 3, column: 7, path: "plugins.p" };
   for (const [message, shown] of [
     ["start: no\n  at f (a.ts:1:2)", "start: no, at f (a.ts:1:2)"],
@@ -13,7 +13,7 @@ test("a problem is one line of plain text, whatever its message contains", () =>
     assert.equal(formatProblem({ ...at, message }), `s.yaml:3:7: plugins.p: ${shown}`);
 });
 
-test("the word meant is suggested only if it is near", () => {
+test("a known word is suggested only if it is similar", () => {
   for (const [word, shown] of [
     ["hots", 'did you mean "host"'],
     ["hosst", 'did you mean "host"'],

@@ -33,7 +33,7 @@ describe("a schema", () => {
       assert.match(refuses({ [keyword]: true }).join(), /would not be checked/, keyword);
   });
 
-  test("that is not sound is rejected", () => {
+  test("that contradicts itself is rejected", () => {
     const cases: [schema: string | object, problem: RegExp][] = [
       ["{", /:2:1: not valid YAML|:1:\d+: not valid YAML/],
       ["a: 1", /:1:1: not JSON/],
@@ -169,7 +169,7 @@ test("a configuration that violates its schema is reported at its place", () => 
     );
 });
 
-test("a path reaches the plugin in the form that requests have", () => {
+test("a path is normalised like those of requests", () => {
   const schema = {
     type: "object",
     properties: {
@@ -192,7 +192,7 @@ test("every keyword is in the guide", () => {
   for (const keyword of KEYWORDS) assert.ok(guide.includes(`\`${keyword}\``), keyword);
 });
 
-test("the schema of every built-in is sound, and has a description for each key", () => {
+test("the schema of every built-in is valid, and has a description for each key", () => {
   const files = globSync("plugins/*.schema.json", { cwd: ROOT });
   assert.ok(files.length > 0);
   for (const file of files) {

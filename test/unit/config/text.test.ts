@@ -59,7 +59,7 @@ test("where a schema wants text, the text of the file is the value", () => {
   });
 });
 
-test("a variable's value is text, whatever it looks like", () => {
+test("a variable's value is text, also if it looks like a number", () => {
   const values = [
     ...LOOKALIKES,
     ...NOTHINGS,
@@ -223,7 +223,7 @@ test("malformed variables are rejected, at their place", () => {
   }
 });
 
-test("defaults may hold variables and braces, and stop where they are closed", () => {
+test("defaults may contain variables and braces, and end at the closing brace", () => {
   const cases: [yaml: string, value: string, env?: Record<string, string>][] = [
     [`\${REGION:-\${ZONE}}`, "eu-1", { REGION: "eu-1", ZONE: "z9" }],
     [`\${REGION:-\${ZONE}}`, "z9", { ZONE: "z9" }],

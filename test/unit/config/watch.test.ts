@@ -40,7 +40,7 @@ function start(t: TestContext, names = ["a.yaml", "b.wasm"]) {
   return { directory, path, watch, changed, calls: () => calls };
 }
 
-test("a written file is reported, however it is written", async (t) => {
+test("a written file is reported for every way of writing", async (t) => {
   const { path, changed } = start(t);
   await changed(() => appendFileSync(path("a.yaml"), "two"));
   await changed(() => writeFileSync(path("b.wasm"), "three"));

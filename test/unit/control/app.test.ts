@@ -47,7 +47,7 @@ test("reload requests during a reload join the next one, which reads the newest 
   assert.deepEqual(await ask(url()), { status: 200, text: "two" });
 });
 
-test("a listener that cannot be had leaves everything as it is", async (t) => {
+test("a listener that cannot be bound changes nothing", async (t) => {
   const { app, write, url } = await startProxy(t, configOf([await startEndpoint(t, "one")]));
   const taken = createServer().listen(0, "127.0.0.1");
   t.after(() => taken.close());
@@ -95,7 +95,7 @@ test("problems of a start are reported in whole lines", async (t) => {
   );
 });
 
-test("a worker that fails is replaced: its successor serves the version in service, and counts on", async (t) => {
+test("a worker that fails is replaced: its replacement serves the version in service, and counters continue", async (t) => {
   const config = configOf([await startEndpoint(t, "one")]).replace("workers: 2", "workers: 1");
   const entry = new URL("./crashing-worker.ts", import.meta.url);
   const { app, url } = await startProxy(t, config, { entry });
@@ -230,7 +230,7 @@ test("more workers than the table can hold are rejected with the number, as is a
   assert.deepEqual(await ask(url()), { status: 200, text: "one" });
 });
 
-test("a worker that fails at its start refuses the version that wanted it", async (t) => {
+test("a worker that fails at its start causes the rejection of the version that needs it", async (t) => {
   const config = configOf([await startEndpoint(t, "one")]).replace("workers: 2", "workers: 1");
   const entry = new URL("./first-worker-only.ts", import.meta.url);
   const { app, write, url } = await startProxy(t, config, { entry });
@@ -240,7 +240,7 @@ test("a worker that fails at its start refuses the version that wanted it", asyn
   assert.deepEqual(await ask(url()), { status: 200, text: "one" });
 });
 
-test("a name without an address is its cluster's affair, and is served when it has one", async (t) => {
+test("a name without an address affects only its cluster, which serves once the name has one", async (t) => {
   const endpoint = await startEndpoint(t, "served");
   const { port } = new URL(`http://${endpoint}`);
   const known = new Map<string, string>();

@@ -81,7 +81,7 @@ const figures = fc.record({
   time: fc.nat(1000),
 });
 
-test("whatever the figures are: never promoted too early, nor when it fails more than both bounds allow", () => {
+test("for any figures: never promoted too early, nor when it fails more than both bounds allow", () => {
   const rules = fc.record({
     percent: fc.integer({ min: 1, max: 100 }),
     watch: fc.integer({ min: 1000, max: 100_000 }),

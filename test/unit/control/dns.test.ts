@@ -30,7 +30,7 @@ test("a host has its IPv4 addresses, sorted and once each, else its IPv6 address
   await assert.rejects(dns.lookUpHost("none.invalid"), { code: "ENOTFOUND" });
 });
 
-test("the time to live is kept within minTtl and maxTtl", async (t) => {
+test("the time to live is limited to minTtl and maxTtl", async (t) => {
   const { dns, server } = await start(t, { minTtl: 5000, maxTtl: 10_000 });
   server.zone.addresses.set("a.example", ["10.0.0.1"]);
   for (const [seconds, expected] of [
@@ -44,7 +44,7 @@ test("the time to live is kept within minTtl and maxTtl", async (t) => {
   }
 });
 
-test("a failing server is an error, and does not turn to IPv6 or to the system", async (t) => {
+test("a failing server is an error: neither IPv6 nor the system's resolver is tried", async (t) => {
   const { dns, server } = await start(t);
   server.zone.addresses.set("localhost", ["10.0.0.1"]);
   server.zone.failure = "servfail";

@@ -120,7 +120,7 @@ test("a failing endpoint is removed from service and returns; each change is rep
   assert.ok(counts.healthy >= 4 && counts.unhealthy >= 3 && counts.failed === 0, JSON.stringify(counts));
 });
 
-test("the first check decides for a new endpoint; a check that could not run decides nothing", async (t) => {
+test("the first check decides for a new endpoint; a check that could not run changes nothing", async (t) => {
   const { manual, next } = makeManual();
   const { checks, out } = makeChecks(t, { probe: manual });
   checks.take(plan([{ slot: 1 }]));
@@ -153,7 +153,7 @@ test("one check per endpoint and a limited total at a time; the rest are queued 
   }
 });
 
-test("state outlives versions by its row; another check keeps it and begins to count anew", async (t) => {
+test("the state in the endpoint's row survives versions; another check keeps it and counts anew", async (t) => {
   const { manual, next, stopped } = makeManual();
   const { checks, out, log } = makeChecks(t, { probe: manual });
   const strict = { ...CHECK, healthyAfter: 3 };

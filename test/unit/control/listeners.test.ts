@@ -59,7 +59,7 @@ test("a port in use is reported by name, also if its user shares it, and ports b
   );
 });
 
-test("an address that this process gave up is bound again though a worker still closes it", async (t) => {
+test("an address that this process has closed can be bound again while a worker still closes it", async (t) => {
   const listeners = makeListeners(1);
   const first = await listeners.open([wish("web", "127.0.0.1", 0)]);
   listen(t, first);
@@ -71,7 +71,7 @@ test("an address that this process gave up is bound again though a worker still 
   listeners.release(again);
 });
 
-test("all addresses in service are bound once more for a worker's successor", async (t) => {
+test("all addresses in service are bound again for a worker's replacement", async (t) => {
   const listeners = makeListeners(2);
   const opening = await listeners.open([wish("a", "127.0.0.1", 0), wish("b", "127.0.0.1", 0)]);
   listen(t, opening);
@@ -84,7 +84,7 @@ test("all addresses in service are bound once more for a worker's successor", as
   for (const { socket } of bound) socket?.close();
 });
 
-test("a Unix socket is the first worker's; a stale file is taken away, a live one and any other file are not", async (t) => {
+test("a Unix socket is the first worker's; a stale socket file is removed, one in use and any other file are not", async (t) => {
   const directory = makeDirectory(t);
   const path = join(directory, "web.sock");
   const server = createServer().listen(join(directory, "old.sock"));
@@ -125,7 +125,7 @@ test("a Unix socket is not taken from a process that is too busy to accept, and 
   );
 });
 
-test("where a port cannot be shared the first worker accepts for all, and its successor after it", async (t) => {
+test("where a port cannot be shared the first worker accepts for all, and so does its replacement", async (t) => {
   const listeners = makeListeners(3, false);
   const opening = await listeners.open([wish("web", "127.0.0.1", 0)]);
   const [server] = listen(t, opening);
@@ -139,7 +139,7 @@ test("where a port cannot be shared the first worker accepts for all, and its su
   again!.socket!.close();
 });
 
-test("the successor of a worker takes over its sockets, and binds only missing ones", async (t) => {
+test("the replacement of a worker reuses its sockets, and binds only missing ones", async (t) => {
   const listeners = makeListeners(2);
   const opening = await listeners.open([wish("a", "127.0.0.1", 0), wish("b", "127.0.0.1", 0)]);
   listen(t, opening);

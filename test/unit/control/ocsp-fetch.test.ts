@@ -43,7 +43,7 @@ test("large responses, other statuses and redirects are rejected", async (t) => 
   await assert.rejects(fetchOcsp(cut, REQUEST, NEVER), /aborted/);
 });
 
-test("slow responders are given up", async (t) => {
+test("requests to slow responders time out", async (t) => {
   const silent = await responder(t, () => {});
   await assert.rejects(fetchOcsp(silent, REQUEST, NEVER, 50), /no complete response within 50 ms/);
   const cancel = new AbortController();

@@ -43,7 +43,7 @@ function start(t: TestContext, endpoints: number, passive?: PassivePlan | null) 
   return { columns, health, lines, fields, fail, states };
 }
 
-test("an endpoint is out for ejectFor, then one request decides; each ejection that follows lasts twice as long", (t) => {
+test("an endpoint is ejected for ejectFor, then one request decides; each further ejection lasts twice as long", (t) => {
   const { columns, health, lines, fail, states } = start(t, 2);
   fail(0);
   assert.deepEqual(states(), [OUT, 0]);
@@ -100,7 +100,7 @@ test("a probe returned after the ejection ended leaves the endpoint in service",
   assert.deepEqual(states(), [0, 0]);
 });
 
-test("a probe that nothing is heard of is replaced when its time is over", (t) => {
+test("a probe without a result is replaced when its time is over", (t) => {
   const { columns, fail, states } = start(t, 2);
   fail(0);
   t.mock.timers.tick(1000);
@@ -126,7 +126,7 @@ test("an ejection is logged with its cause and length, also when it was delayed 
   assert.equal(health.describe(1)!.cause, cause);
 });
 
-test("no more than the share are out at once, never the only one; the next follows when there is room", (t) => {
+test("at most the share is ejected, never the only endpoint; the next follows after a recovery", (t) => {
   const { health, columns, lines, fail, states } = start(t, 5);
   for (const slot of [0, 1, 2, 2]) fail(slot);
   assert.deepEqual(states(), [OUT, OUT, 0, 0, 0]);
@@ -148,7 +148,7 @@ for (const [endpoints, passive, out] of [
   [8, { ...PASSIVE, maxEjected: 1 }, 8],
   [8, null, 0],
 ] as const)
-  test(`of ${endpoints} endpoints that all fail ${out} are out at ${passive?.maxEjected ?? "no passive health"}`, (t) => {
+  test(`of ${endpoints} failing endpoints ${out} are ejected at ${passive?.maxEjected ?? "no passive health"}`, (t) => {
     const { fail, states } = start(t, endpoints, passive);
     for (let slot = 0; slot < endpoints; slot++) fail(slot);
     assert.equal(states().filter((state) => state === OUT).length, out);

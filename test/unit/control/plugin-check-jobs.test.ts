@@ -67,7 +67,7 @@ test("a job of a worker that ends, or has another version, is assigned again; a 
   assert.deepEqual(reported, [HEALTHY]);
 });
 
-test("a check that no worker makes comes to an end, without a result", async (t) => {
+test("a check that no worker makes ends without a result", async (t) => {
   const { reported, begin, given, report } = makeJobs(t, [0, 1]);
   begin();
   for (let tries = 1; reported.length === 0; tries++) {
@@ -103,7 +103,7 @@ test("a stuck worker is skipped until it responds again", async (t) => {
   assert.equal(given().at(-1)!.worker, 0);
 });
 
-test("where all are stuck, they are asked all the same", async (t) => {
+test("if all workers are stuck, jobs are assigned nevertheless", async (t) => {
   const { reported, begin, given } = makeJobs(t, [0]);
   begin(1);
   await until(() => reported.length === 1);

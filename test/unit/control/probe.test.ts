@@ -149,7 +149,7 @@ test("every check ends within its time", async (t) => {
   assert.equal(await problem(HTTP, stalled, 60), "no complete response within 60 ms");
 });
 
-test("a worker that was busy itself takes no endpoint for slow", async (t) => {
+test("a delay of this process does not make an endpoint unhealthy", async (t) => {
   const quick = await startHttp(t, (_, response) => response.end());
   const outcome = visit(HTTP, endpoint(quick), 100);
   // The server is on this worker as well: by the time that it runs again the check is late by 200 ms.

@@ -18,7 +18,7 @@ function make(t: TestContext, lookup?: Lookup, timeout = 5000) {
   return { resolver, changes };
 }
 
-test("the system's names resolve to IPv4 where they can, and one that is none has no address", async (t) => {
+test("the system's names resolve to IPv4 if possible, and text that is not a name has no address", async (t) => {
   const { resolver } = make(t);
   assert.deepEqual(await resolver.resolve("localhost"), ["127.0.0.1"]);
   assert.deepEqual(await resolver.resolve("no-such-name.invalid"), []);
@@ -44,7 +44,7 @@ test("a name without an address is looked up again, and its result is a change",
   assert.equal(resolver.problemOf("later.example"), null);
 });
 
-test("the last addresses stay while a name cannot be resolved any more", async (t) => {
+test("the last addresses stay while a name cannot be resolved", async (t) => {
   let broken = false;
   let asked = 0;
   const { resolver, changes } = make(t, async () => {

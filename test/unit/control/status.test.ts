@@ -41,7 +41,7 @@ const CHECKED: EndpointHealth = {
   history: [],
 };
 
-test("an endpoint is healthy when a check has found that, and unchecked before or without one", () => {
+test("an endpoint is healthy after a successful check, and unchecked before or without one", () => {
   const { columns, checks, describe } = start(6);
   checks.set(1, { ...CHECKED, checked: false });
   checks.set(2, CHECKED);

@@ -7,7 +7,7 @@ import type { Log } from "../../../src/observe/log.ts";
 
 const DAY = 86_400_000;
 
-test("a warning at each limit, once, and anew for another certificate", (t) => {
+test("a warning at each limit, once for each certificate", (t) => {
   const lines: string[] = [];
   const log = { warn: ({ days }: { days: number }, text: string) => lines.push(`${days} ${text}`) } as unknown as Log;
   let now = 0;

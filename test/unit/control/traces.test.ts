@@ -32,7 +32,7 @@ test("the last traces are stored, the newest first, and untraced requests are co
   assert.deepEqual(ids(traces), ["c"]);
 });
 
-test("they are bounded by their bytes as well", () => {
+test("stored traces are limited in bytes as well", () => {
   const traces = new Traces(100, 4000);
   for (const id of ["a", "b", "c"]) traces.add(0, record(id, `/${"x".repeat(1500)}`), 0);
   assert.deepEqual(ids(traces), ["c", "b"]);

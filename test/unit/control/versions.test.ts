@@ -102,7 +102,7 @@ test("a worker that ends aborts its builds, and uses no version any more", async
   assert.deepEqual(released, [2]);
 });
 
-test("a successor takes the version in service, and only then is asked for others", async () => {
+test("a replacement activates the version in service before it gets others", async () => {
   const { versions, reported } = start(obedient);
   await versions.take(planOf(1), []);
   versions.forget(1, "crash");

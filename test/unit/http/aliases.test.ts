@@ -10,7 +10,7 @@ const name = fc.array(fc.constantFrom(...TOKEN), { minLength: 1, maxLength: 6 })
 /** As CGI and its kin make a variable of a name. */
 const variable = (text: string): string => text.toUpperCase().replace(/[^A-Z0-9]/g, "_");
 
-test("two names are one where the variables that servers make of them are", () => {
+test("two names are aliases if servers derive the same variable from them", () => {
   fc.assert(
     fc.property(name, name, fc.nat(3), (a, b, at) => {
       const [left, right] = [Buffer.from(" ".repeat(at) + a), Buffer.from(b)];

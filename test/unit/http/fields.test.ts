@@ -23,7 +23,7 @@ const idOf = (name: string): number => nameId(Buffer.from(`-${name}-`, "latin1")
 const randomCase = (name: string, bits: number): string =>
   [...name].map((char, i) => ((bits >> (i % 31)) & 1 ? char.toUpperCase() : char.toLowerCase())).join("");
 
-test("every known name is known in any case, and nothing near it is", () => {
+test("every known name is recognised in any case, and no similar one", () => {
   const known = Object.entries(NAME).filter(([, id]) => id > 0 && id < NAME.lookalike);
   assert.ok(known.length > 20);
   for (const [name, id] of known) {

@@ -9,7 +9,7 @@ const find = (head: Head, name: string, nth = 0): number => {
   return head.find(bytes, 1, 1 + name.length, nth);
 };
 
-test("area and table grow, and offsets stay true", () => {
+test("area and table grow, and offsets stay valid", () => {
   const head = new Head(4, 1);
   const fields: [string, string][] = [];
   for (let i = 0; i < 50; i++) {
@@ -19,7 +19,7 @@ test("area and table grow, and offsets stay true", () => {
   assert.deepEqual(listFields(head), fields);
 });
 
-test("an area never grows past its bound, and is whole after a refusal", () => {
+test("an area never exceeds its limit, and is unchanged after a rejection", () => {
   const head = new Head(16, 1);
   head.append(latin1("abc"), 0, 3);
   assert.throws(() => head.reserve(MAX_AREA), RangeError);
@@ -35,7 +35,7 @@ test("bytes of the area itself can be appended while it grows", () => {
   assert.equal(head.text(at, head.end), "bcde");
 });
 
-test("fields are found by name in any case, the nth, and not once they are removed", () => {
+test("fields are found by name in any case and by number, and not after removal", () => {
   const head = new Head();
   for (const [name, value] of [
     ["A", "1"],

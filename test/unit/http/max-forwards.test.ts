@@ -15,7 +15,7 @@ function count(...values: string[]): [hop: number, value: string | undefined] {
   return [hop, head.get("max-forwards")];
 }
 
-test("Max-Forwards is counted down to 0, and is one number", () => {
+test("Max-Forwards is decremented down to 0, and must be one number", () => {
   assert.deepEqual(count(), [HOP.forward, undefined]);
   assert.deepEqual(count(" 5"), [HOP.forward, "4"]);
   assert.deepEqual(count("1 "), [HOP.forward, "0"]);

@@ -6,7 +6,7 @@ import { normalizePathText, normalizeTargetText, normalizeTemplateText } from ".
 import { scanRequest } from "../../../src/http1/scan.ts";
 import { LIMITS } from "../http1/reader.ts";
 
-test("a path that is written has the form that a request's path has", () => {
+test("a configured path is normalised like a request's path", () => {
   const forms: [string, string | null][] = [
     ["/", "/"],
     ["/caf%c3%a9/%7Eann", "/caf%C3%A9/~ann"],

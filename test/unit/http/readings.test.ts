@@ -74,7 +74,7 @@ test("every spelling of a path is rejected, or has an interpretation for each up
   }
 });
 
-test("the readings of any path are those of the programs behind", () => {
+test("the interpretations of any path are those of upstream programs", () => {
   const piece = fc.constantFrom("/", "/", "a", ".", "..", ";", "%2F", "%2E", "%2b", "+", "%3B", "b");
   const path = fc.array(piece, { maxLength: 12 }).map((pieces) => `/${pieces.join("")}`);
   fc.assert(

@@ -127,7 +127,7 @@ test("a plugin's target is checked, normalised and set as a whole", () => {
   assert.deepEqual(target(), ["*", ""]);
 });
 
-test("path and query are set apart, and cannot reach into each other", () => {
+test("path and query are set separately, and cannot change each other", () => {
   const head = headWith("/old");
   const bytes = (text: string): [Buffer, number, number] => [Buffer.from(text, "latin1"), 0, text.length];
   assert.equal(setPath(head, ...bytes("/a?b")), false);
@@ -140,7 +140,7 @@ test("path and query are set apart, and cannot reach into each other", () => {
   assert.equal(head.parts[PART.query + 1], 0);
 });
 
-test("checkTarget looks only at its area", () => {
+test("checkTarget reads only its area", () => {
   const bytes = Buffer.from(" /a?b ", "latin1");
   assert.ok(checkTarget(bytes, 1, 5));
   assert.equal(checkTarget(bytes, 0, 5), false);

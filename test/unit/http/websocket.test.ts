@@ -18,7 +18,7 @@ function write({ opcode, fin, size }: { opcode: number; fin: boolean; size: numb
   return Buffer.concat(Sender.frame(Buffer.alloc(size, 0x88), options));
 }
 
-test("follow stops at each frame's end, and knows whether it is there, however the bytes are cut", () => {
+test("follow stops at the end of each frame for every split, and reports whether it is complete", () => {
   fc.assert(
     fc.property(
       fc.array(frame, { maxLength: 5 }),

@@ -95,7 +95,7 @@ test("a failed reader stays failed until it is reset", () => {
   assert.deepEqual(readBody(reader, "1\r\na\r\n0\r\n\r\n", [100]).body, "a");
 });
 
-test("blanks around chunk extensions are read, and padding in responses alone", () => {
+test("blanks around chunk extensions are accepted, padding only in responses", () => {
   const chunked = (line: string) => `${line}\r\nhello\r\n0\r\n\r\n`;
   const read = (line: string, isResponse: boolean) => {
     const raw = chunked(line);
@@ -159,7 +159,7 @@ test("blanks around chunk extensions are read, and padding in responses alone", 
   assert.match(readBody(begin(FRAMING.chunked, 0, true), chunked(padded), [100_000]).problem, /over 16384 bytes/);
 });
 
-test("white space before the colon of a trailer is removed from responses alone", () => {
+test("white space before the colon of a trailer is removed only from responses", () => {
   const raw = "0\r\nx-sum : 1\r\n\r\n";
   assert.deepEqual(readBody(begin(FRAMING.chunked, 0, true), raw, [1000]).trailers, [["x-sum", "1"]]);
   assert.match(readBody(begin(FRAMING.chunked), raw, [1000]).problem, /white space before the colon/);

@@ -184,7 +184,7 @@ test("well-formed requests are accepted, and read as Node reads them", async () 
   await compareAll(corpus, compareRequest);
 });
 
-test("smuggling shapes and mutated requests are read as Node reads them, or refused", async () => {
+test("smuggling attempts and mutated requests are read as Node reads them, or rejected", async () => {
   await compareAll([...shapes("request"), ...fc.sample(mutated, { seed: SEED, numRuns: 600 })], compareRequest);
 });
 
@@ -195,7 +195,7 @@ test("well-formed responses are accepted, and read as Node reads them", async ()
   await compareAll(corpus, compareResponse);
 });
 
-test("smuggling shapes and mutated responses are read as Node reads them, or refused", async () => {
+test("smuggling attempts and mutated responses are read as Node reads them, or rejected", async () => {
   const corpus = fc
     .sample(mutated, { seed: SEED, numRuns: 1500 })
     .filter((raw) => raw.toString("latin1", 0, 4) === "HTTP");

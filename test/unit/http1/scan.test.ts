@@ -108,7 +108,7 @@ test("the body's framing is read from the fields", () => {
   assert.deepEqual(framing("transfer-encoding: Chunked\r\n"), [FRAMING.chunked, 0]);
 });
 
-test("whether the connection goes on is read from version and Connection", () => {
+test("version and Connection determine whether the connection is kept alive", () => {
   const keeps = (fields: string, version?: string): boolean => has(request(fields, version), FLAG.keepAlive);
   assert.equal(keeps(""), true);
   assert.equal(keeps("Connection: close\r\n"), false);

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { smuggling } from "../../fixtures/smuggling.ts";
 import { readStream } from "./reader.ts";
 
-test("the table names each shape once", () => {
+test("the table names each case once", () => {
   const names = smuggling.map((shape) => `${shape.direction}: ${shape.name}`);
   assert.equal(new Set(names).size, names.length);
   assert.ok(names.length >= 80);

@@ -105,7 +105,7 @@ test("only exact separators and line ends are accepted", () => {
     }
 });
 
-test("the absolute form goes out in origin-form with its authority as Host", () => {
+test("a target in absolute-form is sent in origin-form with its authority as Host", () => {
   const head = scan("GET HTTP://b.example:81?x HTTP/1.1\r\nA: b\r\nHost: a\r\n\r\n");
   assert.equal(headText(head, KEEP_ALL), "GET /?x HTTP/1.1\r\nA: b\r\nHost: b.example:81\r\n\r\n");
   assert.equal(headText(scan("OPTIONS http://b HTTP/1.0\r\n\r\n"), KEEP_ALL), "OPTIONS * HTTP/1.1\r\nHost: b\r\n\r\n");
@@ -150,7 +150,7 @@ test("a written head scans to the same fields", () => {
   );
 });
 
-test("status lines carry the registered reason", () => {
+test("status lines have the registered reason", () => {
   assert.equal(
     written(STATUS_LINE_BOUND, (out, at) => writeStatusLine(out, at, 404)),
     "HTTP/1.1 404 Not Found\r\n",

@@ -33,7 +33,7 @@ function split(hello: Buffer, size: number): Buffer {
 
 const read = (bytes: Buffer) => readClientHello(bytes, 0, bytes.length);
 
-test("the server name is found, however the hello is spread over records and reads", async () => {
+test("the server name is found for every split of the hello into records and reads", async () => {
   for (const name of ["a.example", ""]) {
     const hello = await helloOf(name);
     for (const size of [1, 100, 10_000]) {
@@ -44,7 +44,7 @@ test("the server name is found, however the hello is spread over records and rea
   }
 });
 
-test("a hello in tiny records is parsed a few times, whatever the number of reads", () => {
+test("a hello in tiny records is parsed only a few times", () => {
   const message = Buffer.alloc(32_000);
   message[0] = 1;
   message.writeUIntBE(message.length - 4, 1, 3);
@@ -59,7 +59,7 @@ test("a hello in tiny records is parsed a few times, whatever the number of read
   assert.ok(calls < 100, `${calls} calls`);
 });
 
-test("a server name with any bytes is a name, which no certificate may have", async () => {
+test("a server name may have any bytes, also those that no certificate can contain", async () => {
   const hello = await helloOf("a.example");
   for (const [name, found] of [
     ["\xe9.Examp\0", "\xe9.examp\0"],
@@ -72,12 +72,12 @@ test("a server name with any bytes is a name, which no certificate may have", as
   }
 });
 
-test("bytes that are no handshake record are plain", () => {
+test("bytes that are not a handshake record are reported as plain text", () => {
   for (const text of ["GET / HTTP/1.1", "\x80\x2e\x01", "\x00", "\x15\x03"])
     assert.equal(read(Buffer.from(text, "latin1")).state, "plain");
 });
 
-test("no bytes make it throw, and none make it wait for more than a hello can have", async () => {
+test("any bytes: it never throws, and never expects more than a hello can have", async () => {
   const hello = await helloOf("a.example");
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.nat(hello.length - 1), fc.nat(255))), fc.nat(hello.length), (edits, end) => {

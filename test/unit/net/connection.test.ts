@@ -265,7 +265,7 @@ test("an outgoing connection keeps reading after a failed write", async (t) => {
   connection.destroy();
 });
 
-test("a TLS connection that is reset does not end in order for its peer, whichever way its socket was made", async (t) => {
+test("the peer of a reset TLS connection sees no orderly end, for every kind of socket", async (t) => {
   // A shared key in place of certificates.
   const psk = { key: Buffer.alloc(16, 1), identity: "test" };
   const common = { ciphers: "PSK-AES128-GCM-SHA256", minVersion: "TLSv1.2", maxVersion: "TLSv1.2" } as const;

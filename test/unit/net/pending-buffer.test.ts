@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { PendingBuffer } from "../../../src/net/pending-buffer.ts";
 
-test("bytes are returned in order, whatever the chunks and however many were taken in between", () => {
+test("bytes are returned in order for any chunks and any reads in between", () => {
   const step = fc.oneof(
     fc.record({ append: fc.uint8Array({ maxLength: 2000 }) }),
     fc.record({ take: fc.nat(1500) }),

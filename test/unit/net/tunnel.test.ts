@@ -147,7 +147,7 @@ test("bytes arrive complete and in order in both directions at once, and both en
   ));
 
 for (const from of ["client", "endpoint"] as const)
-  test(`a reader that stands still pauses the ${from}: little is kept, nothing is lost, and then no block`, async (t) => {
+  test(`a reader that stops pauses the ${from}: little is buffered, nothing is lost, and blocks are freed`, async (t) => {
     const ends = await open(t);
     const [writer, reader] = from === "client" ? [ends.client, ends.endpoint] : [ends.endpoint, ends.client];
     const { connection } = ends.tunnel[from];
@@ -167,7 +167,7 @@ for (const from of ["client", "endpoint"] as const)
   });
 
 for (const from of ["client", "endpoint"] as const)
-  test(`half-close: what ends is the direction from the ${from} alone`, async (t) => {
+  test(`half-close: only the direction from the ${from} ends`, async (t) => {
     const ends = await open(t, { idle: 3_600_000 });
     const [first, second] = from === "client" ? [ends.client, ends.endpoint] : [ends.endpoint, ends.client];
     const [atFirst, atSecond] = [collect(first), collect(second)];
@@ -200,7 +200,7 @@ for (const from of ["client", "endpoint"] as const)
     assert.notEqual(ends.owner.ends[0]![1], "", "with its cause");
   });
 
-test("what an endpoint has sent before it closed reaches the client, also when it takes no more", async (t) => {
+test("bytes that an endpoint sent before it closed reach the client, also if it accepts no more", async (t) => {
   const ends = await open(t);
   const got = collect(ends.client);
   ends.endpoint.write("goodbye");
@@ -217,7 +217,7 @@ test("what an endpoint has sent before it closed reaches the client, also when i
   assert.equal(ends.owner.ends[0]![0], "endpoint_closed");
 });
 
-test("without a byte for so long it is ended: by a Close with 1001 to both where no frame is cut, else by a reset", async (t) => {
+test("after the idle timeout both sides get a Close with 1001 at a frame boundary, else a reset", async (t) => {
   for (const [isWebSocket, sent, close] of [
     [true, Buffer.alloc(0), true],
     [true, Buffer.from([0x82, 5, 1, 2]), false],
@@ -243,7 +243,7 @@ test("without a byte for so long it is ended: by a Close with 1001 to both where
   }
 });
 
-test("drain: the client gets the Close behind the frame under way, then nothing; its answer goes to the endpoint", async (t) => {
+test("drain: the client gets a Close after the current frame, then nothing; its Close is forwarded to the endpoint", async (t) => {
   const ends = await open(t, { isWebSocket: true });
   const [atClient, atEndpoint] = [collect(ends.client), collect(ends.endpoint)];
   const message = Buffer.concat([Buffer.from([0x82, 126, 1, 0]), pattern(1, 256)]);
@@ -267,7 +267,7 @@ test("drain: the client gets the Close behind the frame under way, then nothing;
   assert.deepEqual(ends.owner.ends[0], ["drained", ""]);
 });
 
-test("drain: at the end of the grace the endpoint gets a Close of its own, and the client is reset", async (t) => {
+test("drain: at the end of the grace period the endpoint gets a Close, and the client is reset", async (t) => {
   const ends = await open(t, { isWebSocket: true });
   const [atClient, atEndpoint] = [collect(ends.client), collect(ends.endpoint)];
   ends.tunnel.drain();
@@ -280,7 +280,7 @@ test("drain: at the end of the grace the endpoint gets a Close of its own, and t
   assert.equal(ends.owner.ends[0]![0], "drained");
 });
 
-test("drain: after a Close of the endpoint's own nothing is said", async (t) => {
+test("drain: after a Close of the endpoint no further one is sent", async (t) => {
   const ends = await open(t, { isWebSocket: true });
   const atClient = collect(ends.client);
   ends.endpoint.write(Buffer.from([0x88, 2, 3, 0xe8]));

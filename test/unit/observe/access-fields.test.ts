@@ -227,6 +227,6 @@ test("where: all keys of a condition must hold, and one condition is enough", as
   assert.ok(lines.length > 800 && lines.length < 1200);
 });
 
-test("without a configuration the line is what it always was", () => {
+test("without a configuration a line has the default fields", () => {
   assert.deepEqual(DEFAULT_ACCESS_LOG.fields, fieldsOf(...DEFAULT_ACCESS_FIELDS));
 });

@@ -85,7 +85,7 @@ test("a line has the request and its result", async (t) => {
   });
 });
 
-test("whatever bytes a client sends, a line is one line of printable ASCII that reads back as those bytes", async (t) => {
+test("for any bytes of a client an entry is one line of printable ASCII that decodes to those bytes", async (t) => {
   const { log, close } = openLog(t);
   const sent: Uint8Array[][] = [];
   const part = fc.uint8Array({ minLength: 1, maxLength: 40 });
@@ -142,7 +142,7 @@ process.stderr.write(String(cells[${WORKER_CELLS.logDropped}]) + "\\n");
 process.on("message", async () => { await log.close(); process.disconnect(); });
 `;
 
-test("for a blocked reader at most 1 MiB is buffered; further lines are dropped whole, and counted", async (t) => {
+test("for a blocked reader at most 1 MiB is buffered; further lines are dropped and counted", async (t) => {
   const child = spawn(process.execPath, ["--input-type=module", "-e", WRITER], {
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });

@@ -134,7 +134,7 @@ test("an ended worker's gauges are cleared, its counters stay", () => {
   assert.equal(counters.sum(WORKER_CELLS.requestsInFlight), 2);
 });
 
-test("when the cells have run out that is said with the figure", () => {
+test("exhausted cells are reported with the figure", () => {
   const counters = new Counters(1);
   assert.throws(
     () => {

@@ -143,7 +143,7 @@ test("a renamed file is written until it is reopened; a removed one is created a
   await writer.close();
 });
 
-test("a named pipe without a reader does not stop it", async (t) => {
+test("a named pipe without a reader does not block the writer", async (t) => {
   const fifo = join(makeDirectory(t), "fifo");
   execFileSync("mkfifo", [fifo]);
   let dropped = 0;

@@ -50,14 +50,14 @@ test("rates are those of the last ten seconds, over all workers", () => {
   assert.deepEqual(of(rates.list()[0]!.rates), {}, "a sample that came late");
 });
 
-test("a request in the first moment is not thousands a second", () => {
+test("one request right after the start is not a rate of thousands", () => {
   const { clock, rates, count } = start();
   count(200, 1);
   clock.now += 1;
   assert.deepEqual(of(rates.list()[0]!.rates), { "2xx": 1 });
 });
 
-test("a series that is new, or whose cells another had before, begins at zero", () => {
+test("a new series begins at zero, also in reused cells", () => {
   const { clock, counters, rates, count, base } = start();
   count(200, 100);
   clock.now += 5000;

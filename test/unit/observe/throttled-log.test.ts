@@ -68,7 +68,7 @@ test("thousands of objects write a bounded number of lines", () => {
   assert.ok(lines.length < 60 * 50);
 });
 
-test("each error of a client or an endpoint has a reason of its own in the metrics", () => {
+test("each error of a client or an endpoint has its own reason in the metrics", () => {
   const rejected = Object.values(ERROR).filter(
     ({ source, code }) => source === "client" && code !== "no_route" && code !== "client_gone",
   );

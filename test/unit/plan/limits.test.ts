@@ -18,13 +18,13 @@ function messages(limits: Partial<PluginConfig["limits"]>, hook: Hook = "respons
   return problems.map(({ message }) => message);
 }
 
-test("the defaults fit each other, and plugins without body hooks have nothing to fit", () => {
+test("the defaults are consistent, and plugins without body hooks are not checked", () => {
   assert.deepEqual(messages({}), []);
   assert.deepEqual(messages({ body: 0, memory: 65_536 }), []);
   assert.deepEqual(messages({ memory: 65_536 }, "request_head"), []);
 });
 
-test("a body that does not fit the memory is warned of, with the figures", () => {
+test("a limit on bodies that does not fit the memory causes a warning with the figures", () => {
   assert.deepEqual(messages({ body: 7.5 * MIB }), []);
   assert.deepEqual(messages({ body: 8 * MIB }), [
     "a body of 8MiB (limits.body) and what replaces it need 17MiB, which is over limits.memory (16MiB)",
@@ -34,7 +34,7 @@ test("a body that does not fit the memory is warned of, with the figures", () =>
   ]);
 });
 
-test("a body that is longer than fuel grows for is warned of", () => {
+test("a limit on bodies beyond which fuel does not grow causes a warning", () => {
   assert.deepEqual(messages({ body: 64 * MIB, memory: 512 * MIB }), [
     "fuel grows up to 51.2MiB of a body (40 units a byte, limits.fuel: 500000), which is less than limits.body (64MiB)",
   ]);

@@ -57,7 +57,7 @@ test("problems name the file and the certificate that a key belongs to", async (
   assert.deepEqual(right.problems, []);
 });
 
-test("files that are written half or hold something else", async () => {
+test("files that are incomplete or have other contents", async () => {
   const whole = authority.read("a.pem");
   writeFileSync(authority.path("half.pem"), whole.slice(0, whole.length / 2));
   writeFileSync(authority.path("broken.pem"), whole.replace(/\n.{20}/, "\n????????????????????"));
@@ -95,7 +95,7 @@ test("an empty list of certificates is reported once, by the configuration", asy
   assert.deepEqual((await readTlsFiles(readable!)).problems, []);
 });
 
-test("what may be a mistake is a warning", async () => {
+test("a probable mistake is a warning", async () => {
   assert.match((await check(pair("old"))).warnings[0]!, /certificates.0.cert: the certificate in old.pem expired on /);
   assert.match((await check(pair("a"), 0)).warnings[0]!, /a.pem is not valid before/);
   const twice = await check("{ certificates: [{ cert: a.pem, key: a.key }, { cert: a.pem, key: a.key }] }");

@@ -107,7 +107,7 @@ test("without a plugin that has the hook none is called", () => {
   assert.deepEqual([handler.reported, asked], [[null], []]);
 });
 
-test("the last selection of a cluster wins, for this connection and while it is allowed", () => {
+test("the last selection of a cluster applies, to this connection and while it is allowed", () => {
   const { admission, state } = listen([choose(2), choose(1), goOn]);
   const handler = new TestHandler();
   admission.evaluate(state(HOOKS), handler);

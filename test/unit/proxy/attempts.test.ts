@@ -87,7 +87,7 @@ test("the first attempt can be the one that responds; a client that disconnects 
   assert.deepEqual([other.plane.columns.inFlight(0), other.plane.columns.inFlight(1)], [0, 0]);
 });
 
-test("a request that the endpoint reports as not processed is retried, whatever its method", async (t) => {
+test("a request that the endpoint reports as not processed is retried with any method", async (t) => {
   const attempts: Attempt[] = [];
   const stream = { sendBody: () => true, pauseBody() {}, resumeBody() {}, cancel() {} };
   const open = (attempt: Attempt): void => {

@@ -63,7 +63,7 @@ test("a chunk that was emptied still passes through the suspended plugin", async
   await gaveAllBack(plane);
 });
 
-test("a request buffered after a suspension of another plugin is read on", async (t) => {
+test("reading a request that is buffered after another plugin's suspension continues", async (t) => {
   const waits = new Waits();
   const waiting = makeInstance(0, { request_head: (x) => waits.begin("request_head", x) });
   const holds = makeInstance(1, { request_head: () => OUTCOME.buffer, request_body: () => OUTCOME.continue });
@@ -77,7 +77,7 @@ test("a request buffered after a suspension of another plugin is read on", async
   await gaveAllBack(plane);
 });
 
-test("a buffered request that arrives at once is limited too", async (t) => {
+test("a buffered request that is received in one read is limited too", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(`${request.body.length}`));
   let called = 0;
   const hooks = {
@@ -120,7 +120,7 @@ test("a plugin skipped for a request that is too large still sees the response b
   assert.deepEqual([response.status, response.body.toString()], [200, "seen"]);
 });
 
-test("reading from the endpoint pauses while a plugin is suspended, however fast the client reads", async (t) => {
+test("reading from the endpoint pauses while a plugin is suspended, also for a fast client", async (t) => {
   const waits = new Waits();
   const waiting = makeInstance(0, { response_head: (x) => waits.begin("response_head", x) });
   const upstream = await startRawUpstream(t, async (peer) => {
@@ -160,7 +160,7 @@ test("a plugin that rejects the request body ends another's suspended call on th
   await gaveAllBack(plane);
 });
 
-test("a client that disconnects during a suspended call counts as 499, whatever the plugin returns", async (t) => {
+test("a client that disconnects during a suspended call counts as 499, for any result of the plugin", async (t) => {
   const waits = new Waits();
   waits.onCancel = (x: Exchange) => {
     x.response.status = 200;
@@ -229,7 +229,7 @@ test("every end of an exchange cancels suspended calls, in either direction", as
   }
 });
 
-test("a plugin's response is sent, whatever happens to the endpoint's", async (t) => {
+test("a plugin's response is sent, also if the endpoint's fails", async (t) => {
   const waits = new Waits();
   const waiting = makeInstance(0, { response_head: (x) => waits.begin("response_head", x) });
   const responds = makeInstance(1, {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 import type { UpstreamStream } from "../../../src/proxy/upstream-stream.ts";
 
-test("a used exchange is like a new one after reset: nothing of a request reaches the next", () => {
+test("after reset an exchange is like a new one: nothing of a request reaches the next", () => {
   const fresh = new Exchange();
   const used = new Exchange();
   // The heads are reset by the scan that fills them, the number is given when it is taken.
@@ -34,7 +34,7 @@ test("body bytes are kept in order, in the exchange's own memory", () => {
   assert.equal(exchange.replay!.toString("latin1", 0, exchange.replayLength), "hello world");
 });
 
-test("a plugin's response leaves nothing behind", () => {
+test("nothing of a plugin's response remains after reset", () => {
   const exchange = new Exchange();
   exchange.response.add(Buffer.from("location"), Buffer.from("/there"), 0);
   exchange.reset();

@@ -80,7 +80,7 @@ test("other peers' are ignored, as are all without trusted proxies", () => {
   }
 });
 
-test("an absolute target does not set the scheme, whatever the peer", () => {
+test("an absolute target does not set the scheme, for any peer", () => {
   for (const peer of ["10.0.0.1", "192.0.2.1"]) {
     const { sent, ...seen } = see("", { peer, target: "https://other.example/a" });
     assert.deepEqual(seen, { client: peer, scheme: "http", authority: "other.example" });
@@ -215,7 +215,7 @@ test("X-Real-IP is used where no other header names the client", () => {
   assert.equal(client("X-Real-IP: 6.6.6.6\nX-Forwarded-For: 203.0.113.9"), "203.0.113.9");
 });
 
-test("long lists are read in a time that grows with their length alone", () => {
+test("long lists are read in linear time", () => {
   const began = performance.now();
   for (const entry of ["10.0.0.2,", ",", "x,", "   ,", "1.1.1.1 "])
     see(`X-Forwarded-For: ${entry.repeat(60_000 / entry.length)}`);

@@ -124,7 +124,7 @@ for (const mode of ["handle", "public"]) {
     assert.equal(peers.length, 6);
   });
 
-  test(`an immediate response is not taken for an unsolicited one (${mode})`, async (t) => {
+  test(`an immediate response is not treated as unsolicited (${mode})`, async (t) => {
     const { port } = await startNumbering(t);
     const plane = startIn(t, mode, [port]);
     const clients = await Promise.all(Array.from({ length: 64 }, () => connectTo(t, plane.port)));

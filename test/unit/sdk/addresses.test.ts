@@ -81,14 +81,14 @@ describe("a query", () => {
     );
   });
 
-  test("keeps what is not changed as it was written", () => {
+  test("keeps unchanged parts as they were written", () => {
     assert.equal(guest.text("queryRemove", "x=%7e+&utm=1&y&=z&utm=2&%61=b", "utm"), "x=%7e+&y&=z&%61=b");
     assert.equal(guest.text("querySet", "b=%7e&a=1&c&a=2", "a", "1 & 2"), "b=%7e&a=1%20%26%202&c");
   });
 });
 
 describe("a URL", () => {
-  test("has the parts that WHATWG's has, where it changes none", () => {
+  test("has the parts that a WHATWG URL has, where that changes none", () => {
     const host = fc.oneof(
       fc.domain(),
       fc.ipV4(),
@@ -119,7 +119,7 @@ describe("a URL", () => {
     );
   });
 
-  test("is null when it is none, or holds what can be read in two ways", () => {
+  test("is null if it is invalid or ambiguous", () => {
     const texts = [
       "",
       "null",
@@ -157,7 +157,7 @@ const nearIp = fc.oneof(
 );
 
 describe("an IP address", () => {
-  test("is what net.isIP takes, without zones", () => {
+  test("is accepted as by net.isIP, without zones", () => {
     fc.assert(
       fc.property(nearIp, (given) => assert.equal(guest.text("ipText", given) !== null, isIP(given) !== 0, given)),
       { numRuns: 5000 },
@@ -166,7 +166,7 @@ describe("an IP address", () => {
     assert.equal(guest.text("ipText", "[::1]"), null);
   });
 
-  test("is written in its one form", () => {
+  test("is written in its canonical form", () => {
     fc.assert(
       fc.property(fc.ipV6(), (given) => {
         const written = guest.text("ipText", given)!;
@@ -184,7 +184,7 @@ describe("an IP address", () => {
     assert.equal(guest.number("ipIsV4", "::1.2.3.4"), 0);
   });
 
-  test("is cut to its network", () => {
+  test("is reduced to its network", () => {
     assert.equal(guest.text("ipNetwork", "192.0.2.77", 24, 64), "192.0.2.0");
     assert.equal(guest.text("ipNetwork", "192.0.2.77", 32, 64), "192.0.2.77");
     assert.equal(guest.text("ipNetwork", "2001:db8:1:2:3:4:5:6", 24, 64), "2001:db8:1:2::");
@@ -228,7 +228,7 @@ describe("a set of networks", () => {
     );
   });
 
-  test("has what lies between the networks within a wider one that is added after them", () => {
+  test("has the addresses between its networks after a network around them is added", () => {
     const ends = "11.0.0.0/8 10.0.0.0/9";
     assert.equal(guest.number("ipSetHas", ends, "10.128.0.0"), 0);
     for (const wide of ["10.0.0.0/7", "::ffff:10.0.0.0/103"])

@@ -77,7 +77,7 @@ function using(bytes: Uint8Array, run: (loaded: Loaded) => void, options = {}): 
   }
 }
 
-describe("what outlives its call is stopped in that call", () => {
+describe("an object stored beyond its call stops the guest in that call", () => {
   for (const name of Object.keys(ESCAPES)) {
     test(name, () =>
       using(wasm, (loaded) => {
@@ -88,7 +88,7 @@ describe("what outlives its call is stopped in that call", () => {
   }
 });
 
-describe("what stays in its call, or holds no pointer, passes", () => {
+describe("objects that stay in their call, and values without pointers, are allowed", () => {
   for (const name of Object.keys(HARMLESS)) {
     test(name, () =>
       using(wasm, (loaded) => {
@@ -99,7 +99,7 @@ describe("what stays in its call, or holds no pointer, passes", () => {
   }
 });
 
-test("a call finds none of the last one's bytes, and memory does not grow", async () => {
+test("a call finds no bytes of the previous one, and memory does not grow", async () => {
   const bytes = await compileSource(
     plugin("let calls = 0;", {
       check: `
@@ -194,7 +194,7 @@ export function onRequest(req: Request): void {
   });
 });
 
-test("a plugin that needs more memory than it may have is stopped", async () => {
+test("a plugin that exceeds its memory is stopped", async () => {
   const bytes = await compileSource(plugin("", { big: "new ArrayBuffer(10000000);" }));
   using(
     bytes,

@@ -125,7 +125,7 @@ export function pick(endpoints: Endpoints): i32 {
 });
 
 describe("a request", () => {
-  test("tells what it is", async () => {
+  test("has its attributes", async () => {
     const loaded = await start(`import { Request } from "sluice/sdk";
 export function onRequest(req: Request): void {
   req.set("seen", [req.method, req.scheme, req.authority, req.host, req.path, req.query, req.target, req.clientAddress,
@@ -233,7 +233,7 @@ export function onRequest(req: Request): void { req.headers.set("x-back", req.he
       assert.equal(run(loaded, "request_head", get("a", "/", `\nX-Bytes: ${value}`)).request.get("x-back"), value);
   });
 
-  test("that cannot be set cause an error with the reason, and earlier edits are dropped", async () => {
+  test("that cannot be set cause an error with the reason, and earlier edits are discarded", async () => {
     const wasm = await compileSource(`import { Request } from "sluice/sdk";
 export function onRequest(req: Request): void {
   req.headers.set("x-first", "1");
@@ -289,7 +289,7 @@ export function onRequest(req: Request): void { req.set("r", result); req.header
     );
   });
 
-  test("that is wrong is rejected with its path, the expected and the actual value", async () => {
+  test("that is invalid is rejected with its path, the expected and the actual value", async () => {
     const wasm = await compileSource(`import { Config, Request } from "sluice/sdk";
 const what = Config.string("what");
 if (what == "string") Config.string("v");
@@ -329,7 +329,7 @@ export function onRequest(req: Request): void { req.headers.set("x", x); }`);
 });
 
 describe("the rest of the SDK", () => {
-  test("logs lines at their levels, and cuts long ones", async () => {
+  test("logs lines at their levels, and truncates long ones", async () => {
     const loaded = await start(`import { Request, log } from "sluice/sdk";
 export function onRequest(req: Request): void {
   log.debug("d"); log.info("Grüße"); log.warn("w"); log.error("e"); log.info("x".repeat(10000));
@@ -339,7 +339,7 @@ export function onRequest(req: Request): void {
     assert.match(loaded.reports[4]!, /^info: x{1000,4096}$/);
   });
 
-  test("gives time and random numbers", async () => {
+  test("returns time and random numbers", async () => {
     const loaded = await start(`import { Request, now, random, randomBelow } from "sluice/sdk";
 export function onRequest(req: Request): void {
   let same = true;
@@ -356,7 +356,7 @@ export function onRequest(req: Request): void {
     assert.equal(on.request.get("x-same"), "false");
   });
 
-  test("changes a response, or puts another in its place", async () => {
+  test("changes a response, or replaces it", async () => {
     const loaded = await start(`import { Request, Response } from "sluice/sdk";
 export function onResponse(req: Request, res: Response): void {
   if (res.status == 404) res.respond(200, "found").headers.set("x-new", "1");
@@ -373,7 +373,7 @@ export function onResponse(req: Request, res: Response): void {
     );
   });
 
-  test("passes endpoints, and keeps their numbers when the list changes", async () => {
+  test("passes endpoints, whose ids are stable when the list changes", async () => {
     const loaded = await start(`import { Endpoints, Outcome, PerEndpoint, Request, log } from "sluice/sdk";
 const picks = new PerEndpoint<i32>(100), failures = new PerEndpoint<f64>(0);
 export function update(endpoints: Endpoints): void {

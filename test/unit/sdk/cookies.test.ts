@@ -40,7 +40,7 @@ function run(headers: string): Exchange {
 describe("a cookie of the request", () => {
   const get = (cookies: string, name: string) => run(`${cookies}\nX-Get: ${name}`).request.get("x-value");
 
-  test("is found by its whole name, in every field, the first of them", () => {
+  test("is found by its whole name, in every field; the first one counts", () => {
     assert.equal(get("Cookie: a=1; b=2", "b"), "2");
     assert.equal(get("Cookie: ab=1;b=2", "b"), "2");
     assert.equal(get("Cookie: b=1; b=2", "b"), "1");
@@ -51,12 +51,12 @@ describe("a cookie of the request", () => {
     assert.equal(get(`Cookie: big=${"x".repeat(4000)}; a=1`, "a"), "1");
   });
 
-  test("is not there under another name, in another case, or without =", () => {
+  test("is absent under another name, in another case, or without =", () => {
     for (const cookies of ["Cookie: xa=1; ax=2; A=3", "Cookie: a", "Cookie: ; ;", "X-Cookie: a=1", 'Cookie: x="; a'])
       assert.equal(get(cookies, "a"), "none", cookies);
   });
 
-  test("is taken out, and the others stay as they are", () => {
+  test("is removed, and the others are unchanged", () => {
     const remove = (cookies: string, name: string) => {
       const { request } = run(`${cookies}\nX-Remove: ${name}`);
       return [request.get("x-removed"), request.get("cookie")];
@@ -78,7 +78,7 @@ describe("a cookie to be set", () => {
     return on.response.get("set-cookie") ?? own.reports.join("\n");
   };
 
-  test("has the attributes that were asked for", () => {
+  test("has the attributes that were set", () => {
     assert.equal(set("a 1"), "a=1");
     assert.equal(
       set("sid x-1 path=/app domain=example.com age=60 expires=784111777000 secure http site=Lax"),

@@ -58,7 +58,7 @@ test("a public key verifies its signatures, and is rejected at start if it is fo
   await assert.rejects(start(KEYED, { algorithm: "none", key }), /config key: expected a public key/);
 });
 
-test("random numbers lie in their range, and differ", async () => {
+test("random numbers are in their range, and differ", async () => {
   const loaded = await start(`
 import { Hex, Request, randomBytes, randomFloat, randomHex } from "sluice/sdk";
 export function onRequest(req: Request): void {

@@ -9,7 +9,7 @@ const bytes = fc.uint8Array({ maxLength: 70 });
 const runs = { numRuns: 500 };
 
 describe("UTF-8", () => {
-  test("is made of any text, a lone surrogate replaced", () => {
+  test("is encoded from any text; a lone surrogate is replaced", () => {
     const text = fc.array(fc.nat(0xffff), { maxLength: 30 }).map((units) => String.fromCharCode(...units));
     fc.assert(
       fc.property(fc.oneof(text, fc.string({ unit: "binary" })), (given) =>
@@ -19,7 +19,7 @@ describe("UTF-8", () => {
     );
   });
 
-  test("is read as the WHATWG decoder does, mistakes included", () => {
+  test("is decoded as by the WHATWG decoder, invalid input included", () => {
     const near = fc.array(
       fc.constantFrom(0x20, 0x80, 0xbf, 0xc2, 0xe0, 0xa0, 0xed, 0x9f, 0xf0, 0x90, 0xf4, 0x8f, 0xf5),
     );
@@ -46,7 +46,7 @@ for (const [name, encode, decode, encoding] of [
   ["base64url", "toBase64Url", "fromBase64Url", "base64url"],
   ["hexadecimal", "toHex", "fromHex", "hex"],
 ] as const) {
-  test(`${name}: the bytes of what was made, and null for whatever Node would write in another way`, () => {
+  test(`${name}: decodes its own output, and returns null for text that Node would write differently`, () => {
     fc.assert(
       fc.property(bytes, (given) => {
         const text = Buffer.from(given).toString(encoding);
@@ -91,7 +91,7 @@ describe("dates", () => {
     assert.equal(guest.number("fromHttpDate", "Sun, 06 Nov 1994 08:49:37 GMT"), 784_111_777_000);
   });
 
-  test("that are none are NaN", () => {
+  test("that are invalid are NaN", () => {
     const texts = [
       ["fromHttpDate", "Sunday, 06-Nov-94 08:49:37 GMT"],
       ["fromHttpDate", "Sun Nov  6 08:49:37 1994"],

@@ -144,7 +144,7 @@ describe("reading", () => {
     for (const [path, expected] of cases) assert.equal(guest.text("find", json, path), expected, path);
   });
 
-  test("knows whole numbers to the last digit", () => {
+  test("reads whole numbers to the last digit", () => {
     fc.assert(
       fc.property(fc.maxSafeInteger(), (given) =>
         assert.equal(guest.number("numberOf", Buffer.from(`${given}`)), given),
@@ -211,7 +211,7 @@ describe("masking", () => {
     );
   });
 
-  test("leaves every other byte as it is", () => {
+  test("leaves every other byte unchanged", () => {
     const mask = (paths: string, json: string) => String(guest.bytes("mask", paths, Buffer.from(json)));
     const json = ' { "a" : [1.0, {"b":\t"s\\u0065cret"} ],"A":1e2, "a":{}} ';
     assert.equal(mask("a.*.b", json), ' { "a" : [1.0, {"b":\t"***"} ],"A":1e2, "a":{}} ');

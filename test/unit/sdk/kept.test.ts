@@ -53,7 +53,7 @@ writeFileSync(file, SOURCE);
 const allow = { kv: ["users"], fetch: ["cluster:users"] };
 const guest = await plugin(file, { allow, limits: { memory: "1MiB" } });
 
-test("bytes stay as they are for the request, and count for its memory", async () => {
+test("bytes are stored unchanged for the request, and count towards its memory", async () => {
   assert.equal((await guest.requestAsync({ url: "/bytes" })).headers["x-bytes"], "same");
   await assert.rejects(
     guest.requestAsync({ url: "/bytes/many" }),
@@ -61,7 +61,7 @@ test("bytes stay as they are for the request, and count for its memory", async (
   );
 });
 
-test("tokens that chunks split are seen whole, of either body of a request", async () => {
+test("tokens split between chunks are seen whole, in both bodies of a request", async () => {
   const lines = fc.array(fc.string({ unit: fc.constantFrom("a", "b", "ü") }), { maxLength: 6 });
   await fc.assert(
     fc.asyncProperty(lines, lines, fc.array(fc.nat(5), { maxLength: 12 }), async (up, down, sizes) => {
@@ -89,7 +89,7 @@ test("tokens that chunks split are seen whole, of either body of a request", asy
   );
 });
 
-test("a value is loaded once, a failure remembered for a second, and a lost load begun again", async () => {
+test("a value is loaded once, a failure is cached for a second, and a lost load is repeated", async () => {
   let [now, asked, ok] = [1_000_000, 0, true];
   const fetch = ({ url }: { url: string }) => {
     asked++;
@@ -118,7 +118,7 @@ test("a value is loaded once, a failure remembered for a second, and a lost load
   );
 });
 
-test("a strategy may ask how old a latency is", () => {
+test("a strategy can read the age of a latency", () => {
   guest.update([
     { address: "10.0.0.1:80", latency: 30, latencyAge: 5 },
     { address: "10.0.0.2:80", latency: 40, latencyAge: 45_000 },

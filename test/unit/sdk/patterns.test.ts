@@ -85,7 +85,7 @@ const texts = fc.array(text, { minLength: 1, maxLength: 5 });
 const groupsOf = (pattern: string): number => pattern.match(/\((?!\?)/g)?.length ?? 0;
 
 describe("a regular expression", () => {
-  test("finds what JavaScript's finds, and its groups", () => {
+  test("finds the same matches and groups as JavaScript", () => {
     fc.assert(
       fc.property(expressions(false), fc.constantFrom("", "i"), texts, (pattern, flags, given) => {
         fc.pre(groupsOf(pattern) <= 9);
@@ -95,7 +95,7 @@ describe("a regular expression", () => {
     );
   });
 
-  test("begins to match where JavaScript's does, also with turns that may be empty", () => {
+  test("matches at the same position as JavaScript, also with empty iterations", () => {
     fc.assert(
       fc.property(expressions(true), texts, (pattern, list) => {
         fc.pre(groupsOf(pattern) <= 9);
@@ -112,7 +112,7 @@ describe("a regular expression", () => {
     );
   });
 
-  test("finds what JavaScript's finds, in heads of any bytes", () => {
+  test("finds the same matches as JavaScript in heads of any bytes", () => {
     const patterns = [
       "^/v([0-9]+)/",
       "\\.(?:png|jpe?g|svg)$",
@@ -131,7 +131,7 @@ describe("a regular expression", () => {
     );
   });
 
-  test("takes a time that grows with the text, and not with the ways to match it", () => {
+  test("takes time linear in the text, independent of the number of ways to match it", () => {
     for (const pattern of ["(a+)+$", "(a*)*b", "(a|a)*b", "(?:a?){50}a{50}"]) {
       guest.number("make", pattern);
       const given = `${"a".repeat(20_000)}c`;
@@ -139,7 +139,7 @@ describe("a regular expression", () => {
     }
   });
 
-  test("is looked for anew, wherever a way that had begun has come to nothing", () => {
+  test("is searched again after a partial match has failed", () => {
     findsTheSame("(?:x|)\\Ba", "", ["xca", "x a", "xxca"]);
   });
 
@@ -229,7 +229,7 @@ function matches(pattern: string, given: string): boolean {
 const mark = (pattern: string): string => `\u0000${pattern.replaceAll("/", "/\u0000")}`;
 
 describe("a glob", () => {
-  test("matches what its description says", () => {
+  test("matches what its description states", () => {
     const pattern = fc.array(fc.constantFrom(..."ab/./", "*", "**", "?", "[ab]", "[!a]", "[a-c]", "\\*", "/**/"), {
       maxLength: 7,
     });

@@ -23,7 +23,7 @@ async function exports(source: string): Promise<string[]> {
     .sort();
 }
 
-describe("a mistake is told at its place", () => {
+describe("a mistake is reported at its place", () => {
   const mistakes: [name: string, source: string, problem: string | RegExp][] = [
     [
       "a misspelt hook",
@@ -105,7 +105,7 @@ describe("a mistake is told at its place", () => {
     });
   }
 
-  test("all mistakes at once", async () => {
+  test("all mistakes are reported at once", async () => {
     const found = await problems(`${SDK}export function onLog(x: i32): void {}\nexport function pik(): void {}`);
     assert.deepEqual(
       found.split("\n").map((line) => line.split(": ")[0]),
@@ -113,7 +113,7 @@ describe("a mistake is told at its place", () => {
     );
   });
 
-  test("a source that cannot be parsed, and an import that is not there", async () => {
+  test("a source that cannot be parsed, and an import that does not exist", async () => {
     assert.match(await problems("export function onLog(): void { if }"), /^plugin\.ts:1:33: /);
     assert.match(await problems('import { a } from "./none";\nexport function onLog(): void { a(); }'), /none\.ts/);
   });
@@ -122,7 +122,7 @@ describe("a mistake is told at its place", () => {
 describe("only the ABI is exported", () => {
   const ALWAYS = ["_initialize", "memory", "sluice_abi"];
 
-  test("each hook under its name, whatever else the file exports", async () => {
+  test("each hook is exported under its name, also if the file exports more", async () => {
     const source = `${SDK}
 export class Thing {}
 export const number = 5;

@@ -55,7 +55,7 @@ test("an entry expires after its time to live, which a write renews", () => {
   assert.equal(keys.get("a"), "3");
 });
 
-test("a counter counts, keeps the end that it began with, and reads as digits", () => {
+test("a counter counts, keeps its first expiry, and reads as digits", () => {
   const keys = new Keys(open());
   assert.equal(keys.increment("n", 5, 100), 5);
   keys.now += 60;
@@ -171,7 +171,7 @@ test("the oldest entries are evicted, read ones are kept, and the size stays bou
   assert.equal(keys.get("k1"), null);
 });
 
-test("a namespace that floods the store takes nothing from one that keeps within its share", () => {
+test("a namespace that floods the store does not evict entries of one within its share", () => {
   const store = open();
   const [small, flood] = [new Keys(store, 0), new Keys(store, 1)];
   for (let i = 0; i < 500; i++) small.set(`session${i}`, "x".repeat(200));
@@ -248,7 +248,7 @@ function runCommand(model: Model, one: Command): void {
   if ("key" in one) assert.equal(keys.get(one.key), live(one.key)?.value ?? null);
 }
 
-test("whatever is done, the store is a map with ends", () => {
+test("after any operations the store is a map with expiry", () => {
   const buffer = KeyValueStore.allocate(8 * MIB);
   fc.assert(
     fc.property(fc.array(command, { maxLength: 60 }), (commands) => {
@@ -265,7 +265,7 @@ test("whatever is done, the store is a map with ends", () => {
   );
 });
 
-test("whatever floods it, counts agree with what is there, no value is another's, and a mended store has the same", () => {
+test("under any flood counts match the entries, no value belongs to another key, and a repaired store has the same entries", () => {
   const write = fc.tuple(fc.nat(400), fc.integer({ min: 0, max: 20_000 }), fc.nat(2), fc.integer({ min: 0, max: 40 }));
   const buffer = KeyValueStore.allocate(MIB);
   fc.assert(

@@ -68,7 +68,7 @@ test("readers see whole values only, while others write", async (t) => {
   await finish(startPool(t, buffer, ["write", "read", "write", "read"], 20_000));
 });
 
-test("a worker ended anywhere in a loop of writes leaves a working store", async (t) => {
+test("a store works after a worker was ended anywhere in a loop of writes", async (t) => {
   const buffer = KeyValueStore.allocate(MIB);
   const store = new KeyValueStore(buffer, -1);
   const keys = new Keys(store, 0);

@@ -136,7 +136,7 @@ test("a trace of a dry run is replayed from its file, body and all", async () =>
   });
 });
 
-describe("which plugin is meant", () => {
+describe("the plugin in a trace", () => {
   test("is found by its name, its file, its directory, its hooks, or an option", async () => {
     const steps = [call({ plugin: "other" }), call({ plugin: "third" })];
     const guest = await load("waits");

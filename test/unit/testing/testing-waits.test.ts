@@ -49,7 +49,7 @@ before(async () => {
 });
 after(() => rmSync(directory, { recursive: true }));
 
-test("minutes of sleep pass at once, for the plugin's clock as well", async () => {
+test("minutes of sleep take no time, and advance the plugin's clock", async () => {
   const guest = await plugin(file, { allow: ALLOW, limits: { time: 600_000 }, now: () => 1000 });
   const { outcome, suspended, log, allocated, fuel } = await guest.requestAsync({ url: "/sleep" });
   assert.deepEqual([outcome, suspended, log[0]?.text], ["continue", 120_030, "slept 120030.0"]);
@@ -191,7 +191,7 @@ test("a tick can suspend", async () => {
   assert.throws(() => guest.tick(), /use tickAsync/);
 });
 
-test("metrics and entries can be looked at, and entries be put there", async () => {
+test("metrics and entries can be read, and entries written", async () => {
   const guest = await plugin(file, { allow: ALLOW, fetch: () => ({ body: "hello" }) });
   const seen = guest.kv("seen");
   seen.set("asked", "40");

@@ -126,7 +126,7 @@ describe("a filter", () => {
     assert.equal(guest.request().outcome, "continue");
   });
 
-  test("keeps to what is allowed, and to what a client can send", async () => {
+  test("has the permissions of its configuration, and accepts only requests that a client can send", async () => {
     const guest = await plugin(file, { ...AROUND, allow: { headers: { hide: ["X-Old"] } } });
     assert.equal(guest.request({ headers: { "x-old": "1" } }).headers["x-old"], "1");
     await assert.rejects(plugin(file, { clusters: ["app"] }), /cluster "canary": it is unknown/);
@@ -175,7 +175,7 @@ export function onOutcome(outcome: Outcome, req: Request): void {
   assert.throws(() => guest.outcome({ endpoint: "d:1" }), /no endpoint d:1/);
 });
 
-test("bodies pass by chunk, or whole where buffered", async () => {
+test("bodies are passed by chunk, or whole where buffered", async () => {
   const source = `import { Body, Request, Response } from "sluice/sdk";
 export function onRequest(req: Request): void { if (req.methodIs("POST")) req.bufferBody(); }
 export function onRequestBody(req: Request, body: Body): void {

@@ -104,7 +104,7 @@ test("a secret is masked by its name at any position", () => {
     }
 });
 
-test("a secret is masked by its form, whatever its name", () => {
+test("a secret of a known form is masked under any name", () => {
   const jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl";
   for (const [text, shown] of [
     ["Basic YW5uOnB3", "Basic ***"],

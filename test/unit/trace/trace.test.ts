@@ -19,7 +19,7 @@ const start = (headers: Record<string, string>) => {
   return { x, trace };
 };
 
-test("an edit of a secret is shown as one, with both values masked", () => {
+test("an edit of a secret is recorded with both values masked", () => {
   const { x, trace } = start({ cookie: "id=1", "x-own": "2", "x-user": "ann" });
   const { entry } = trace.enter(x, HOOK.request_head, CALLED);
   const before = captureState(x);

@@ -8,7 +8,7 @@ import { makeTracer } from "../../../src/trace/tracer.ts";
 const TOKEN = "a-token-that-nobody-guesses";
 const plan = { header: "x-sluice-debug", token: TOKEN, sample: 0, keep: 1, mask: [] };
 
-test("comparing tokens takes constant time: all bytes of two texts of one length", (t) => {
+test("tokens are compared in constant time: all bytes of two texts of one length", (t) => {
   const compare = t.mock.method(crypto, "timingSafeEqual");
   syncBuiltinESMExports();
   t.after(() => {
@@ -27,7 +27,7 @@ test("comparing tokens takes constant time: all bytes of two texts of one length
   }
 });
 
-test("without a token in the configuration no field is one, an empty one neither", () => {
+test("without a configured token no header is accepted as one, not even an empty header", () => {
   assert.equal(
     makeTracer({ ...plan, token: "" }, () => {}),
     null,

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
 import { SlotsInUse } from "../../../src/worker/slots-in-use.ts";
 
-test("slots are reported when this worker uses them no more, one by one, and then all", () => {
+test("each slot is reported when this worker no longer uses it, and then all together", () => {
   const columns = EndpointColumns.allocate(2);
   const slots = new SlotsInUse(1, columns);
   const events: (number | string)[] = [];

@@ -15,7 +15,7 @@ const plan = (kind: number, cells: number, buckets: readonly number[] = []) => (
   cells,
 });
 
-test("a plugin counts in its own cells, whatever number it passes", () => {
+test("a plugin counts in its own cells, for any number that it passes", () => {
   const cells = new Float64Array(64).fill(7);
   const own = [plan(METRIC.counter, 20), plan(METRIC.gauge, 21), plan(METRIC.latest, 22)];
   const metrics = new PluginMetrics([...own, plan(METRIC.histogram, 24, [1, 2])], cells);
@@ -88,7 +88,7 @@ test("a histogram and a latest by value", () => {
   assert.deepEqual(level.lines(), ['m{plugin="p",tenant="a"} 7']);
 });
 
-test("a worker that takes another's place, and another configuration, continue with the table", () => {
+test("a worker that replaces another, and another configuration, continue with the table", () => {
   const { counters, key, family, guests, lines } = placeFamily("gauge", 2, 1);
   guests[0]!.set(guests[0]!.of(family.cells, "a"), 1);
   guests[0]!.set(guests[0]!.of(family.cells, "b"), 2);
@@ -104,7 +104,7 @@ test("a worker that takes another's place, and another configuration, continue w
   assert.deepEqual(lines(), []);
 });
 
-test("a hostile value is escaped, and too long a one is counted as other", () => {
+test("a hostile value is escaped, and one that is too long is counted as other", () => {
   const { family, guests, lines } = placeFamily("counter", 3, 1);
   const long = "é".repeat(LIMIT.metricValue / 2);
   for (const value of ['"} 1\nsluice_x 2\\', long, `${long}x`, ""])
@@ -117,7 +117,7 @@ test("a hostile value is escaped, and too long a one is counted as other", () =>
   ]);
 });
 
-test("on trial nothing is counted, and all families together have a bound", () => {
+test("in a start check nothing is counted, and all families together are limited", () => {
   const metrics = new PluginMetrics(null, new Float64Array(0));
   const by = (values: number) => ({ ...plan(METRIC.counter, values), by: { label: "l", values } });
   const id = metrics.define(by(LIMIT.metricValues - 1));

@@ -109,7 +109,7 @@ test("a start function runs as start-up code does", () => {
   assert.equal(new TestHost().load("start-section").call(HOOK.request_head, makeExchange()), OUTCOME.reject);
 });
 
-test("a call without a response takes no memory for one", () => {
+test("a call without a response allocates no memory for one", () => {
   const heads = new HeadPool();
   let taken = 0;
   const take = heads.take.bind(heads);
@@ -209,7 +209,7 @@ function exhaust(instance: Instance): void {
   for (let i = 0; i <= RECOVERY.failures; i++) instance.call(HOOK.request_head, badExchange());
 }
 
-test("a poisoned request between good ones takes nothing from them, however often", () => {
+test("poisoned requests between good ones do not affect them", () => {
   const host = new TestHost();
   const instance = host.load("moody");
   for (let i = 0; i < 300; i++) {
@@ -277,7 +277,7 @@ test("under `skip` a quarantined plugin is skipped, and a strategy's picks are n
   assert.equal(host.refused("pick"), 1);
 });
 
-test("one bad plugin stops no other, and another version of it starts afresh", () => {
+test("a bad plugin does not affect others, and another version of it starts with a new budget", () => {
   const host = new TestHost();
   const module = buildFixture("moody");
   const plans = [planOf(), planOf({ key: "other", plugin: "other", cells: PLUGIN_CELLS.size })];
@@ -354,7 +354,7 @@ test("a failed update leaves picks native until the next, or for a second", () =
   assert.equal(host.failures("update", "bad_result"), 2);
 });
 
-test("guests whose key is unchanged are kept, others are started", () => {
+test("guests whose key is unchanged are reused, others are started", () => {
   const host = new TestHost();
   const modules = [buildFixture("strategy"), buildFixture("no-op")];
   const first = host.prepare(modules, [planOf({ key: "a" }), planOf({ key: "b", module: 1 })]);
@@ -378,7 +378,7 @@ test("a separate limit makes a separate guest", () => {
   assert.equal(host.host.guests(), 3);
 });
 
-test("equal configurations of one version are guests of their own", () => {
+test("equal configurations of one version have separate guests", () => {
   const host = new TestHost();
   const modules = [buildFixture("strategy")];
   const set = host.prepare(modules, [planOf(), planOf()]);
@@ -392,7 +392,7 @@ test("equal configurations of one version are guests of their own", () => {
   assert.equal(host.host.guests(), 2);
 });
 
-test("a guest kept by a reload selects the cluster that it looked up, at its new index", () => {
+test("a guest reused by a reload selects the cluster that it looked up, at its new index", () => {
   const host = new TestHost();
   const modules = [buildFixture("finds-cluster")];
   const plan = planOf({ config: { cluster: "canary" } });
@@ -411,7 +411,7 @@ test("a guest kept by a reload selects the cluster that it looked up, at its new
   }
 });
 
-test("a kept guest whose cluster was removed causes the new version's rejection, and serves the old one", () => {
+test("a guest whose cluster was removed causes the new version's rejection, and serves the old one", () => {
   const host = new TestHost();
   const modules = [buildFixture("finds-cluster")];
   const plan = planOf({ config: { cluster: "canary" } });
@@ -434,7 +434,7 @@ test("clusters that are not allowed cannot be found or chosen", () => {
   host.prepare(modules, [{ ...plan, clusters: ["app", "canary"] }]);
 });
 
-test("a number that was guessed chooses no cluster that is not allowed", () => {
+test("a guessed number cannot choose a cluster that is not allowed", () => {
   const host = new TestHost();
   const modules = [buildFixture("finds-cluster")];
   const clusters = ["secret", "app", "canary"];

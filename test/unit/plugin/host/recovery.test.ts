@@ -58,7 +58,7 @@ function run(steps: readonly (typeof step extends fc.Arbitrary<infer S> ? S : ne
   return plugin;
 }
 
-test("in no span of time do restarts take more than their share, the saved burst, and the one under way", () => {
+test("in no interval do restarts take more than their share, the burst, and the current one", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const { restarts } = run(steps);
@@ -86,7 +86,7 @@ test("every quarantine is reported once at its start and once at its end", () =>
   );
 });
 
-test("whatever has happened, a plugin that works again is tried within a minute or the time owed, and heals", () => {
+test("after any history, a plugin that works again is tried within a minute or the time owed, and recovers", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const plugin = run(steps);
@@ -130,7 +130,7 @@ test("a flood of poisoned requests affects others only by the restarts that the 
   assert.ok(flood(100, 1, 0.5).share > 0.3);
 });
 
-test("a plugin that always fails is quarantined soon, and takes a fiftieth of the time from then on", () => {
+test("a plugin that always fails is quarantined soon, and then takes a fiftieth of the time", () => {
   const { plugin } = flood(1000, 0, 0.5);
   assert.deepEqual(plugin.reported, [true]);
   assert.ok(plugin.restarts.length <= RECOVERY.failures + (0.02 * 60_000) / 0.5 + 1, `${plugin.restarts.length}`);
@@ -168,7 +168,7 @@ test("a hook that always fails is reported, and does not affect hooks that succe
   assert.deepEqual(plugin.reported, [true, false], "it does not fail any more");
 });
 
-test("a guest with more memory costs more to replace: its memory is kept until it is collected", () => {
+test("a guest with more memory costs more to replace: its memory stays allocated until it is collected", () => {
   const restartsIn = (memory: number) => {
     let now = 0;
     const recovery = new Recovery(
@@ -233,7 +233,7 @@ class Site {
   }
 }
 
-test("whatever one client sends, at any rate, no call of another is refused, and nothing is quarantined", () => {
+test("for any requests of one client, at any rate, no call of another is refused, and nothing is quarantined", () => {
   const MIB = 1024 * 1024;
   for (const expense of [{}, { cost: 14 }, { memory: 16 * MIB }, { memory: 1024 * MIB }, { fuel: 1e9 }])
     for (const rate of [4, 79, 1000, 10_000]) {
@@ -262,7 +262,7 @@ test("only one client is rejected, also without other traffic, and later clients
   assert.equal(site.served.get("192.0.2.2"), 100);
 });
 
-test("failures that several clients see are the plugin's: it is quarantined, and its restarts are rationed for all", () => {
+test("failures of several clients' requests are the plugin's: it is quarantined, and its restarts are limited for all", () => {
   const site = new Site();
   for (let i = 0; i < 10_000; i++) {
     site.time += 1;
@@ -284,7 +284,7 @@ test("a hook that has never succeeded is quarantined by the failures of one clie
   assert.equal(site.recovery.quarantined, false);
 });
 
-test("any number of clients takes bounded memory, and their restarts no more than all may cost", () => {
+test("any number of clients uses bounded memory, and their restarts stay within the global budget", () => {
   const site = new Site();
   for (let i = 0; i < 100_000; i++) {
     site.time += 0.1;

@@ -37,7 +37,7 @@ test("text that looks like a frame in a message or a name is ignored", () => {
     assert.deepEqual(readStack(`${HEAD}\n    at x (wasm://wasm/1:wasm-function${broken})`, MESSAGE), [], broken);
 });
 
-test("no text makes it read more than 100 lines of 64 KiB", () => {
+test("for any text it reads at most 100 lines of 64 KiB", () => {
   const line = "    at a (wasm://wasm/1:wasm-function[1]:0x1)\n";
   assert.equal(readStack(`${HEAD}\n${line.repeat(5000)}`, MESSAGE).length, 99);
   const parts = [" (wasm://wasm/", "wasm-function[", "]:0x", "    at ", "\n", "\n\n", " ", "a", "0", ")"];
@@ -53,7 +53,7 @@ test("no text makes it read more than 100 lines of 64 KiB", () => {
   );
 });
 
-test("a compiler's name loses its paths, as the pattern for them has it", () => {
+test("paths are removed from a compiler's names", () => {
   fc.assert(
     fc.property(fc.array(fc.constantFrom("a", "/", ".", "<", ">", "#", "~", "@", "-", "é", "~lib/"), {}), (parts) => {
       const name = parts.join("");
@@ -63,7 +63,7 @@ test("a compiler's name loses its paths, as the pattern for them has it", () => 
   assert.equal(readableName("a".repeat(1_000_000)).length, 1_000_000);
 });
 
-test("a stack is asked for once a second and once for each kind of failure, and an equal failure keeps it", () => {
+test("a stack is made once a second and once for each kind of failure, and reused for an equal failure", () => {
   let time = 5000;
   const lines: Record<string, unknown>[] = [];
   const stacks: string[] = [];

@@ -30,7 +30,7 @@ test("problems name their instance", async () => {
   );
 });
 
-test("other work goes on while guests start", async () => {
+test("other work continues while guests start", async () => {
   let turns = 0;
   const count = setInterval(() => turns++);
   const { guests } = await checkStart(manySlow(50));

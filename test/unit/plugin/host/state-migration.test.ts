@@ -107,7 +107,7 @@ test("an interval out of range is rejected, as is one set in a request's hook", 
   assert.equal(ask(take(new TestHost(), counter({ request })).instances[0]!), 1);
 });
 
-test("only the version in service ticks, with the interval of the guest that it took over", () => {
+test("only the version in service ticks, with the interval of the guest that it reuses", () => {
   const host = new TestHost();
   const module = counter({ start: "(drop (call $every (i32.const 100)))" });
   take(host, module);
@@ -195,7 +195,7 @@ test("a version restores what the previous one saved, before its first request",
   assert.deepEqual([host.calls("save"), host.calls("restore")], [2, 2]);
 });
 
-test("restore is not called on a kept guest, without a predecessor, or if the predecessor was lost", () => {
+test("restore is not called on a reused guest, without a predecessor, or if the predecessor was discarded", () => {
   const host = new TestHost();
   const old = take(host, counter());
   ask(old.instances[0]!);

@@ -15,7 +15,7 @@ function giveUp(exchange: Exchange): void {
   exchange.suspension = null;
 }
 
-test("an asynchronous host call by a table suspends where it is allowed, and otherwise ends the guest", async () => {
+test("an asynchronous host call through a table suspends where it is allowed, and otherwise ends the guest", async () => {
   const host = new TestHost();
   const instance = host.load("waits");
   const exchange = makeExchange();
@@ -85,7 +85,7 @@ function alone(more = ""): ModulePlan {
   return buildModule(compileWat(text), { memory: MEMORY });
 }
 
-test("nothing enters a suspended guest: no other request, not log, tick, a pick, save or restore", async () => {
+test("a suspended guest is not called: by no other request, log, tick, pick, save or restore", async () => {
   const host = new TestHost();
   const plan = (key: string) => planOf({ key, guests: 8, time: 60_000 });
   const set = host.prepare([alone()], [plan("first")]);
@@ -109,7 +109,7 @@ test("nothing enters a suspended guest: no other request, not log, tick, a pick,
   for (const exchange of suspended) giveUp(exchange);
 });
 
-test("a guest that is suspended, or has failed, refuses to be entered", async () => {
+test("a guest that is suspended, or has failed, rejects calls", async () => {
   const module = alone();
   const { configuration } = new TestHost().prepare([module], [planOf()]).instances[0]!;
   const guest = new Guest(module, Date.now);
@@ -143,7 +143,7 @@ function edits(after: string): ModulePlan {
   return buildModule(compileWat(text), { memory: MEMORY });
 }
 
-test("changes before a suspension are kept if the call succeeds, and undone if it fails or is cancelled", async () => {
+test("changes before a suspension stay if the call succeeds, and are undone if it fails or is cancelled", async () => {
   for (const [after, onFailure, isGivenUp, stays] of [
     ["", "reject", false, true],
     ["unreachable", "reject", false, false],

@@ -110,7 +110,7 @@ test("a removed version cancels its tick; one that keeps the guest restarts it a
   assert.deepEqual(host.lines, []);
 });
 
-test("when the worker leaves service no tick waits, and none follows", async () => {
+test("when the worker leaves service, suspended ticks are cancelled, and none follows", async () => {
   const host = new TestHost();
   take(host, sleeper(LONG), { time: LONG });
   pass(host, 100);

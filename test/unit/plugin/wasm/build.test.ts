@@ -134,7 +134,7 @@ test("garbage-collected types are refused by name", () => {
   );
 });
 
-test("what a module learns about itself", () => {
+test("a built module has its hooks, import groups and size", () => {
   const plan = buildFixture("no-op");
   assert.equal(plan.info.hooks, 0xff);
   assert.deepEqual(plan.info.groups, []);
@@ -157,7 +157,7 @@ test("a plan can be posted to a worker", () => {
   assert.equal(WebAssembly.Module.exports(copy.module).length, WebAssembly.Module.exports(plan.module).length);
 });
 
-test("a module is compiled aside to the same", async () => {
+test("a module compiled in the background has the same result", async () => {
   const here = buildFixture("no-op");
   const aside = await buildModuleAside(readFixture("no-op"), { memory: MEMORY, path: "no-op.wasm" });
   assert.deepEqual({ ...aside, module: null }, { ...here, module: null });

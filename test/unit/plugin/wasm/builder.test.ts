@@ -25,7 +25,7 @@ function isProblem(problem: RegExp): (error: unknown) => boolean {
   return (error) => error instanceof PluginError && problem.test(error.message);
 }
 
-test("a module is built in a process of its own to the same", async (t) => {
+test("a module built in a separate process has the same result", async (t) => {
   const builder = makeBuilder(t);
   const here = buildFixture("no-op");
   for (const path of ["/elsewhere/no-op.wasm", "/trusted/no-op.wasm"]) {
@@ -46,7 +46,7 @@ test("problems of a module are reported, and others are still built", async (t) 
   assert.ok(results[1]!.status === "rejected" && results[1]!.reason instanceof PluginError);
 });
 
-test("a module that takes too much memory is refused, and the next one built", async (t) => {
+test("a module that takes too much memory is rejected, and the next one is built", async (t) => {
   const builder = makeBuilder(t, { memory: 48 * 1024 * 1024 });
   await assert.rejects(builder.build(large, PLACE), isProblem(/^building it takes more than 48 MiB of memory$/));
   assert.equal((await builder.build(readFixture("no-op"), PLACE)).info.hooks, 0xff);

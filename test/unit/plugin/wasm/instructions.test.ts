@@ -9,7 +9,7 @@ function skip(...bytes: number[]): number {
   return skipImmediates(reader, reader.u8());
 }
 
-test("an instruction that is not known is refused by its number and its place", () => {
+test("an unknown instruction is rejected with its number and its position", () => {
   const unknown = Array.from({ length: 256 }, (_, opcode) => opcode).filter((opcode) => {
     try {
       skip(opcode);

@@ -140,7 +140,7 @@ function playPlugin(bytes: Uint8Array): unknown {
   return [endings, echo.asked, Buffer.from(echo.memory.buffer).toString("base64")];
 }
 
-test("each built-in plugin, metered, asks its host for the same and does the same", () => {
+test("each built-in plugin, metered, makes the same host calls with the same results", () => {
   assert.ok(plugins.length > 5, "the plugins are built");
   for (const path of plugins) {
     const bytes = readFileSync(path);
@@ -148,7 +148,7 @@ test("each built-in plugin, metered, asks its host for the same and does the sam
   }
 });
 
-test("whatever becomes of a module's bytes: it is refused by a message, or what is made of it is valid", () => {
+test("for any change of a module's bytes, it is rejected with a message, or the result is valid", () => {
   const originals = plugins.map((path) => readFileSync(path));
   const changes = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 });
   const seen = { refused: 0, built: 0 };
@@ -236,7 +236,7 @@ const refused: Record<string, Uint8Array> = {
 };
 
 for (const [name, bytes] of Object.entries(refused))
-  test(`garbage collection is refused by its name: ${name}`, () => {
+  test(`garbage-collected types are rejected by name: ${name}`, () => {
     assert.ok(WebAssembly.validate(new Uint8Array(bytes)), "the engine knows it");
     assert.throws(() => meter(bytes), /^PluginError: garbage-collected types are not supported at offset 0x/);
   });

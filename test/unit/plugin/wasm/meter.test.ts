@@ -185,7 +185,7 @@ function costOf(text: string, input = 0): number {
 
 const run = (body: string) => `(func (export "run") (param i32) (result i32) ${body} i32.const 0)`;
 
-test("code is paid for by its length, and more where an instruction takes longer", () => {
+test("code is charged by its length, and more for slow instructions", () => {
   // One division is 6 bytes; the function ends with i32.const 0 and end.
   const division = "i32.const 9 i32.const 3 i32.div_u drop ";
   assert.equal(costOf(run("")), PRICE.entry);
@@ -193,14 +193,14 @@ test("code is paid for by its length, and more where an instruction takes longer
   assert.equal(costOf(run(division.repeat(1000))), PRICE.entry + Math.floor((1000 * price + 3) / 64));
 });
 
-test("locals are paid for, since each entry clears them", () => {
+test("locals are charged, since each entry clears them", () => {
   assert.equal(
     costOf(run("").replace("(result i32)", `(result i32) (local ${"i64 ".repeat(800)})`)),
     PRICE.entry + Math.floor((3 + 800 * PRICE.local) / 64),
   );
 });
 
-test("each turn of a loop is paid for by the loop's length", () => {
+test("each iteration of a loop is charged by the loop's length", () => {
   const turn = "i32.const 9 i32.const 3 i32.div_u drop ".repeat(100);
   const text = run(`(loop ${turn} (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))`);
   const once = costOf(text, 1);
@@ -208,7 +208,7 @@ test("each turn of a loop is paid for by the loop's length", () => {
   assert.equal(costOf(text, 11) - once, 10 * loop);
 });
 
-test("bulk operations are paid for by their length, before they run", () => {
+test("bulk operations are charged by their length, before they run", () => {
   const fill = (length: number) => costOf(run(`(memory.fill (i32.const 0) (i32.const 1) (i32.const ${length}))`));
   const copy = (length: number) => costOf(run(`(memory.copy (i32.const 0) (i32.const 1) (i32.const ${length}))`));
   assert.equal(fill(0x1000000) - fill(0x1000000 - PRICE.bulkBytes), 1);

@@ -86,7 +86,7 @@ test("an invalid source map is rejected, and the module then has none", async ()
   }
 });
 
-test("the map of another build is not believed", async () => {
+test("the map of another build is not used", async () => {
   const { wasm, sourceMap } = await build();
   assert.notEqual(decodeSourceMap(sourceMap, wasm), null);
   assert.equal(decodeSourceMap(sourceMap, wasm.subarray(1)), null);
@@ -186,7 +186,7 @@ function trapNamed(name: string): Uint8Array {
   return Buffer.concat([wasm, Buffer.from([0, ...leb(content.length)]), content]);
 }
 
-test("a metered module carries functions' names alone, short and without control characters", () => {
+test("a metered module has only function names, short and without control characters", () => {
   const longest = `${"é".repeat(256)}`;
   for (const [name, kept] of [
     ["a\n    at b\x7f", "a?    at b?"],

@@ -59,7 +59,7 @@ describe("hashes", () => {
     );
   });
 
-  test("of an unknown number are invalid, and one that does not fit is not written", () => {
+  test("of an unknown number are invalid, and a hash that does not fit is not written", () => {
     for (const number of [-1, 3, 1 << 30]) {
       assert.equal(crypto.digest(number, DATA_AT, 1, OUT, 64), STATUS.invalid);
       assert.equal(crypto.hmac(number, KEY_AT, 1, DATA_AT, 1, OUT, 64), STATUS.invalid);
@@ -110,7 +110,7 @@ test("equal compares bytes, and texts of different lengths are not equal", () =>
   assert.equal(equal("", "a"), 0);
 });
 
-test("equal takes the same time wherever two secrets of one length differ", (t) => {
+test("equal takes the same time for every position at which two secrets differ", (t) => {
   const compare = t.mock.method(nodeCrypto, "timingSafeEqual");
   syncBuiltinESMExports();
   t.after(() => {
@@ -160,7 +160,7 @@ const jwk = (key: KeyObject, more: object = {}): string =>
 
 describe("verify", () => {
   for (const [name, key, make] of signers) {
-    test(`${name}: takes the signature of the data, by PEM and by JWK, and no other`, () => {
+    test(`${name}: accepts the signature of the data, with a key as PEM or JWK, and no other`, () => {
       const signature = make(DATA);
       for (const text of [pem(key), jwk(key), `\n${pem(key)}`, jwk(key, { use: "sig", key_ops: ["verify"] })]) {
         assert.equal(verify(name, text, DATA, signature), 1);
@@ -187,7 +187,7 @@ describe("verify", () => {
     });
   }
 
-  test("knows the signatures of RFC 7515 A.3 and RFC 8037 A.4", () => {
+  test("accepts the signatures of RFC 7515 A.3 and RFC 8037 A.4", () => {
     const cases = [
       [
         "es256",
@@ -206,7 +206,7 @@ describe("verify", () => {
     }
   });
 
-  test("refuses private keys, weak and oversized ones, slow exponents, other curves and what is no key", () => {
+  test("rejects private, weak and oversized keys, slow exponents, other curves and text that is not a key", () => {
     const signature = Buffer.alloc(256, 1);
     const weak = generateKeyPairSync("rsa", { modulusLength: 1024 });
     const slow = jwk(rsa.publicKey, { e: rsa.publicKey.export({ format: "jwk" }).n });
@@ -249,7 +249,7 @@ describe("verify", () => {
     assert.equal(first - cost(), CRYPTO_FUEL.key);
   });
 
-  test("keeps no more than so many keys, those that were used last", () => {
+  test("caches a limited number of keys, the last used ones", () => {
     const signature = signers[3]![2](DATA);
     const key = pem(ed.publicKey);
     verify("eddsa", key, DATA, signature);

@@ -45,7 +45,7 @@ function callAll(namespace: number, hook: number, configuration: Configuration):
   return Object.fromEntries(names.map((name) => [name, calls[name]!(namespace, ...args[name]!)]));
 }
 
-test("a number that was guessed opens no namespace but the plugin's own", () => {
+test("a guessed number opens only the plugin's own namespaces", () => {
   const configuration = configure(store);
   for (const namespace of [OWN - 1, OWN + 1, 0, -1, 127, 2 ** 31 - 1]) {
     for (const [name, result] of Object.entries(callAll(namespace, HOOK.request_head, configuration)))
@@ -59,7 +59,7 @@ test("a number that was guessed opens no namespace but the plugin's own", () => 
   );
 });
 
-test("on trial, and while a guest starts, nothing is read or written", () => {
+test("in a start check, and while a guest starts, nothing is read or written", () => {
   for (const results of [
     callAll(OWN, HOOK.configure, configure(store)),
     callAll(OWN, HOOK.request_head, configure(undefined)),

@@ -175,7 +175,7 @@ test("hidden headers are absent, and cannot be added", () => {
   assert.equal(get("cookie"), "secret", "for a plugin that nothing is hidden from");
 });
 
-test("set replaces all values, add appends one, remove takes all away, and each is read back", () => {
+test("set replaces all values, add appends one, remove removes all, and each is read back", () => {
   assert.equal(set("x-a", "new"), STATUS.ok);
   assert.equal(get("x-a"), "new");
   assert.equal(get("x-a", { nth: 1 }), STATUS.absent);
@@ -212,7 +212,7 @@ test("an owned name is removed in every spelling, from trailers already received
   assert.equal(exchange.owned, 0);
 });
 
-test("a failing hook owns no header, and its removals are undone", () => {
+test("after a failing hook no header is owned, and its removals are undone", () => {
   exchange.requestTrailers = new Head(64, 2);
   addField(exchange.requestTrailers, "x_user", "client");
   assert.equal(own("x-a"), 2);
@@ -227,7 +227,7 @@ test("a failing hook owns no header, and its removals are undone", () => {
   assert.equal(get("x-a"), "first");
 });
 
-test("names that the core writes, or that are hidden, cannot be owned, nor any where the request's head is gone", () => {
+test("names that the core writes, and hidden ones, cannot be owned, nor any after the request head was sent", () => {
   for (const name of ["host", "content-length", "Content_Length", "connection", "", "a b"])
     assert.equal(own(name), STATUS.invalid, name);
   assert.equal(own("n".repeat(LIMIT.headerName + 1)), STATUS.tooLarge);
@@ -242,7 +242,7 @@ test("names that the core writes, or that are hidden, cannot be owned, nor any w
   }
 });
 
-test("bytes above 127 go through as they are", () => {
+test("bytes above 127 are passed unchanged", () => {
   assert.equal(set("x-latin", "caf\xe9 \xff"), STATUS.ok);
   assert.equal(get("x-latin"), "caf\xe9 \xff");
 });
@@ -290,14 +290,14 @@ test("names, values, heads and counts are bounded", () => {
   assert.ok(added > 400 && added < LIMIT.headerCount);
 });
 
-test("setting one header again and again meets the limit of the area, not an exception", () => {
+test("setting one header repeatedly returns tooLarge at the limit of the area, without an exception", () => {
   const value = "v".repeat(60_000);
   let result: number = STATUS.ok;
   for (let i = 0; i < 40 && result === STATUS.ok; i++) result = set("x-a", value);
   assert.equal(result, STATUS.tooLarge);
 });
 
-test("setting an attribute or the host again and again meets that limit too, and leaves room for the core", () => {
+test("setting an attribute or the host repeatedly has the same limit, and leaves space for the core", () => {
   const path = `/./${"p".repeat(60_000)}`;
   const edits: [what: string, edit: () => number, valid: string][] = [
     ["path", () => setAttribute("path", path), path.slice(2)],
@@ -341,7 +341,7 @@ test("all headers are read at once", () => {
   assert.equal(bytes[OUT], 0xaa);
 });
 
-test("a connection has an address and a listener, and nothing that a request has", () => {
+test("a connection has an address and a listener, and no attributes of a request", () => {
   enter("connection");
   assert.deepEqual([attribute("client_address"), attribute("listener")], ["192.0.2.1", "web"]);
   assert.match(String(attribute("exchange_id")), /^\d+$/);
@@ -360,7 +360,7 @@ test("a connection has an address and a listener, and nothing that a request has
   assert.equal(core.tick_every(1000), STATUS.notHere);
 });
 
-test("a connection has a cluster chosen, which a failure puts back", () => {
+test("a connection's cluster can be chosen; a failure undoes the choice", () => {
   enter("connection");
   assert.equal(core.cluster_choose(1), STATUS.invalid);
   assert.equal(bare.chosenCluster, -1);
@@ -472,7 +472,7 @@ test("a response that is too large is rejected before anything changes", () => {
   assert.equal(exchange.localStatus, 0);
 });
 
-test("respond in response_head replaces the endpoint's head, which can be put back", () => {
+test("respond in response_head replaces the endpoint's head, which can be restored", () => {
   enter("response_head");
   const before = fieldsOf(exchange.response);
   assert.equal(core.respond(503, 0, 0), STATUS.ok);
@@ -485,7 +485,7 @@ test("respond in response_head replaces the endpoint's head, which can be put ba
   assert.equal(exchange.localBody, null);
 });
 
-test("values of the exchange are kept from hook to hook, for one plugin", () => {
+test("values of the exchange are stored from hook to hook, private to a plugin", () => {
   const keep = (key: string, value: string) =>
     core.exchange_set(NAME_AT, put(NAME_AT, key), VALUE_AT, put(VALUE_AT, value));
   const read = (key: string) => {
@@ -522,7 +522,7 @@ test("a value that its own call overwrites by one of its size allocates nothing"
   }
 });
 
-test("of two hooks under way, one that fails puts back what stands beneath its values, and none of the other's", () => {
+test("of two concurrent hooks, a failing one restores the values before its own, and none of the other's", () => {
   const other = new CallContext(() => 1234);
   const of = (whose: CallContext) => ({
     begin: () => whose.begin(HOOK.request_body, exchange, null, configuration),
@@ -641,7 +641,7 @@ test("a guest that serves many has no configuration while it starts", () => {
   assert.equal(write(LEVEL.info, NAME_AT, 3), STATUS.notHere);
 });
 
-test("strategies read endpoints one by one, by column, and as text", () => {
+test("strategies read endpoints singly, by column, and as text", () => {
   enter("pick", 3);
   assert.equal(balance.endpoint_count(), 3);
   assert.equal(balance.endpoint(2, COLUMN.id), 2);
@@ -669,7 +669,7 @@ test("strategies read endpoints one by one, by column, and as text", () => {
   assert.equal(balance.endpoint_text(0, 0, OUT, 100), STATUS.notHere);
 });
 
-test("outcome reads how the attempt went", () => {
+test("outcome reads the result of the attempt", () => {
   exchange.endpoint = makeView(3).list[2]!;
   exchange.attempt.latency = 1500.7;
   exchange.attempt.status = 502;
@@ -733,7 +733,7 @@ test("a hook's edits are dropped together", () => {
   assert.equal(exchange.values?.size, 0);
 });
 
-test("edits of the hook before stay when a later hook fails", () => {
+test("edits of an earlier hook stay when a later hook fails", () => {
   set("x-new", "1");
   context.end();
   enter("route");
@@ -759,14 +759,14 @@ test("abort reports message and position", () => {
   });
 });
 
-test("time and chance", () => {
+test("time and random numbers", () => {
   assert.equal(core.now(), 1234);
   const values = new Set(Array.from({ length: 100 }, () => core.random()));
   assert.ok(values.size > 90);
   for (const value of values) assert.equal(value, value | 0);
 });
 
-test("the cost of a host call is taken from the guest's fuel", () => {
+test("the cost of a host call is charged to the guest's fuel", () => {
   let taken = 0;
   context.charge = (units) => 1_000_000 - (taken += units);
   for (let i = 0; i < 10_000; i++) get("accept");
@@ -786,7 +786,7 @@ test("the cost of a host call is taken from the guest's fuel", () => {
   );
 });
 
-test("ranges that overlap are paid for, however many bytes they have together", () => {
+test("overlapping ranges are each charged in full", () => {
   let taken = 0;
   context.charge = (units) => 1_000_000 - (taken += units);
   const { length } = context.memory.refresh();
@@ -794,7 +794,7 @@ test("ranges that overlap are paid for, however many bytes they have together", 
   assert.ok(taken + context.debt >= FUEL.hostCall + Math.min(length, LIMIT.exchangeValue) / 64);
 });
 
-test("each field that is passed is paid for, whether or not it is the one", () => {
+test("each field that a search examines is charged", () => {
   let taken = 0;
   context.charge = (units) => 1_000_000 - (taken += units);
   const cost = (call: () => number): number => {
@@ -819,7 +819,7 @@ test("each field that is passed is paid for, whether or not it is the one", () =
   );
 });
 
-test("every entry of a configuration has a path: dots in keys are escaped, or found where there is no doubt", () => {
+test("every entry of a configuration has a path: dots in keys are escaped, or found where the path is unambiguous", () => {
   const config = {
     "https://a.example/t": 1,
     "k.io": { "n.s": [2] },
@@ -854,7 +854,7 @@ test("every entry of a configuration has a path: dots in keys are escaped, or fo
     );
 });
 
-test("a path into the configuration is paid for by the keys that it may begin with, at each level", () => {
+test("a configuration path is charged for the keys that it may begin with, at each level", () => {
   const deep = (levels: number): unknown => (levels === 0 ? 1 : { a: deep(levels - 1), b: 2 });
   const dots = "a.".repeat(512);
   for (const [config, least] of [
@@ -875,7 +875,7 @@ test("a path into the configuration is paid for by the keys that it may begin wi
   assert.throws(() => core.config_kind(NAME_AT, put(NAME_AT, dots)), { reason: "fuel" });
 });
 
-test("an attribute that is checked byte by byte is paid for by its bytes", () => {
+test("an attribute that is checked byte by byte is charged by its length", () => {
   const path = `/${"%41".repeat(2000)}`;
   for (const id of ["path", "target", "query"] as const) {
     const before = context.debt;
@@ -884,7 +884,7 @@ test("an attribute that is checked byte by byte is paid for by its bytes", () =>
   }
 });
 
-test("defining a metric costs fuel in proportion to its size, however many exist", () => {
+test("defining a metric costs fuel in proportion to its size, independent of the number of others", () => {
   const { metric_define } = makeImports(context)["sluice:metrics/1"];
   const plans = Array.from({ length: LIMIT.metrics }, (_, cells) => {
     return { kind: 0, name: `m${cells}`, help: "", labels: [["label", "v".repeat(200)] as const], buckets: [], cells };
@@ -910,7 +910,7 @@ test("defining a metric costs fuel in proportion to its size, however many exist
   }
 });
 
-test("looking through a large head costs more", () => {
+test("searching a large head costs more", () => {
   for (let i = 0; i < 400; i++) addField(exchange.request, `${"n".repeat(200)}${1000 + i}`, "v");
   const name = `${"n".repeat(200)}9999`;
   get(name);
@@ -972,7 +972,7 @@ test("a body replaced or extended by a plugin is limited", () => {
   }
 });
 
-test("the endpoint under check is asked in its hook alone, by its own address, within the check's time", () => {
+test("the endpoint under check is reached only in its hook, at its own address, within the check's time", () => {
   const imports = makeImports(context);
   const { fetch } = imports["sluice:fetch/1"];
   const { probe, probe_read } = imports["sluice:probe/1"];
@@ -1049,7 +1049,7 @@ test("a check has its cluster, endpoint and number, and stores its problem", () 
   assert.equal(core.respond(200, VALUE_AT, 1), STATUS.notHere);
 });
 
-test("a request of a plugin's own is one request, to one target, or none", () => {
+test("a subrequest is exactly one request to one target, or none", () => {
   const { fetch } = makeImports(context)["sluice:fetch/1"];
   const asked: string[] = [];
   const fetcher = {
