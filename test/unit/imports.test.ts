@@ -7,8 +7,8 @@ import { test } from "node:test";
 const COMPOSERS =
   /^(main\.ts|cli\/.*|compiler\/.*|testing\/.*|control\/(app|shared-memory)\.ts|worker\/.*|proxy\/pipeline\.ts|protocol\/.*)$/;
 const FOR_ALL =
-  /^(http1?\/.*|net\/.*|plan\/.*|abi\/.*|cluster\/(columns|health)\.ts|config\/schema\.ts|plugin\/host\/(outcome|bare-context|hook-context)\.ts|observe\/(series|plugin-metrics)\.ts|state\/key-value\.ts|worker\/messages\.ts)$/;
-const PURE = /^(http|route|config)\/(?!watch\.ts)/;
+  /^(http[12]?\/.*|net\/.*|plan\/.*|abi\/.*|cluster\/(columns|health)\.ts|config\/schema\.ts|plugin\/host\/(outcome|bare-context|hook-context)\.ts|observe\/(series|plugin-metrics)\.ts|state\/key-value\.ts|worker\/messages\.ts)$/;
+const PURE = /^(http|http2|route|config)\/(?!watch\.ts)/;
 const IMPURE =
   /^node:(child_process|cluster|dgram|dns|fs|http2?|https|inspector|net|perf_hooks|process|timers|tls|worker_threads)(\/|$)/;
 /** To clients; to endpoints; the main thread's own. */
@@ -18,7 +18,7 @@ const OPENERS = /\b(connect|createConnection|createServer|createSocket|request|B
 
 /** Lowest first: a module imports, types included, only itself and those before it. So no two are in a cycle. */
 const LAYERS = (
-  "abi http http1 net observe state config plugin plan route cluster proxy trace protocol worker admin control " +
+  "abi http http1 http2 net observe state config plugin plan route cluster proxy trace protocol worker admin control " +
   "compiler testing cli main.ts"
 ).split(" ");
 

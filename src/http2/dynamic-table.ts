@@ -1,0 +1,118 @@
+/** The dynamic table of HPACK (RFC 7541 section 2.3.2): the fields added last, dropped oldest first. */
+
+/** What an entry counts beyond the bytes of its name and value (RFC 7541 section 4.1). */
+export const ENTRY_OVERHEAD = 32;
+
+const EMPTY = new Uint8Array(0);
+
+export class DynamicTable {
+  /** Names and values of entries, one after the other, oldest first. */
+  bytes: Uint8Array = EMPTY;
+  count = 0;
+  /** Sizes of the entries, ENTRY_OVERHEAD included. */
+  size = 0;
+  /** The entries added so far: the newest has this number, from 1 on. */
+  added = 0;
+  #maxSize: number;
+  readonly #capacity: number;
+  /** End of the newest entry in `bytes`. */
+  #end = 0;
+  /** A ring: of an entry where it begins, where its name ends and its value ends, and the NAME of its name. */
+  #entries = new Uint32Array(0);
+
+  /** `capacity`: the largest value of `maxSize`, in bytes. Memory is allocated by the first entry. */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+    this.#maxSize = capacity;
+  }
+
+  get maxSize(): number {
+    return this.#maxSize;
+  }
+
+  /** At most the capacity. */
+  resize(maxSize: number): void {
+    this.#maxSize = maxSize;
+    this.#evict(0);
+  }
+
+  nameStart(number: number): number {
+    return this.#entries[this.#slot(number)]!;
+  }
+
+  nameEnd(number: number): number {
+    return this.#entries[this.#slot(number) + 1]!;
+  }
+
+  valueEnd(number: number): number {
+    return this.#entries[this.#slot(number) + 2]!;
+  }
+
+  nameId(number: number): number {
+    return this.#entries[this.#slot(number) + 3]!;
+  }
+
+  /** Adds a field: `names[nameStart, nameEnd)` and `values[valueStart, valueEnd)`. One larger than the table empties it. */
+  add(
+    names: Uint8Array,
+    nameStart: number,
+    nameEnd: number,
+    values: Uint8Array,
+    valueStart: number,
+    valueEnd: number,
+    id: number,
+  ): void {
+    const nameLength = nameEnd - nameStart;
+    const length = nameLength + (valueEnd - valueStart);
+    const size = length + ENTRY_OVERHEAD;
+    this.#evict(size);
+    if (size > this.#maxSize) return;
+    this.#reserve(length);
+    const start = this.#end;
+    const bytes = this.bytes;
+    for (let i = 0; i < nameLength; i++) bytes[start + i] = names[nameStart + i]!;
+    for (let i = nameLength, from = valueStart; i < length; i++) bytes[start + i] = values[from++]!;
+    this.#end = start + length;
+    this.added++;
+    this.count++;
+    this.size += size;
+    const at = this.#slot(this.added);
+    this.#entries[at] = start;
+    this.#entries[at + 1] = start + nameLength;
+    this.#entries[at + 2] = this.#end;
+    this.#entries[at + 3] = id;
+  }
+
+  /** Whether an entry of that number is in the table. */
+  has(number: number): boolean {
+    return number > this.added - this.count && number <= this.added;
+  }
+
+  /** Drops entries until one of `size` fits. */
+  #evict(size: number): void {
+    while (this.count > 0 && this.size + size > this.#maxSize) {
+      const oldest = this.#slot(this.added - this.count + 1);
+      this.size -= this.#entries[oldest + 2]! - this.#entries[oldest]! + ENTRY_OVERHEAD;
+      this.count--;
+    }
+  }
+
+  /** Room for `length` bytes at the end. Entries move at most once for each `capacity` bytes added. */
+  #reserve(length: number): void {
+    if (this.bytes === EMPTY) {
+      this.bytes = new Uint8Array(2 * this.#capacity);
+      this.#entries = new Uint32Array(4 * Math.ceil(this.#capacity / ENTRY_OVERHEAD));
+    }
+    if (this.#end + length <= this.bytes.length) return;
+    const first = this.added - this.count + 1;
+    const from = this.count === 0 ? this.#end : this.nameStart(first);
+    this.bytes.copyWithin(0, from, this.#end);
+    this.#end -= from;
+    for (let number = first; number <= this.added; number++)
+      for (let at = this.#slot(number), word = 0; word < 3; word++) this.#entries[at + word]! -= from;
+  }
+
+  #slot(number: number): number {
+    return 4 * (number % (this.#entries.length >> 2));
+  }
+}
