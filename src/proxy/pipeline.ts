@@ -17,21 +17,19 @@ import { isOptionsMethod } from "../http/method.ts";
 import { WORKER_CELLS } from "../observe/series.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
 import { OUTCOME } from "../plugin/host/host.ts";
-import type { Instance } from "../plugin/host/instance.ts";
 import { recordExchange } from "./account.ts";
 import { Admission } from "./admission.ts";
 import { AttemptEvents } from "./attempt-events.ts";
 import { cancelAttempts, evaluate, forward, pick, recover } from "./attempts.ts";
 import { Bodies } from "./bodies.ts";
 import { filtersRequest, filtersResponse } from "./body-filters.ts";
-import { countEntered, instanceAt } from "./chains.ts";
 import type { WorkerContext } from "./context.ts";
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { ExchangePool } from "./exchange-pool.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
 import { logRejection } from "./failure-log.ts";
-import { requestBody, responseBody } from "./filtered-body.ts";
+import { callRequestHead, callResponseHead } from "./head-hooks.ts";
 import { prepareErrorResponse, prepareLocalResponse, prepareOptionsResponse } from "./local-response.ts";
 import { askForWhole, fitResponse } from "./metadata.ts";
 import { fitsHandshake } from "./misdirected.ts";
@@ -137,7 +135,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   #enter(x: Exchange): number {
     const { chain } = x.listener!;
     while (x.enteredListener < chain.length) {
-      const next = this.#callRequest(chain[x.enteredListener]!, x);
+      const next = callRequestHead(this, chain[x.enteredListener]!, x);
       if (next >= 0) return next;
       x.enteredListener++;
     }
@@ -148,7 +146,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   #chain(x: Exchange): number {
     const { chain } = x.route!;
     while (x.enteredRoute < chain.length) {
-      const next = this.#callRequest(chain[x.enteredRoute]!, x);
+      const next = callRequestHead(this, chain[x.enteredRoute]!, x);
       if (next >= 0) return next;
       x.enteredRoute++;
     }
@@ -169,7 +167,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   #respond(x: Exchange): number {
     if (x.localStatus !== 0 && x.error === null) prepareLocalResponse(x);
     if (x.outcome < 0) x.responseEnd = x.response.end;
-    if (this.#callResponse(x) === OUTCOME.suspended) return this.suspend(x);
+    if (callResponseHead(this, x) === OUTCOME.suspended) return this.suspend(x);
     x.replay = null;
     x.replayLost = true;
     return filtersResponse(x) ? PHASE.filterResponse : PHASE.send;
@@ -210,56 +208,6 @@ export class Pipeline implements HookCaller, PipelineControl {
   }
 
   // ── Plugins ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Calls request_head. Returns the next phase, or -1 to continue with the chain. */
-  #callRequest(instance: Instance, x: Exchange): number {
-    if ((instance.hooks & (1 << HOOK.request_head)) === 0) return -1;
-    const outcome = this.#call(instance, HOOK.request_head, x);
-    switch (outcome) {
-      case OUTCOME.continue:
-        return -1;
-      case OUTCOME.buffer:
-        requestBody(x).bufferFor(instance);
-        return -1;
-      case OUTCOME.suspended:
-        return this.suspend(x);
-      default:
-        return this.endByPlugin(x, outcome);
-    }
-  }
-
-  /** Calls response_head in both chains, in reverse order. Returns OUTCOME.continue or OUTCOME.suspended. */
-  #callResponse(x: Exchange): number {
-    const total = countEntered(x);
-    for (; x.filtersDone < total; x.filtersDone++) {
-      const instance = instanceAt(x, total - 1 - x.filtersDone);
-      if ((instance.hooks & (1 << HOOK.response_head)) === 0) continue;
-      const outcome = this.#call(instance, HOOK.response_head, x);
-      if (outcome === OUTCOME.suspended) return outcome;
-      if (outcome === OUTCOME.respond) {
-        x.error = null;
-        prepareLocalResponse(x);
-        x.responseEnd = x.response.end;
-      } else if (outcome === OUTCOME.buffer) {
-        // A tunnel has no body to buffer.
-        if (x.attempt.upgraded !== null && x.localStatus === 0) continue;
-        responseBody(x).bufferFor(instance);
-      } else if (outcome !== OUTCOME.continue) {
-        this.endByPlugin(x, outcome);
-        break;
-      }
-    }
-    x.filtersDone = 0;
-    return OUTCOME.continue;
-  }
-
-  /** Calls a hook, or returns the outcome of its suspended call. */
-  #call(instance: Instance, hook: number, x: Exchange): number {
-    if (x.outcome < 0) return instance.call(hook, x);
-    const outcome = x.outcome;
-    x.outcome = -1;
-    return outcome;
-  }
 
   /** A plugin responded, rejected the request, or failed. */
   endByPlugin(x: Exchange, outcome: number): number {
