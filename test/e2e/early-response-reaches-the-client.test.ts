@@ -1,11 +1,35 @@
 /** A response before the end of the request reaches the client; Expect: 100-continue is supported. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { after } from "node:test";
 import { setTimeout } from "node:timers/promises";
+import { TLSSocket } from "node:tls";
+import { Authority } from "../support/certificates.ts";
 import { connectTo, type Peer, startRawUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { atEnd, type Ports, simpleConfig, startSluice, testInEachMode } from "./program.ts";
+
+const authority = new Authority();
+authority.issue("site");
+after(() => authority.remove());
 
 const MiB = 1024 * 1024;
 const early = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nX-From: upstream\r\n\r\nbig";
+
+/** Sends a request with a body of that size, as fast as the connection takes it. */
+function upload(client: Peer, size: number): void {
+  client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`);
+  const chunk = Buffer.alloc(64 * 1024, "x");
+  let left = size;
+  const more = (): void => {
+    while (left > 0) {
+      left -= chunk.length;
+      if (!client.socket.write(chunk)) return;
+    }
+  };
+  client.socket.on("drain", more);
+  more();
+}
 
 for (const framing of ["length", "chunked"] as const) {
   testInEachMode(
@@ -57,23 +81,58 @@ testInEachMode(
       peer.socket.write(early, () => closings[index % closings.length]!(peer));
     });
     const sluice = await startSluice(t, simpleConfig(upstream.port));
-    const chunk = Buffer.alloc(64 * 1024, "x");
     for (let turn = 0; turn < 12; turn++) {
       const client = await connectTo(t, sluice.port);
-      client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${4 * MiB}\r\n\r\n`);
-      let left = 4 * MiB;
-      const more = (): void => {
-        while (left > 0) {
-          left -= chunk.length;
-          if (!client.socket.write(chunk)) return;
-        }
-      };
-      client.socket.on("drain", more);
-      more();
+      upload(client, 4 * MiB);
       const response = await client.readResponse();
       assert.deepEqual(
         [response.status, response.headers["x-from"], response.body.toString()],
         [413, "upstream", "big"],
+      );
+      client.socket.destroy();
+    }
+  },
+);
+
+testInEachMode(
+  "early-response-reaches-the-client: an endpoint with TLS rejects a body, and closes before it has read it",
+  async (t) => {
+    const closings: ((socket: TLSSocket, raw: Socket) => unknown)[] = [
+      (socket) => socket.end(),
+      (socket) => socket.destroy(),
+      (_, raw) => raw.resetAndDestroy(),
+    ];
+    let accepted = 0;
+    const options = { cert: authority.read("site.pem"), key: authority.read("site.key"), isServer: true };
+    const server = createServer((raw) => {
+      const close = closings[accepted++ % closings.length]!;
+      const socket = new TLSSocket(raw, options);
+      for (const one of [raw, socket]) one.on("error", () => undefined);
+      let head = "";
+      socket.on("data", (data: Buffer) => {
+        head += data.toString("latin1");
+        if (!head.includes("\r\n\r\n")) return;
+        socket.removeAllListeners("data").pause();
+        raw.pause();
+        socket.write(early, () => close(socket, raw));
+      });
+    });
+    atEnd(t, () => server.close());
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const { port } = server.address() as AddressInfo;
+    const config = ({ web }: Ports) => `
+listeners: { web: { address: "127.0.0.1:${web}", cluster: app } }
+clusters: { app: { endpoints: ["127.0.0.1:${port}"], tls: { verify: false } } }
+`;
+    const sluice = await startSluice(t, config);
+    for (let turn = 0; turn < 12; turn++) {
+      const client = await connectTo(t, sluice.port);
+      upload(client, 4 * MiB);
+      const response = await client.readResponse();
+      assert.deepEqual(
+        [response.status, response.headers["x-from"], response.body.toString()],
+        [413, "upstream", "big"],
+        `turn ${turn}`,
       );
       client.socket.destroy();
     }
