@@ -12,6 +12,11 @@ import { Supervisor } from "./supervisor.ts";
  * 19 KiB each, with this limit 15, at the same processor time.
  */
 const YOUNG_GENERATION = 8;
+/**
+ * MiB of stack: as much as the main thread, where start-up code is checked, and suspended calls have. Node reserves 192 KiB
+ * of it. A guest that recurses without end blocks its worker for as long as it takes to fill and unwind the stack.
+ */
+const STACK = 1.1875;
 
 /** The cause of an unexpected end: the `reason` of `sluice_worker_restarts_total`. */
 export type EndReason = "crash" | "memory" | "stuck";
@@ -155,7 +160,7 @@ export class Workers {
     const handle = new Worker(entry, {
       workerData,
       name: `worker-${worker}`,
-      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION },
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION, stackSizeMb: STACK },
     });
     place.handle = handle;
     place.reason = "crash";

@@ -50,6 +50,9 @@ ${simpleConfig(upstream.port)(ports).replace(
     await sluice.metricIs(3, "sluice_plugin_failures_total", { plugin: "bad", hook: "request_head" });
     const reasons = (await sluice.ask("/metrics")).text.match(/(?<=sluice_plugin_failures_total.*reason=")\w+/g) ?? [];
     assert.deepEqual([...new Set(reasons)], [reason]);
+    // A stack of 1 MiB, which is filled and unwound in about a millisecond, takes 32,000 units a call.
+    const fuel = await sluice.metric("sluice_plugin_fuel_total", { plugin: "bad", hook: "request_head" });
+    if (reason === "stack") assert.ok(fuel > 0 && fuel < 3 * 64_000, `${fuel} units of recursion in three calls`);
   });
 }
 
