@@ -1,4 +1,5 @@
 /** An endpoint of a cluster in one snapshot. Its slot and its pool outlive the snapshot. */
+import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { EndpointPlan } from "../plan/plan.ts";
 
 export class Endpoint {
@@ -13,8 +14,11 @@ export class Endpoint {
   readonly zone: string;
   readonly zoneHash: number;
   readonly cells: number;
+  /** TLS of its cluster; null: plain. */
+  readonly tls: TlsClientOptions | null;
 
-  constructor(plan: EndpointPlan) {
+  constructor(plan: EndpointPlan, tls: TlsClientOptions | null = null) {
+    this.tls = tls;
     this.address = plan.address;
     this.host = plan.host;
     this.port = plan.port;

@@ -191,7 +191,9 @@ export class OcspStapling {
     if (this.#entries.get(source.id) === entry) this.#options.onStaple(source.id, staple);
   }
 
-  #failed(entry: Entry, { message: cause }: Error): void {
+  #failed(entry: Entry, { message, code = "" }: NodeJS.ErrnoException): void {
+    // An error of several addresses has no message.
+    const cause = message || code;
     const { file, source } = entry;
     const { from, mustStaple } = source;
     entry.problem = cause;

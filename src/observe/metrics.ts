@@ -102,6 +102,12 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   register("counter", "sluice_plugin_log_dropped_total", "Log lines of a plugin that were dropped.", () =>
     listValues(counters, "plugin", PLUGIN_CELLS.logDropped),
   );
+  register(
+    "counter",
+    "sluice_plugin_fetch_failures_total",
+    "Subrequests of plugins to origins and to the endpoint under check that failed.",
+    () => [{ labels: {}, value: counters.sum(WORKER_CELLS.fetchFailures) }],
+  );
   register("gauge", "sluice_plugin_guests", "Running guests of plugins on all workers.", () => [
     { labels: {}, value: counters.sum(WORKER_CELLS.guests) },
   ]);

@@ -165,6 +165,8 @@ export const WORKER_CELLS = {
   logDropped: 2,
   loopDelay: 3,
   guests: 4,
+  /** Subrequests of plugins to origins and checked endpoints. */
+  fetchFailures: 5,
   size: 8,
 } as const;
 

@@ -92,7 +92,7 @@ type Parts = { context: WorkerContext; pipeline: Pipeline; plugins: PluginHost; 
 
 function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Parts): Snapshot {
   const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
-  const outgoing = request.allowFetch ? new Outgoing(pipeline, new Origins()) : null;
+  const outgoing = request.allowFetch ? new Outgoing(pipeline, new Origins(() => {})) : null;
   const { instances } = plugins.prepare({
     fetcher: outgoing ?? makeDryFetcher(request.fetchStatus),
     modules: plan.modules,
@@ -102,7 +102,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
   });
   const clusters = plan.clusters.map((cluster, index) => {
     const members = cluster.set.endpoints.map((endpointPlan) => {
-      const endpoint = new Endpoint(endpointPlan);
+      const endpoint = new Endpoint(endpointPlan, cluster.tls);
       const pool = new Pool<ClientConnection>(cluster.pool.idle);
       const real = new UpstreamConnector(context, pipeline.attempts, { endpoint, pool, plan: cluster });
       return { endpoint, connector: new DryConnector(pipeline.attempts, request.status, real) };

@@ -8,6 +8,7 @@ import type { ProbeRequest } from "../plugin/host/fetcher.ts";
 export function probeEndpoint(
   { endpoint, send, until, most, timeout }: ProbeRequest,
   done: (result: Buffer | number) => void,
+  failed: (cause: string) => void,
 ): () => void {
   const response = new PendingBuffer();
   const protocol = {
@@ -21,9 +22,15 @@ export function probeEndpoint(
       return until.length > 0 && response.content.indexOf(until, from) >= 0 ? response.content : null;
     },
     ended: () => response.content,
-    failed: () => STATUS.unreachable,
-    timedOut: () => STATUS.timedOut,
+    failed: (error: Error | null) => {
+      failed(error?.message ?? "the endpoint closed the connection");
+      return STATUS.unreachable;
+    },
+    timedOut: () => {
+      failed(`no complete response within ${timeout} ms`);
+      return STATUS.timedOut;
+    },
     broken: () => STATUS.unreachable,
   };
-  return startProbe<Buffer | number>({ ...endpoint, tls: null }, timeout, protocol, done);
+  return startProbe<Buffer | number>(endpoint, timeout, protocol, done);
 }

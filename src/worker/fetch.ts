@@ -7,6 +7,7 @@ import { STATUS } from "../abi/abi.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { isIdempotent } from "../http/method.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
+import { tlsClient } from "../net/tls-client.ts";
 import type { Fetcher, FetchRequest, FetchResponse, ProbeRequest } from "../plugin/host/fetcher.ts";
 import type { EndpointTarget } from "../plugin/host/hook-context.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
@@ -25,10 +26,18 @@ const LIMITS = { head: 128 * 1024, target: 64 * 1024, headers: 500 };
 /** Receives the response, or a status below zero. */
 type Done = (response: FetchResponse | number) => void;
 
+/** Called for each failed request: `target` is the origin, or the address of the endpoint under check. */
+type OnFailure = (target: string, cause: string) => void;
+
 /** Connections to origins: one object per worker, shared by all versions. */
 export class Origins {
   readonly #plain = new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   #secure: Agent | null = null;
+  readonly onFailure: OnFailure;
+
+  constructor(onFailure: OnFailure) {
+    this.onFailure = onFailure;
+  }
 
   fetch(request: FetchRequest, done: Done): () => void {
     const { protocol, hostname, port } = new URL(request.target);
@@ -37,7 +46,8 @@ export class Origins {
       host: hostname.replace(/^\[|\]$/g, ""),
       port: port === "" ? (isSecure ? 443 : 80) : Number(port),
     };
-    const sent = new PluginFetcher({ where, isSecure }, request, done);
+    const failed = (cause: string) => this.onFailure(request.target, cause);
+    const sent = new PluginFetcher({ where, isSecure }, request, { done, failed });
     sent.send(isSecure ? this.#secureAgent() : this.#plain);
     return () => sent.cancel();
   }
@@ -63,10 +73,15 @@ class PluginFetcher {
   readonly #body: Buffer;
   readonly #most: number;
   readonly #timer: NodeJS.Timeout;
+  readonly #failed: (cause: string) => void;
   #done: Done | null;
   #sent: ClientRequest | null = null;
 
-  constructor({ where, isSecure }: Destination, { head, body, timeout, most }: FetchRequest, done: Done) {
+  constructor(
+    { where, isSecure }: Destination,
+    { head, body, timeout, most }: FetchRequest,
+    { done, failed }: { readonly done: Done; readonly failed: (cause: string) => void },
+  ) {
     const { isIdempotent, ...parts } = readHead(head, body.length);
     this.#isSecure = isSecure;
     this.#options = { ...parts, ...where, setHost: false };
@@ -74,12 +89,13 @@ class PluginFetcher {
     this.#body = body;
     this.#most = most;
     this.#done = done;
-    this.#timer = setTimeout(() => this.#end(STATUS.timedOut), timeout);
+    this.#failed = failed;
+    this.#timer = setTimeout(() => this.#fail(STATUS.timedOut, `no complete response within ${timeout} ms`), timeout);
   }
 
-  /** `agent`: the connection pool; false: a new connection. */
-  send(agent: Agent | false): void {
-    const options = { ...this.#options, agent };
+  /** `agent`: the connection pool; false: a new connection; undefined: one by `createConnection`. */
+  send(agent: Agent | false | undefined): void {
+    const options = { ...this.#options, ...(agent !== undefined && { agent }) };
     const request = this.#isSecure ? loadHttps().request(options) : http.request(options);
     this.#sent = request;
     let read = 0;
@@ -88,13 +104,13 @@ class PluginFetcher {
     });
     request.on("error", (error) => {
       if (this.#mayRepeat(request, error, read)) this.send(false);
-      else this.#end(STATUS.unreachable);
+      else this.#fail(STATUS.unreachable, causeOf(error));
     });
     // It closes without an error if the origin switches protocols.
     request.on("close", () => {
-      if (request === this.#sent) this.#end(STATUS.unreachable);
+      if (request === this.#sent) this.#fail(STATUS.unreachable, "the connection was closed without a response");
     });
-    request.on("response", (response) => readResponse(response, this.#most, (result) => this.#end(result)));
+    request.on("response", (response) => this.#read(response));
     request.end(this.#body.length > 0 ? this.#body : undefined);
   }
 
@@ -102,6 +118,27 @@ class PluginFetcher {
   #mayRepeat({ reusedSocket, socket }: ClientRequest, { code }: NodeJS.ErrnoException, read: number): boolean {
     const isStale = reusedSocket && (code === "ECONNRESET" || code === "EPIPE") && socket?.bytesRead === read;
     return isStale && this.#isIdempotent && this.#done !== null;
+  }
+
+  #read(response: IncomingMessage): void {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    response.on("data", (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > this.#most) this.#fail(STATUS.tooLarge, `the response has more than ${this.#most} bytes`);
+      else chunks.push(chunk);
+    });
+    response.on("error", (error) => this.#fail(STATUS.unreachable, causeOf(error)));
+    response.on("end", () => {
+      const head = writeHead(response);
+      if (head === null) this.#fail(STATUS.unreachable, "the response headers are invalid");
+      else this.#end({ head, body: Buffer.concat(chunks) });
+    });
+  }
+
+  #fail(status: number, cause: string): void {
+    if (this.#done !== null) this.#failed(cause);
+    this.#end(status);
   }
 
   cancel(): void {
@@ -119,10 +156,17 @@ class PluginFetcher {
 }
 
 /** Sends a request to the endpoint under check on a new connection, outside of pools, counters and averages. */
-function fetchFromEndpoint({ host, port, path }: EndpointTarget, request: FetchRequest, done: Done): () => void {
-  const where = path === "" ? { host, port } : { socketPath: path };
-  const sent = new PluginFetcher({ where, isSecure: false }, request, done);
-  sent.send(false);
+function fetchFromEndpoint(
+  { address, host, port, path, tls }: EndpointTarget,
+  request: FetchRequest,
+  { done, onFailure }: { readonly done: Done; readonly onFailure: OnFailure },
+): () => void {
+  const place = path === "" ? { host, port } : { socketPath: path };
+  const createConnection = () => tlsClient(tls!).connect({ host, port, path }, undefined);
+  const where = tls === null ? place : { ...place, createConnection };
+  const failed = (cause: string) => onFailure(address, cause);
+  const sent = new PluginFetcher({ where, isSecure: false }, request, { done, failed });
+  sent.send(tls === null ? false : undefined);
   return () => sent.cancel();
 }
 
@@ -139,7 +183,8 @@ export class Outgoing implements Fetcher {
   }
 
   send(request: FetchRequest, done: Done): () => void {
-    if (request.endpoint !== null) return fetchFromEndpoint(request.endpoint, request, done);
+    const { onFailure } = this.#origins;
+    if (request.endpoint !== null) return fetchFromEndpoint(request.endpoint, request, { done, onFailure });
     if (!request.target.startsWith(CLUSTER)) return this.#origins.fetch(request, done);
     const name = request.target.slice(CLUSTER.length);
     const { snapshot } = this;
@@ -152,7 +197,7 @@ export class Outgoing implements Fetcher {
   }
 
   probe(request: ProbeRequest, done: (result: Buffer | number) => void): () => void {
-    return probeEndpoint(request, done);
+    return probeEndpoint(request, done, (cause) => this.#origins.onFailure(request.endpoint.address, cause));
   }
 }
 
@@ -176,19 +221,11 @@ function readHead(bytes: Buffer, bodySize: number) {
   };
 }
 
-function readResponse(response: IncomingMessage, most: number, end: Done): void {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  response.on("data", (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > most) end(STATUS.tooLarge);
-    else chunks.push(chunk);
-  });
-  response.on("error", () => end(STATUS.unreachable));
-  response.on("end", () => {
-    const head = writeHead(response);
-    end(head === null ? STATUS.unreachable : { head, body: Buffer.concat(chunks) });
-  });
+/** Why a request failed. Of an unknown authority, how to add it, not Node's advice. */
+function causeOf({ message, code, reason }: NodeJS.ErrnoException & { readonly reason?: string }): string {
+  const text = message.replace(/; if the root CA .*$/, "; expected a public authority, or a cluster with its `tls.ca`");
+  // That of several addresses has no message.
+  return reason ?? (text || (code ?? "unknown error"));
 }
 
 /** Scans the response head like one of an endpoint, so that plugins read both alike; null if it is invalid. */

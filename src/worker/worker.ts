@@ -50,7 +50,7 @@ class Worker {
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
   readonly #tls: TlsShared;
-  readonly #origins = new Origins();
+  readonly #origins = new Origins((target, cause) => this.#fetchFailed(target, cause));
   readonly #pools = new Map<string, Pool<ClientConnection>>();
   /** Every version not yet disposed, by number. */
   readonly #versions = new Map<number, Version>();
@@ -227,7 +227,7 @@ class Worker {
       let pool = this.#pools.get(key);
       if (pool === undefined) this.#pools.set(key, (pool = new Pool(plan.pool.idle)));
       used.add(key);
-      const endpoint = new Endpoint(endpointPlan);
+      const endpoint = new Endpoint(endpointPlan, plan.tls);
       return {
         endpoint,
         connector: new UpstreamConnector(this.#context, this.#pipeline.attempts, { endpoint, pool, plan }),
@@ -348,6 +348,13 @@ class Worker {
     this.#plugins.stopTicks();
     this.#pluginChecks.stop();
     void this.#context.accessLog.close().then(() => post({ type: "drained" }));
+  }
+
+  /** Counts and logs a plugin's subrequest to an origin or to the endpoint under check that failed. */
+  #fetchFailed(target: string, cause: string): void {
+    const { cells, warnings } = this.#context;
+    cells[WORKER_CELLS.fetchFailures]!++;
+    if (warnings.admits("fetch_failed", target)) warnings.write("subrequest of a plugin failed", { target, cause });
   }
 }
 

@@ -6,6 +6,7 @@
 import { HOOK } from "../../abi/abi.ts";
 import type { Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
+import type { TlsClientOptions } from "../../net/tls-client.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { ExchangeValue } from "../abi/exchange-value.ts";
 import type { ExchangeMemory } from "../abi/host-memory.ts";
@@ -148,6 +149,8 @@ export interface EndpointTarget {
   readonly path: string;
   /** Its row in the shared columns; unchanged by reloads. */
   readonly slot: number;
+  /** TLS of its cluster; null: plain. */
+  readonly tls: TlsClientOptions | null;
 }
 
 /** The endpoints that a strategy chooses from. */

@@ -30,7 +30,11 @@ function say(
 ): Promise<string | number> {
   const request = { endpoint, send: Buffer.from(send), until: Buffer.from(until), most, timeout };
   return new Promise((resolve) => {
-    probeEndpoint(request, (answer) => resolve(typeof answer === "number" ? answer : answer.toString()));
+    probeEndpoint(
+      request,
+      (answer) => resolve(typeof answer === "number" ? answer : answer.toString()),
+      () => {},
+    );
   });
 }
 
@@ -70,7 +74,11 @@ test("a cancelled probe reports nothing, and closes its connection", async (t) =
   const silent = await startServer(t, (socket) => arrived.resolve(socket.resume()));
   const nothing = Buffer.alloc(0);
   const request = { endpoint: silent, send: nothing, until: nothing, most: 1000, timeout: 50 };
-  const stop = probeEndpoint(request, () => assert.fail("told"));
+  const stop = probeEndpoint(
+    request,
+    () => assert.fail("told"),
+    () => {},
+  );
   const socket = await arrived.promise;
   stop();
   if (!socket.closed) await once(socket, "close");

@@ -49,7 +49,7 @@ test("a request on a reused connection that its origin closes is retried on anot
   ];
   for (const [way, meet] of ways) {
     const { port, heads } = await startClosing(t, meet);
-    const origins = new Origins();
+    const origins = new Origins(() => {});
     atEnd(t, () => origins.close());
     for (let i = 0; i < 2; i++) assert.equal(await ask(origins, port), "ok", way);
     assert.deepEqual(heads, [["GET", "GET"], ["GET"]], way);
@@ -58,7 +58,7 @@ test("a request on a reused connection that its origin closes is retried on anot
 });
 
 test("a request that may have been processed is not retried, and none is retried twice", async (t) => {
-  const origins = new Origins();
+  const origins = new Origins(() => {});
   atEnd(t, () => origins.close());
   const posts = await startClosing(t, (peer) => peer.reset());
   assert.equal(await ask(origins, posts.port), "ok");
@@ -92,7 +92,7 @@ test("a request that may have been processed is not retried, and none is retried
 });
 
 test("the timeout of a request covers both attempts", async (t) => {
-  const origins = new Origins();
+  const origins = new Origins(() => {});
   atEnd(t, () => origins.close());
   const silent = await startRawUpstream(t, async (peer, index) => {
     await peer.head();
@@ -111,7 +111,7 @@ test("an origin that demands another protocol fails at once as unreachable", asy
     await peer.head();
     peer.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
   });
-  const origins = new Origins();
+  const origins = new Origins(() => {});
   atEnd(t, () => origins.close());
   const request = {
     target: `http://127.0.0.1:${upstream.port}`,
