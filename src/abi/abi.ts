@@ -4,7 +4,7 @@
  * `docs/abi.md` is the reference in prose, `sdk/` the AssemblyScript binding, `sdk/c/sluice.h` the C header generated
  * from this file (including its comments) by `scripts/build-c-header.ts`. A test compares all of them.
  *
- * Stability: within version 1 no name, number or signature changes its meaning or is used again. New capabilities get
+ * Stability: within version 1 no name, number or signature changes its meaning or is reused. New capabilities get
  * new ids, imports and hooks.
  *
  * Types: `i32` and `f64` only. Pointers are byte offsets into the guest's exported `memory`, lengths are bytes; both are
@@ -397,7 +397,7 @@ export const CRYPTO_FUEL = {
 
 /**
  * Asynchronous host calls, by import module: they suspend the guest until they complete. No other call enters the
- * suspended guest. In hooks other than WAITING_HOOKS and in start-up code they return `notHere`.
+ * suspended guest. In hooks other than SUSPENDABLE_HOOKS and in start-up code they return `notHere`.
  */
 export const SUSPENDING_CALLS: { readonly [group: string]: readonly string[] } = {
   "sluice:sleep/1": ["sleep"],

@@ -63,7 +63,7 @@ export type EndpointSourceStatus = {
   readonly resolvedAt: string | null;
   /** Time of the next attempt. */
   readonly nextAt: string | null;
-  /** Why the last attempt failed; the previous endpoints are kept. */
+  /** Why the last attempt failed; the previous endpoints stay. */
   readonly problem: string | null;
 };
 

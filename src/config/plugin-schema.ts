@@ -28,7 +28,7 @@ export type SchemaRead =
   | { readonly schema: null; readonly problems: readonly Problem[] };
 
 const MAX_SCHEMAS = 1000;
-/** RE2 syntax as for route matches (`values.ts`): matching time is linear in the text. */
+/** RE2 syntax as for route matches (`http-values.ts`): matching time is linear in the text. */
 const MAX_REGEX_SIZE = 2000;
 
 /** Parses the text of a schema file; reports each problem with its position. */
@@ -62,10 +62,10 @@ export function readSettings(schemaText: string | null, settings: Settings | und
   const isNothing = tree === undefined || (tree.kind === "scalar" && tree.value === null);
   const found = [...problems];
   if (schema !== null) found.push(...checkTree(isNothing ? makeTree({}, tree?.at ?? at) : tree, schema, decisions));
-  const unsaid: Problem[] = [];
-  const value = tree === undefined ? null : toValue(tree, decisions, unsaid);
+  const undecided: Problem[] = [];
+  const value = tree === undefined ? null : toValue(tree, decisions, undecided);
   // A value that violates the schema has no reading.
-  if (found.length === 0) found.push(...unsaid);
+  if (found.length === 0) found.push(...undecided);
   return { value, problems: found };
 }
 

@@ -19,7 +19,7 @@ type FetchResult = OcspStatement["status"] | "unreachable" | "invalid";
 export type OcspStaplingOptions = {
   readonly log: Pick<Log, "info" | "error">;
   readonly warnings: ThrottledLog;
-  /** Called when the response of a certificate has changed; null: there is none any more. */
+  /** Called when the response of a certificate has changed; null: it has none now. */
   readonly onStaple: (id: string, staple: Staple | null) => void;
   /** Replaced in tests. */
   readonly fetch?: (url: string, body: Buffer, signal: AbortSignal) => Promise<Buffer>;

@@ -302,7 +302,7 @@ export class Head {
     for (let i = 0; i < words; i++) saved[i] = fields[i]!;
   }
 
-  /** A copy of its own memory, no larger than its content. */
+  /** A copy with separate memory, no larger than its content. */
   copy(): Head {
     const head = new Head(this.end, this.count);
     this.bytes.copy(head.bytes, 0, 0, this.end);

@@ -59,7 +59,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   #deliversData = false;
   /** TLS: a write never completes synchronously. */
   #isDeferred = false;
-  /** The current read buffer: the worker's shared block, or a block of its own while streaming. */
+  /** The current read buffer: the worker's shared block, or a separate block while streaming. */
   #block: Block;
   /** The block belongs to a write; the next read needs another. */
   #isLent = false;
@@ -109,7 +109,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     this.#listen(socket, deliversData);
   }
 
-  /** Goes on with another socket over the same handle or socket: that of its TLS handshake. */
+  /** Continues with another socket over the same handle or socket: the TLS socket. */
   replaceSocket(socket: Socket, deliversData: boolean): void {
     this.#socket = socket;
     this.#isDeferred = true;
@@ -119,7 +119,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   #listen(socket: Socket, deliversData: boolean): void {
     this.#deliversData = deliversData;
     if (deliversData) socket.on("data", (data: Buffer) => this.guard(() => this.#copied(data)));
-    // Of a socket that was replaced only its errors are of interest, which end the one over it too.
+    // Only errors of a replaced socket matter: they also end the socket above it.
     socket.on("end", () => {
       if (socket === this.#socket) this.guard(() => this.handler.ended());
     });

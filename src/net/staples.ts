@@ -2,14 +2,14 @@
 
 export type Staple = {
   readonly response: Uint8Array;
-  /** Wall-clock ms from which it is not sent any more. */
+  /** Wall-clock ms until which it may be sent. */
   readonly until: number;
 };
 
 export class Staples {
   readonly #byId = new Map<string, Staple>();
 
-  /** `id`: `TlsCertificate.staple`; null: there is no response any more. */
+  /** `id`: `TlsCertificate.staple`; null: it has no response now. */
   set(id: string, staple: Staple | null): void {
     if (staple === null) this.#byId.delete(id);
     else this.#byId.set(id, staple);

@@ -66,7 +66,7 @@ export class TicketKeys {
   }
 
   #slot(index: number): Buffer {
-    // Copied out of shared memory, which OpenSSL must not be given.
+    // Copied out of shared memory, which must not be passed to OpenSSL.
     return Buffer.from(this.#keys.subarray(index * KEY, (index + 1) * KEY));
   }
 

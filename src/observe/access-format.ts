@@ -136,9 +136,9 @@ export class AccessFormat {
 
   /** The trace id of a `traceparent`, 32 digits (W3C Trace Context, section 3.2). */
   #traceId({ request }: AccessRecord): void {
-    const isThere = this.#found.find(request, TRACEPARENT) && this.#found.end - this.#found.start >= 55;
-    if (isThere) [this.#found.start, this.#found.end] = [this.#found.start + 3, this.#found.start + 35];
-    this.#value(request, isThere);
+    const isFound = this.#found.find(request, TRACEPARENT) && this.#found.end - this.#found.start >= 55;
+    if (isFound) [this.#found.start, this.#found.end] = [this.#found.start + 3, this.#found.start + 35];
+    this.#value(request, isFound);
   }
 
   /** Fields of plugins, except those with a configured key. */
@@ -177,9 +177,9 @@ export class AccessFormat {
 
   /** The user name of `Authorization: Basic`, possibly unverified. */
   #user(x: AccessRecord): void {
-    const isThere =
+    const isFound =
       this.#found.findReceived(x.request, AUTHORIZATION) && this.#found.end - this.#found.start <= MOST.header;
-    const found = isThere ? BASIC.exec(x.request.text(this.#found.start, this.#found.end)) : null;
+    const found = isFound ? BASIC.exec(x.request.text(this.#found.start, this.#found.end)) : null;
     const user = found === null ? Buffer.alloc(0) : Buffer.from(found[1]!, "base64");
     const colon = user.indexOf(":");
     if (colon <= 0) return this.text.ascii("-");
@@ -196,17 +196,17 @@ export class AccessFormat {
     else this.text.escaped(bytes, 0, stop);
   }
 
-  #quoted({ bytes }: Head, isThere: boolean): void {
+  #quoted({ bytes }: Head, isFound: boolean): void {
     this.text.ascii(' "');
-    if (isThere)
+    if (isFound)
       this.text.escaped(bytes, this.#found.start, Math.min(this.#found.end, this.#found.start + MOST.header));
     else this.text.ascii("-");
     this.text.ascii('"');
   }
 
   /** The found value as a JSON string. */
-  #value({ bytes }: Head, isThere: boolean): void {
-    if (!isThere) return this.text.ascii("null");
+  #value({ bytes }: Head, isFound: boolean): void {
+    if (!isFound) return this.text.ascii("null");
     this.text.ascii('"');
     this.text.bytes(bytes, this.#found.start, Math.min(this.#found.end, this.#found.start + MOST.header));
     this.text.ascii('"');

@@ -77,7 +77,7 @@ export function buildInstances(
 
 const BUILTIN_BODY = 1024 * 1024;
 /** For plugins with asynchronous calls: concurrent calls per worker, and milliseconds per call including its time in the queue. */
-const BUILTIN_WAITS = { guests: 64, time: 120_000 };
+const BUILTIN_SUSPENDABLE = { guests: 64, time: 120_000 };
 
 class PlanBuilder {
   readonly #sources: InstanceSources;
@@ -132,8 +132,8 @@ class PlanBuilder {
       fuel: declared?.limits.fuel ?? FUEL.default,
       body: declared?.limits.body ?? BUILTIN_BODY,
       tooLarge: declared?.limits.tooLarge ?? "reject",
-      time: declared?.limits.time ?? BUILTIN_WAITS.time,
-      guests: declared?.limits.guests ?? BUILTIN_WAITS.guests,
+      time: declared?.limits.time ?? BUILTIN_SUSPENDABLE.time,
+      guests: declared?.limits.guests ?? BUILTIN_SUSPENDABLE.guests,
       fetch: declared === null ? builtinFetch(plugin, config) : declared.allow.fetch,
       memory,
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,
@@ -308,14 +308,14 @@ function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
 }
 
 /** The origin or cluster of a URL, as a plugin's `allow.fetch` names it (`plugin/abi/native/calls-fetch.ts`). */
-const ASKED = /^(?:cluster:[^/?#\s]+|https?:\/\/[^/?#\s@]+)/;
+const FETCH_TARGET = /^(?:cluster:[^/?#\s]+|https?:\/\/[^/?#\s@]+)/;
 
 /** Fetch targets of a built-in plugin, taken from its configuration. */
 function builtinFetch(name: string, config: unknown): string[] {
   const key = Object.hasOwn(BUILTIN_FETCH, name) ? BUILTIN_FETCH[name]! : null;
   const asked = key === null || typeof config !== "object" ? undefined : (config as Record<string, unknown>)?.[key];
   if (typeof asked !== "string") return [];
-  return [ASKED.exec(asked)?.[0] ?? `cluster:${asked}`];
+  return [FETCH_TARGET.exec(asked)?.[0] ?? `cluster:${asked}`];
 }
 
 /** Maximum guests over all workers; a reload doubles them, and a process can have about 16,000. */

@@ -70,7 +70,7 @@ export class AttemptEvents implements UpstreamEvents {
       return this.#pipeline.advance(x, PHASE.failed);
     x.error = error;
     logUpstreamFailure(this.#pipeline.context, attempt, error, problem);
-    if (x.headSent) this.#pipeline.breakOff(x, problem);
+    if (x.headSent) this.#pipeline.abortResponse(x, problem);
     else this.#pipeline.respondInstead(x, error, problem);
   }
 

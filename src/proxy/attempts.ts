@@ -14,7 +14,7 @@ import type { PipelineControl } from "./pipeline-control.ts";
 import { selectUpgrade } from "./upgrade.ts";
 
 /** Body bytes that are buffered for an attempt without a connection, before the client is paused. */
-const MAX_KEPT = 64 * 1024;
+const MAX_UNSENT = 64 * 1024;
 
 export function pick(pipeline: PipelineControl, x: Exchange): number {
   const cluster = x.cluster!;
@@ -114,7 +114,7 @@ export function passBody(x: Exchange, source: Connection, bytes: Buffer, start: 
   const { attempt } = x;
   if (attempt.stream !== null && attempt.sent) return attempt.stream.sendBody(source, bytes, start, end);
   x.keep(bytes, start, end);
-  return x.requestComplete || x.replayLength < MAX_KEPT;
+  return x.requestComplete || x.replayLength < MAX_UNSENT;
 }
 
 export function cancelAttempts(context: WorkerContext, x: Exchange): void {

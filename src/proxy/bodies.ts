@@ -199,7 +199,7 @@ export class Bodies {
     const problem = "a plugin failed on the request body";
     if (x.headSent) {
       x.error = failureOf(outcome);
-      return this.#pipeline.breakOff(x, problem);
+      return this.#pipeline.abortResponse(x, problem);
     }
     // A call for the endpoint's response is suspended.
     if (x.attempt.respondedAt > 0) {

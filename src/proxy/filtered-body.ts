@@ -1,7 +1,7 @@
 /**
  * The body of one direction on its way through body filters: each chunk goes through the body hooks of the plugins that
  * have seen the request, the request's in their order, the response's backwards. An exchange has one for a direction in
- * which a plugin filters the body, or has the headers wait until the body is complete (it buffers the body).
+ * which a plugin filters the body, or delays the headers until the body is complete (it buffers the body).
  */
 import { HOOK, REWRITES } from "../abi/abi.ts";
 import type { Head } from "../http/head.ts";
@@ -35,11 +35,11 @@ const RESPONSE: Direction = {
 
 export class FilteredBody implements BodyContext {
   readonly chunk = new Chunk();
-  /** The headers wait until the body is complete. */
+  /** The headers are delayed until the body is complete. */
   buffered = false;
   /** The headers have passed: the rest of the body is filtered chunk by chunk. */
   streaming = false;
-  /** Bytes received while the headers wait, or filtered while more was received. */
+  /** Bytes received while the headers are delayed, or filtered while more was received. */
   pending: PendingBuffer | null = null;
   /** The call that is suspended, and the outcome of one that was (-1: there is none). */
   suspension: Suspension | null = null;

@@ -25,7 +25,7 @@ function rewrites({ listener, route }: Exchange, direction: number): boolean {
 }
 
 /** Removes ranges before a request is sent: plugins need the whole body to change it. */
-export function askForWhole(x: Exchange): void {
+export function removeRanges(x: Exchange): void {
   if (rewrites(x, REWRITES.response)) removeOld(x.request, RANGES, x.request.end);
 }
 

@@ -29,7 +29,7 @@ export class OwnedHeaders {
     return false;
   }
 
-  /** Owns no more than the first `count` names again. */
+  /** Keeps only the first `count` names. */
   truncate(count: number): void {
     this.#names.count = count;
   }

@@ -24,7 +24,7 @@ export interface PipelineControl {
   /** The same in place of a response that is already in the chains, which do not process the error response. */
   respondInstead(x: Exchange, error: ProxyError, problem: string): void;
   /** The response cannot be completed: it is aborted, so that the client can detect it. */
-  breakOff(x: Exchange, problem: string): void;
+  abortResponse(x: Exchange, problem: string): void;
   /** An exception in the proxy's own code; it ends the exchange, if there is one. */
   internal(x: Exchange | null, error: unknown): void;
 }

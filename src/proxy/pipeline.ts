@@ -31,7 +31,7 @@ import type { ExchangeTrace } from "./exchange-trace.ts";
 import { logRejection } from "./failure-log.ts";
 import { callRequestHead, callResponseHead } from "./head-hooks.ts";
 import { prepareErrorResponse, prepareLocalResponse, prepareOptionsResponse } from "./local-response.ts";
-import { askForWhole, fitResponse } from "./metadata.ts";
+import { fitResponse, removeRanges } from "./metadata.ts";
 import { fitsHandshake } from "./misdirected.ts";
 import { PHASE } from "./phase.ts";
 import type { PipelineControl } from "./pipeline-control.ts";
@@ -159,7 +159,7 @@ export class Pipeline implements HookCaller, PipelineControl {
       }
     }
     takeCluster(x);
-    askForWhole(x);
+    removeRanges(x);
     return filtersRequest(x) ? PHASE.filterRequest : PHASE.pick;
   }
 
@@ -276,7 +276,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   }
 
   /** The response cannot be completed: aborts it, so that the client can detect it. */
-  breakOff(x: Exchange, problem: string): void {
+  abortResponse(x: Exchange, problem: string): void {
     if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
     x.problem = problem;
     x.error ??= ERROR.upstreamBroken;
@@ -291,7 +291,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     if (x === null || x.phase === PHASE.done || x.phase === PHASE.idle) return;
     if (x.phase === PHASE.broken) this.advance(x, PHASE.done);
     // The error response to a first exception may have caused a second one.
-    else if (x.headSent || x.error === ERROR.internal || !x.client!.alive) this.breakOff(x, "internal error");
+    else if (x.headSent || x.error === ERROR.internal || !x.client!.alive) this.abortResponse(x, "internal error");
     else this.fail(x, ERROR.internal, "internal error");
   }
 

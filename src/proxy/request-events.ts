@@ -53,7 +53,7 @@ export class RequestEvents {
     x.requestComplete = false;
     if (!x.headSent) return this.#pipeline.fail(x, error, problem);
     logRejection(this.#pipeline.context, x, error, problem);
-    this.#pipeline.breakOff(x, problem);
+    this.#pipeline.abortResponse(x, problem);
   }
 
   /** More of the request body was received. Returns false when the downstream should pause until its `resumeBody`. */

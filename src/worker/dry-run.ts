@@ -260,7 +260,7 @@ class DryDownstream implements Downstream {
   finished(): void {}
 }
 
-/** The facts of a handshake without a client certificate, by a client of today. */
+/** The facts of a handshake of a current client, without a client certificate. */
 function simulateTls(hostname: string): TlsFacts {
   return {
     // Clients do not send addresses.

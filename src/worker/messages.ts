@@ -46,7 +46,7 @@ export type ToWorker =
    * unused. `replaced`: the number of the previous set.
    */
   | { type: "endpoints"; version: number; cluster: number; set: EndpointSet; replaced: number }
-  /** OCSP responses that have changed, by `TlsCertificate.staple`; null: there is none any more. */
+  /** OCSP responses that have changed, by `TlsCertificate.staple`; null: there is none now. */
   | { type: "staples"; staples: readonly (readonly [id: string, staple: Staple | null])[] }
   /** Stop accepting, finish running requests with `Connection: close`, reply `drained`; after `grace` ms reset the rest. */
   | { type: "drain"; grace: number }

@@ -292,11 +292,11 @@ class Worker {
     gone.instances.dispose();
     this.#dropPools(gone.pools);
     const left = this.#tunnelSlotsOutside(this.#versions.values());
-    // With it the main thread gives back the places of its endpoints.
+    // After this message the main thread frees the slots of its endpoints.
     this.#slotsInUse.whenFree(left, () => post({ type: "disposed", version }));
   }
 
-  /** Tunnels outlive versions: slots of theirs that none of these versions has. */
+  /** Slots of endpoints with tunnels, which outlive versions, that none of these versions has. */
   #tunnelSlotsOutside(versions: Iterable<Version>): number[] {
     const slots = new Set(this.#pipeline.tunnels.slots);
     if (slots.size > 0)
@@ -305,7 +305,7 @@ class Worker {
     return [...slots];
   }
 
-  /** Has the tunnels to endpoints end that a reload has removed. Those to addresses that DNS has dropped continue. */
+  /** Drains tunnels to endpoints that a reload has removed. Tunnels to addresses that DNS has dropped continue. */
   #drainRemoved(before: Version, next: Version): void {
     const outside = new Set(this.#tunnelSlotsOutside([next]));
     if (outside.size === 0) return;
@@ -314,7 +314,7 @@ class Worker {
     this.#pipeline.tunnels.drainEndpoints((slot) => outside.has(slot) && removed.has(slot));
   }
 
-  /** The same for endpoints that an operator takes out. */
+  /** Drains tunnels to endpoints that the operator drains or disables. */
   #drainMarked(columns: EndpointColumns): void {
     if (this.#epoch === columns.epoch()) return;
     this.#epoch = columns.epoch();
@@ -322,7 +322,7 @@ class Worker {
     this.#pipeline.tunnels.drainEndpoints((slot) => (columns.health[slot]! & bits) !== 0);
   }
 
-  /** Closes those of the pools that no version uses. */
+  /** Closes those of these pools that no version uses. */
   #dropPools(keys: ReadonlySet<string>): void {
     for (const key of keys) {
       if ([...this.#versions.values()].some((version) => version.pools.has(key))) continue;

@@ -26,7 +26,7 @@ const LF = 10;
 const TIMEOUT = Buffer.from("timeout=");
 const REQUEST_TIMEOUT = Buffer.from("HTTP/1.1 408 ");
 /** How long connections to an endpoint are not reused after it sent an unsolicited response, ms. */
-const DISTRUST = 10_000;
+const NO_REUSE_TIME = 10_000;
 
 /** Why connecting fails without a fault of the endpoint. */
 const LOCAL_CAUSES = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EPERM", "EACCES"]);
@@ -34,7 +34,7 @@ const LOCAL_CAUSES = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOT
 const STATE = { connecting: 0, idle: 1, head: 2, body: 3, switched: 4, closed: 5 } as const;
 
 /** After a failed write: time limit for a response that the endpoint may have sent before it closed, ms. */
-const RESPONSE_IS_THERE = 1000;
+const LATE_RESPONSE_TIMEOUT = 1000;
 
 /** The endpoint as one version has it; the pool outlives versions. */
 export type UpstreamTarget = {
@@ -122,7 +122,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     attempt.sent = true;
     attempt.complete = x.requestPassed;
     const more = this.connection.send(out, at);
-    // Only an idempotent request can be sent again.
+    // Only an idempotent request can be repeated.
     if (!x.idempotent || x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
     this.#armForResponse(attempt);
     if (more) this.#events.writable(attempt);
@@ -187,10 +187,10 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
 
   /**
    * Counts and logs it; the caller closes the connection. Some of these responses cannot be distinguished from real ones:
-   * unless it is `harmless`, connections to the endpoint are not reused for DISTRUST.
+   * unless it is `harmless`, connections to the endpoint are not reused for NO_REUSE_TIME.
    */
   #noteUnsolicited(when: string, harmless: boolean): void {
-    if (!harmless) this.#pool.suspend(DISTRUST);
+    if (!harmless) this.#pool.suspend(NO_REUSE_TIME);
     const { cells, address } = this.#endpoint;
     this.#context.cells[cells + UPSTREAM_CELLS.unsolicited]!++;
     const { warnings } = this.#context;
@@ -417,7 +417,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     const { exchange: x } = attempt;
     const { timeouts } = this.#plan;
     this.#stalled = this.connection.unsent > 0;
-    if (this.#writeProblem !== "") this.#arm(RESPONSE_IS_THERE);
+    if (this.#writeProblem !== "") this.#arm(LATE_RESPONSE_TIMEOUT);
     else this.#arm(this.#stalled ? timeouts.idle : attempt.complete ? timeouts.response : 0);
     if (x.deadline > 0 && (this.connection.deadline === 0 || x.deadline < this.connection.deadline))
       this.connection.deadline = x.deadline;

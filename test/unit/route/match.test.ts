@@ -230,7 +230,7 @@ test("explain names the key that does not match", () => {
   for (const [change, key] of failing) assert.equal(router.explain(makeInput({ ...good, ...change }), 0), key);
 });
 
-test("a field that an edit took away does not match", () => {
+test("a field that an edit removed does not match", () => {
   const head = makeHead({ headers: [["x-beta", "1"]] });
   const router = new Router([{ match: { headers: { "x-beta": "1" } } }]);
   assert.equal(router.match(inputOf(head), 0), 0);

@@ -74,7 +74,7 @@ function writeTls(json: JsonWriter, tls: TlsFacts): void {
   json.raw("}");
 }
 
-/** An upper bound of the bytes of `writeEndpoints`, without the request. */
+/** An upper bound of the bytes of the endpoints in the input of `pick`, without the request. */
 export function endpointsRoom({ count, list }: EndpointList): number {
   let bytes = MEMBERS;
   for (let i = 0; i < count; i++) bytes += ENDPOINT + LONGEST * (list[i]!.address.length + list[i]!.zone.length);
