@@ -93,12 +93,9 @@ function listSettings(schema: PluginSchema): string[] {
   });
 }
 
-/** Notes below a table: keys that are not implemented yet, and keys of which exactly one is required. */
-type Notes = { readonly later: string[]; readonly one: string[][] };
-
 /** The section of a map, followed by those of maps in its lists. */
 function describeSection(title: string, shape: ObjectShape<unknown>): string[] {
-  const notes: Notes = { later: [], one: [] };
+  const choices: string[][] = [];
   const inner: string[] = [];
   const rows = describeFields(
     shape,
@@ -106,34 +103,34 @@ function describeSection(title: string, shape: ObjectShape<unknown>): string[] {
     (key, item) => {
       inner.push(...describeSection(title === WHOLE ? key : `${title}.${key}`, item));
     },
-    notes,
+    choices,
   );
   const heading = title === WHOLE ? title : code(title);
   const short = Object.entries(shape.shorthand).map(
     ([kind, key]) => `\nA ${kind === "list" ? "list" : "scalar"} in place of this map sets its \`${key}\`.\n`,
   );
-  const { later } = notes;
-  const unserved = later.length === 0 ? "" : `\nNot implemented in this version: ${later.map(code).join(", ")}.\n`;
-  const one = notes.one.map((keys) => `\nExactly one of these is required: ${keys.map(code).join(", ")}.\n`);
+  const one = choices.map((keys) => `\nExactly one of these is required: ${keys.map(code).join(", ")}.\n`);
   return [
-    `## ${heading}\n\n| key | value | default | |\n|---|---|---|---|\n${rows.join("\n")}\n${short.join("")}${one.join("")}${unserved}`,
+    `## ${heading}\n\n| key | value | default | |\n|---|---|---|---|\n${rows.join("\n")}\n${short.join("")}${one.join("")}`,
     ...inner,
   ];
 }
 
-/** One row per key; keys of nested maps are rows of the same table, maps in lists are added to `found`. */
+/**
+ * One row per key; keys of nested maps are rows of the same table. Adds maps in lists to `found`, and keys of which exactly
+ * one is required to `choices`.
+ */
 function describeFields(
   shape: ObjectShape<unknown>,
   before: string,
   found: (key: string, item: ObjectShape<unknown>) => void,
-  notes: Notes,
+  choices: string[][],
 ): string[] {
-  notes.later.push(...shape.later.map((key) => `${before}${key}`));
-  if (shape.one.length > 0) notes.one.push(shape.one.map((key) => `${before}${key}`));
+  if (shape.one.length > 0) choices.push(shape.one.map((key) => `${before}${key}`));
   return Object.entries(shape.fields).flatMap(([key, field]) => {
     const inner = unwrap(field.shape);
     const here = `${before}${key}`;
-    if (inner.kind === "object") return describeFields(inner, `${here}.`, found, notes);
+    if (inner.kind === "object") return describeFields(inner, `${here}.`, found, choices);
     const item = inner.kind === "list" || inner.kind === "entries" ? unwrap(itemOf(inner)) : null;
     if (item?.kind === "object") found(`${here}.${inner.kind === "list" ? "N" : "NAME"}`, item);
     return [row(here, field)];

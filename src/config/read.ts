@@ -106,9 +106,7 @@ export class Reader {
     if (!map) return undefined;
     const known = Object.keys(shape.fields);
     for (const { key, keyAt } of map.entries) {
-      if (Object.hasOwn(shape.fields, key)) continue;
-      if (shape.later.includes(key)) this.#report(keyAt, `"${key}" is not supported by this version`);
-      else this.#report(keyAt, `unknown key "${key}", ${hint(key, known)}`);
+      if (!Object.hasOwn(shape.fields, key)) this.#report(keyAt, `unknown key "${key}", ${hint(key, known)}`);
     }
     const value: Record<string, unknown> = {};
     let whole = this.#checkOne(shape.one, map);

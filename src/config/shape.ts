@@ -43,8 +43,6 @@ export interface EntriesShape<T> extends Shape<readonly { name: string; at: Plac
 export interface ObjectShape<T, F extends Fields = Fields> extends Shape<T> {
   readonly kind: "object";
   readonly fields: F;
-  /** Reserved keys, not supported in this version. */
-  readonly later: readonly string[];
   /** A scalar or list in place of the map is read as a map with this key. */
   readonly shorthand: { readonly scalar?: string; readonly list?: string };
   /** Exactly one of these keys is required; empty: no such constraint. */
@@ -130,13 +128,12 @@ export const entries = <T>(key: ScalarShape<string>, value: Shape<T>) =>
 export function object<F extends Fields>(
   fields: F,
   options: {
-    later?: readonly string[];
     shorthand?: { scalar?: string; list?: string };
     one?: readonly (keyof F & string)[];
   } = {},
 ): ObjectShape<InferFields<F>, F> {
-  const { later = [], shorthand = {}, one = [] } = options;
-  return { kind: "object", fields, later, shorthand, one };
+  const { shorthand = {}, one = [] } = options;
+  return { kind: "object", fields, shorthand, one };
 }
 
 export const required = <T>(shape: Shape<T>, doc: string): Field<T> => ({ shape, doc, otherwise: "given" });

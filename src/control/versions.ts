@@ -13,13 +13,12 @@ export type VersionsOptions = {
   readonly release: (version: number) => void;
   /** Called when a worker starts to serve the committed version. */
   readonly onServing?: (worker: number) => void;
-  /** Milliseconds within which a worker must reply. */
-  readonly replyTimeout?: number;
 };
 
 type Sockets = Opening["sockets"];
 type Pending = { version: number; waiting: Set<number>; problems: Map<number, string>; all: boolean; done: () => void };
 
+/** Milliseconds within which a worker must reply. */
 const REPLY_TIMEOUT = 10_000;
 
 export class Versions {
@@ -153,7 +152,7 @@ export class Versions {
     this.#pending = pending;
     const timer = setTimeout(() => {
       for (const worker of [...pending.waiting]) this.#reply(worker, version, `worker ${worker} did not reply in time`);
-    }, this.#options.replyTimeout ?? REPLY_TIMEOUT);
+    }, REPLY_TIMEOUT);
     await done.promise;
     clearTimeout(timer);
     this.#pending = null;

@@ -10,7 +10,7 @@
 
 /** Space before and after a block's data for chunk framing, written in place. */
 export const HEADROOM = 32;
-export const TAILROOM = 32;
+const TAILROOM = 32;
 export const BLOCK_SIZE = 64 * 1024;
 const OUT_SIZE = 128 * 1024;
 const MAX_FREE = 64;

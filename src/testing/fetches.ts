@@ -3,11 +3,18 @@ import type { FetchRequest, FetchResponse, PluginOptions } from "../../sdk/test.
 import { STATUS } from "../abi/abi.ts";
 import { Head, PART } from "../http/head.ts";
 import { scanRequest } from "../http1/scan.ts";
-import type { Fetcher, ProbeRequest as HostProbe, FetchRequest as HostRequest } from "../plugin/host/fetcher.ts";
+import type {
+  Fetcher,
+  ProbeRequest as HostProbe,
+  FetchRequest as HostRequest,
+  FetchResponse as HostResponse,
+} from "../plugin/host/fetcher.ts";
 import { fillResponse, LIMITS, readFields } from "./messages.ts";
 import type { TestTime } from "./time.ts";
 
 type Complete = Parameters<Fetcher["send"]>[1];
+/** A response or a STATUS, after `delay` ms; undefined: none. */
+type Given<T> = { readonly response: T | number; readonly delay: number } | undefined;
 
 export class TestFetcher implements Fetcher {
   readonly #fetch: PluginOptions["fetch"];
@@ -31,18 +38,27 @@ export class TestFetcher implements Fetcher {
   }
 
   send(request: HostRequest, complete: Complete): () => void {
+    return this.#begin(this.#runFetch(request), request.timeout, complete);
+  }
+
+  probe(request: HostProbe, complete: (response: Buffer | number) => void): () => void {
+    return this.#begin(this.#runProbe(request), request.timeout, complete);
+  }
+
+  /** Completes with the response of the test, or with `timedOut`. */
+  #begin<T>(pending: Promise<Given<T>>, timeout: number, complete: (response: T | number) => void): () => void {
     const { after } = this.#time;
     let done = false;
-    const end: Complete = (response) => {
+    const end = (response: T | number): void => {
       if (done) return;
       done = true;
       stopTimer();
       complete(response);
     };
-    const stopTimer = after(request.timeout, () => end(STATUS.timedOut));
+    const stopTimer = after(timeout, () => end(STATUS.timedOut));
     this.#time.pauseUntil(
-      this.#runFetch(request).then(
-        ({ response, delay }) => void after(delay, () => end(response)),
+      pending.then(
+        (given) => void (given === undefined ? undefined : after(given.delay, () => end(given.response))),
         (thrown: unknown) => {
           this.#error ??= { thrown };
           end(STATUS.unreachable);
@@ -55,43 +71,18 @@ export class TestFetcher implements Fetcher {
     };
   }
 
-  probe(request: HostProbe, complete: (response: Buffer | number) => void): () => void {
-    const { after } = this.#time;
-    let done = false;
-    const end = (response: Buffer | number): void => {
-      if (done) return;
-      done = true;
-      stopTimer();
-      complete(response);
-    };
-    const stopTimer = after(request.timeout, () => end(STATUS.timedOut));
-    const pending = this.#runProbe(request).then(
-      // undefined: no response, so that the timeout expires.
-      (response) => void (response === undefined ? undefined : after(0, () => end(response))),
-      (thrown: unknown) => {
-        this.#error ??= { thrown };
-        end(STATUS.unreachable);
-      },
-    );
-    this.#time.pauseUntil(pending);
-    return () => {
-      done = true;
-      stopTimer();
-    };
-  }
-
-  async #runProbe({ endpoint, send, until, most, timeout }: HostProbe): Promise<Buffer | number | undefined> {
+  async #runProbe({ endpoint, send, until, most, timeout }: HostProbe): Promise<Given<Buffer>> {
     const described = { address: endpoint.address, send: send.toString(), until: until.toString(), timeout };
     if (this.#probe === undefined)
       throw new TypeError(`the plugin probes ${described.address}, and plugin() has no option probe`);
     const given = await this.#probe(described);
     if (given === undefined) return undefined;
-    if (given === null) return STATUS.unreachable;
+    if (given === null) return { response: STATUS.unreachable, delay: 0 };
     const bytes = Buffer.from(given as string);
-    return bytes.length > most ? STATUS.tooLarge : bytes;
+    return { response: bytes.length > most ? STATUS.tooLarge : bytes, delay: 0 };
   }
 
-  async #runFetch(request: HostRequest): Promise<{ response: Parameters<Complete>[0]; delay: number }> {
+  async #runFetch(request: HostRequest): Promise<Given<HostResponse>> {
     const described = readRequest(request);
     if (this.#fetch === undefined && this.fallback === null)
       throw new TypeError(`the plugin sends ${described.method} ${described.url}, and plugin() has no option fetch`);

@@ -25,50 +25,44 @@ export function listenerState(plan: ListenerPlan, { snapshot, instances, tls }: 
   };
 }
 
-/** The listener and route of subrequests to clusters: a failure without a response is retried on the other endpoints. */
+const SUBREQUEST_LISTENER: ListenerPlan = {
+  name: "",
+  address: "",
+  protocol: "http",
+  tls: null,
+  timeouts: { handshake: 0, head: 0, body: 0, write: 0, idle: 0 },
+  limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0, connectionsPerClient: 0 },
+  path: { allowsAmbiguous: true, form: 0 },
+  trustedProxies: [],
+  halfClose: false,
+  strictSniHost: false,
+  chain: [],
+  routes: [],
+  slot: -1,
+  cells: -1,
+  requestCells: -1,
+  durationCells: -1,
+};
+
+/** A failure without a response is retried on the other endpoints. */
+const SUBREQUEST_ROUTE: RouteState = {
+  name: "",
+  chain: [],
+  hooks: 0,
+  action: { kind: "cluster", cluster: 0 },
+  router: null,
+  timeout: 0,
+  retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [] },
+  upgrades: [],
+  requestCells: new Int32Array(0),
+  noClusterCells: -1,
+  durationCells: -1,
+};
+
+/** The listener and route of subrequests to clusters. */
 export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subrequests"]> {
-  const plan: ListenerPlan = {
-    name: "",
-    address: "",
-    protocol: "http",
-    tls: null,
-    timeouts: { handshake: 0, head: 0, body: 0, write: 0, idle: 0 },
-    limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0, connectionsPerClient: 0 },
-    path: { allowsAmbiguous: true, form: 0 },
-    trustedProxies: [],
-    halfClose: false,
-    strictSniHost: false,
-    chain: [],
-    routes: [],
-    slot: -1,
-    cells: -1,
-    requestCells: -1,
-    durationCells: -1,
-  };
-  const route: RouteState = {
-    name: "",
-    chain: [],
-    hooks: 0,
-    action: { kind: "cluster", cluster: 0 },
-    router: null,
-    timeout: 0,
-    retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [] },
-    upgrades: [],
-    requestCells: new Int32Array(0),
-    noClusterCells: -1,
-    durationCells: -1,
-  };
-  const listener = {
-    plan,
-    tls: null,
-    snapshot,
-    chain: [],
-    hooks: 0,
-    router: new Router([]),
-    routes: [route],
-    trusted: null,
-  };
-  return { listener, route };
+  const listener = listenerState(SUBREQUEST_LISTENER, { snapshot, instances: [], tls: null });
+  return { listener, route: SUBREQUEST_ROUTE };
 }
 
 function chainOf(indices: readonly number[], instances: readonly Instance[]): { chain: Instance[]; hooks: number } {

@@ -26,7 +26,7 @@ export type FunctionCost = {
 };
 
 /** Calls `visit` with each function of a valid module; the same object each time. */
-export function measureFunctions(
+function measureFunctions(
   bytes: Uint8Array,
   shape: ModuleShape,
   visit: (index: number, cost: Readonly<FunctionCost>) => void,
