@@ -52,7 +52,14 @@ test("the smallest file has every default", () => {
   const [web] = config.listeners;
   assert.deepEqual(web?.address, { text: ":8080", host: "", port: 8080, path: "" });
   assert.deepEqual(web?.timeouts, { handshake: 10_000, head: 15_000, body: 60_000, write: 60_000, idle: 75_000 });
-  assert.deepEqual(web?.limits, { head: 32_768, target: 16_384, headers: 100, body: 0, connections: 0 });
+  assert.deepEqual(web?.limits, {
+    head: 32_768,
+    target: 16_384,
+    headers: 100,
+    body: 0,
+    connections: 0,
+    connectionsPerClient: 0,
+  });
   const [route] = web.routes;
   assert.equal(route?.action.kind === "cluster" && route.action.cluster.name, "app");
   assert.deepEqual([route?.name, route?.match, route?.timeout], ["0", {}, 0]);
@@ -101,7 +108,7 @@ listeners:
     address: 127.0.0.1:8080
     protocol: http
     timeouts: { head: 1500ms, body: 2m, write: 1h, idle: 0.5s }
-    limits: { head: 16KiB, target: 1KiB, headers: 50, body: 10MiB, connections: 7 }
+    limits: { head: 16KiB, target: 1KiB, headers: 50, body: 10MiB, connections: 7, connectionsPerClient: 5 }
     trustedProxies: [10.0.0.0/8, "::1"]
     halfClose: true
     chain: [request-id, tenant]
@@ -163,7 +170,14 @@ clusters:
   assert.equal(beta?.wasm.path, "/abs/beta.wasm", "derived from the source");
   const [web] = config.listeners;
   assert.deepEqual(web?.timeouts, { handshake: 10_000, head: 1500, body: 120_000, write: 3_600_000, idle: 500 });
-  assert.deepEqual(web?.limits, { head: 16_384, target: 1024, headers: 50, body: 10_485_760, connections: 7 });
+  assert.deepEqual(web?.limits, {
+    head: 16_384,
+    target: 1024,
+    headers: 50,
+    body: 10_485_760,
+    connections: 7,
+    connectionsPerClient: 5,
+  });
   assert.deepEqual(web?.trustedProxies, ["10.0.0.0/8", "::1"]);
   assert.deepEqual(
     web?.chain.map(({ name, config, at }) => [name, config, at.path]),

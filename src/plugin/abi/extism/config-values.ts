@@ -20,7 +20,7 @@ export class ConfigValues {
       const { key, value } = this.#known[i]!;
       if (isKey(key, bytes, start, end)) return value;
     }
-    const value = valueOf(config, bytes.toString("utf8", start, end));
+    const value = findValue(config, bytes.toString("utf8", start, end));
     if (this.#known.length < REMEMBERED) this.#known.push({ key: Buffer.from(bytes.subarray(start, end)), value });
     return value;
   }
@@ -32,7 +32,7 @@ function isKey(key: Buffer, bytes: Buffer, start: number, end: number): boolean 
   return true;
 }
 
-function valueOf(config: unknown, key: string): Buffer | null {
+function findValue(config: unknown, key: string): Buffer | null {
   if (typeof config !== "object" || config === null || !Object.hasOwn(config, key)) return null;
   return Buffer.from(textOf((config as Record<string, unknown>)[key]), "utf8");
 }
