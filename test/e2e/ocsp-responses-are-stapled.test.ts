@@ -84,7 +84,10 @@ clusters:
   const isWarning = ({ warning }: Record<string, unknown>) =>
     /bare.pem: the file has no certificate of its issuer/.test(String(warning));
   await sluice.logged(isWarning, "the warning of the missing issuer");
-  const expiry = await sluice.metric("sluice_tls_ocsp_expiry_seconds");
+  const expiry = await sluice.metric("sluice_tls_ocsp_expiry_seconds", {
+    listener: "web",
+    file: join(sluice.directory, "site.pem"),
+  });
   assert.ok(Math.abs(expiry - Date.now() / 1000 - 86_400) < 3600);
   assert.equal(await sluice.metric("sluice_tls_ocsp_fetches_total", { result: "good" }), 1);
 

@@ -127,6 +127,8 @@ async function causeWhatMetricsCount(t: LiveTest, sluice: Program): Promise<void
 const NOT_CAUSED = [
   "sluice_tls_handshakes_total",
   "sluice_tls_certificate_expiry_seconds",
+  "sluice_tls_ocsp_expiry_seconds",
+  "sluice_connections_refused_total",
   "sluice_tunnels_ended_total",
   "sluice_plugin_refused_total",
   "sluice_plugin_rollout_percent",
