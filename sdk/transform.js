@@ -153,8 +153,8 @@ export default class SluiceTransform {
     for (let i = 0; i < module.getNumFunctions(); i++) {
       const { module: group, base } = binaryen.getFunctionInfo(module.getFunctionByIndex(i));
       if (!group || group.startsWith("sluice:")) continue;
-      const [written, hint] = INSTEAD[base] ?? [null, "a plugin can import only the SDK"];
-      const range = written && findInSources(program, written);
+      const [written, hint] = INSTEAD[base] ?? adviseImport(base);
+      const range = findInSources(program, written);
       const name = range ? range.source.text.slice(range.start, range.end) : base;
       program.error(DiagnosticCode.Transform_0_1, range, "sluice", `\`${name}\` is not available; ${hint}`);
     }
@@ -170,6 +170,12 @@ export default class SluiceTransform {
     for (const stub of stubs) parser.sources.splice(parser.sources.indexOf(stub), 1);
     parser.parseFile(readFileSync(ARENA, "utf8"), ARENA_SOURCE, true);
   }
+}
+
+/** The advice for another import: `console.warn`, `process.exit`, a declared function. */
+function adviseImport(name) {
+  const written = new RegExp(`\\b${name.replace(/[.$]/g, "\\$&")}\\b`);
+  return [written, name.startsWith("console.") ? INSTEAD["console.log"][1] : "a plugin can import only the SDK"];
 }
 
 /** The first match of the pattern in the plugin's sources, or null. */

@@ -13,6 +13,10 @@ const MISSING_FUNCTIONS = `${LACKS} async functions: leave out \`async\` and \`a
 const MISSING_DESTRUCTURING = `${LACKS} destructuring: write one declaration for each value, such as \`const path = req.path\``;
 const MISSING_OBJECTS = `${LACKS} objects without a class: write a class with fields, or \`new Map<string, string>()\` and \`set\``;
 const NAMED_HOOK = "write a hook as `export function NAME(…): …`, not as a variable";
+const NEW_MAP =
+  "a new Map or Set is empty, and has types: write `new Map<string, string>()`, then `set` for each entry";
+const UNTYPED =
+  "AssemblyScript does not infer types of parameters and results: write them, such as `(req: Request): void`";
 
 /** Syntax errors, by the source text from the error on. */
 const SYNTAX: readonly (readonly [at: RegExp, advice: string])[] = [
@@ -27,12 +31,15 @@ const SYNTAX: readonly (readonly [at: RegExp, advice: string])[] = [
 /** Syntax errors at operators, by the two characters before and at the error. */
 const OPERATORS: Readonly<Record<string, string>> = {
   "?.": `${LACKS} \`?.\`: write \`if (value != null) …\`, or \`value!.name\` where it cannot be null`,
+  "|=": `${LACKS} \`||=\`: write \`if (!value) value = other\``,
+  "&=": `${LACKS} \`&&=\`: write \`if (value) value = other\``,
   "??": `${LACKS} \`??\`: write \`value != null ? value : other\`, or for texts \`value || other\``,
 };
 
 /** Other errors, by the message of the compiler. */
 const MESSAGES: readonly (readonly [message: RegExp, advice: string])[] = [
   [/^Not implemented: Spread operator/, `${LACKS} spread: \`a.concat(b)\`, or \`push\` in a loop`],
+  [/^Not implemented: 'in' operator/, `${LACKS} \`in\`: write \`map.has(key)\` or \`list.includes(value)\``],
   [/^Type '<object>' is not assignable/, MISSING_OBJECTS],
   [/^Not implemented: Interface hidden classes/, MISSING_OBJECTS],
   [
@@ -52,16 +59,12 @@ const MESSAGES: readonly (readonly [message: RegExp, advice: string])[] = [
     /^Not implemented: union types/,
     `${LACKS} union types but \`Type | null\`: write one function for each type, or a generic one`,
   ],
-  [
-    /^Type expected/,
-    "AssemblyScript does not infer types of parameters and results: write them, such as `(req: Request): void`",
-  ],
+  [/^Type expected/, UNTYPED],
   [
     /^Index signature is missing/,
     "`[name]` does not access fields: write the field's name, such as `req.path`, or `req.headers.get(name)`",
   ],
   [/^Type argument expected/, "write the type of the result, such as `list.map<string>(…)`"],
-  [/^Property 'keys' does not exist on type '~lib\/object/, MISSING_OBJECTS],
   [
     /^Type '~lib\/string\/String \| null' is not assignable/,
     'it may be null: test it with `if (value != null)`, or write `value || ""`',
@@ -74,6 +77,7 @@ const NAMES: Readonly<Record<string, string>> = {
   fetch: "write `new Fetch(url).send()` of the SDK; it returns the response",
   setTimeout: "call `sleep(ms)` of the SDK, or export `onTick`",
   setInterval: "call `tickEvery(ms)` of the SDK and export `onTick`",
+  delete: `${LACKS} delete: write \`map.delete(key)\`, or \`req.headers.remove(name)\``,
   undefined: `${LACKS} undefined: use null, or a special value`,
   any: `${LACKS} any: write the type, or a generic function`,
   unknown: `${LACKS} unknown: write the type, or a generic function`,
@@ -135,16 +139,27 @@ export function advise({ message, text, start }: Diagnostic): string {
     const operator = OPERATORS[text.slice(start - 1, start + 1)];
     if (operator !== undefined) return operator;
     for (const [at, advice] of SYNTAX) if (at.test(rest)) return advice;
-    if (/export\s+default\s*\{?\s*$/.test(text.slice(Math.max(0, start - 40), start))) return NAMED_HOOK;
+    const before = text.slice(Math.max(0, start - 40), start);
+    if (/export\s+default\s*\{?\s*$/.test(before)) return NAMED_HOOK;
+    if (/export\s+default\s+function\s*$/.test(before))
+      return "a hook has a name: write `export function NAME(…): …`, without `default`";
   }
   if (/^new Date\(\)/.test(rest)) return "`new Date()` is not available: use `now` and `Time` of the SDK";
   if (/^Number\(/.test(rest)) return "`Number()` is not available: write `parseInt(text)` or `parseFloat(text)`";
   if (/^String\(/.test(rest)) return "`String()` is not available: write `value.toString()`";
+  if (/^Boolean\(/.test(rest)) return "`Boolean()` is not available: write `value != null`, or `value.length > 0`";
+  if (/^log\s*\(/.test(rest)) return "`log` is not a function: write `log.info(text)`";
+  if (/\bnew\s+(Map|Set)$/.test(text.slice(0, start)) || /^new\s+(Map|Set)\b[^;]*\(\s*[^)\s]/.test(rest))
+    return NEW_MAP;
+  if (rest.startsWith("{") && /abstract class/.test(message)) return MISSING_OBJECTS;
+  if (rest.startsWith("#") && message === "Invalid character.") return `${LACKS} \`#name\`: write \`private name\``;
   if (/^Expected 1 arguments, but got \d/.test(message) && /^(console|log)\.\w+\(/.test(rest))
     return '`log.info` of the SDK takes one string: concatenate values, such as `a + " " + b`';
   if (/^Type '[iuf](8|16|32|64)' is not assignable to type '~lib\/string\/String'/.test(message))
     return `${message.replace(/\.$/, "")}: convert a number to a string by \`value.toString()\``;
   if (message === "Type expected." && rest.startsWith("{")) return MISSING_OBJECTS;
+  if (message === "Type expected." && rest.startsWith(";"))
+    return "a variable has a value or a type: write `let name = value` or `let name: string`";
   return MESSAGES.find(([pattern]) => pattern.test(message))?.[1] ?? message;
 }
 
@@ -165,6 +180,10 @@ function adviseImport(path: string): string {
 function adviseMember(member: string, type: string): string | null {
   if (type === "~lib/string/String" && /^(match|matchAll|search)$/.test(member))
     return `a string has no \`${member}\`: write \`new Regex("…")\` of the SDK at the top of the file, with \`test\` and \`exec\``;
+  if (type === "~lib/object/Object") return MISSING_OBJECTS;
+  if (type === "~lib/array/Array") return `\`Array\` has no \`${member}\`: fill an array in a loop, with \`push\``;
+  if (type.startsWith("~lib/array/Array<") && /^find(Last)?$/.test(member))
+    return `an array has no \`${member}\`: write \`findIndex\` or a loop`;
   if (type === "~lib/date/Date") return `\`Date\` has no \`${member}\`: it supports only UTC, as in \`getUTCHours()\``;
   const [, file, name] = /^~lib\/sluice\/sdk\/([\w-]+)\/(\w+)$/.exec(type) ?? [];
   if (name === undefined) return null;

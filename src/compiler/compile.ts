@@ -136,8 +136,13 @@ export async function runCompiler(
     transforms: [transform as never],
   });
   for (const flag of isWarm ? [] : OPTIMISED) setFlagsFromString(flag);
-  const errors = found.filter((d) => d.category === ERROR).map((d) => describe(d, file, texts));
-  if (errors.length > 0) return { problems: errors, files: [...files] };
+  const errors = new Map<string, Problem>();
+  for (const diagnostic of found) {
+    if (diagnostic.category !== ERROR) continue;
+    const problem = describe(diagnostic, file, texts);
+    errors.set(formatProblem(problem), problem);
+  }
+  if (errors.size > 0) return { problems: [...errors.values()], files: [...files] };
   if (!result.error && output.size > 0) return { output, problems: null, files: [...files] };
   const message = result.error?.message ?? "the compiler has no output";
   return { problems: [{ file, line: 0, column: 0, message }], files: [...files] };

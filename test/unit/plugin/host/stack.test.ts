@@ -40,6 +40,8 @@ test("text that looks like a frame in a message or a name is ignored", () => {
 test("for any text it reads at most 100 lines of 64 KiB", () => {
   const line = "    at a (wasm://wasm/1:wasm-function[1]:0x1)\n";
   assert.equal(readStack(`${HEAD}\n${line.repeat(5000)}`, MESSAGE).length, 99);
+  const after = (length: number) => readStack(`${HEAD}\n${"x".repeat(length)}\n${line}`, MESSAGE).length;
+  assert.deepEqual([after(60 * 1024), after(64 * 1024)], [1, 0]);
   const parts = [" (wasm://wasm/", "wasm-function[", "]:0x", "    at ", "\n", "\n\n", " ", "a", "0", ")"];
   for (const part of parts) {
     const stack = `${HEAD}\n${part.repeat(1_000_000)}`;
