@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { loadConfig } from "../config/load.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import type { PluginConfig } from "../config/schema.ts";
+import { hookNames } from "../plan/modules.ts";
 import type { HookNames } from "../plugin/abi/abi.ts";
 import { DEFAULT_MEMORY } from "../testing/load.ts";
 import { UsageError } from "./usage.ts";
@@ -48,7 +49,7 @@ export async function readContext(path: string, given: Given): Promise<PluginCon
   const declared = (await findDeclared(dirname(path), path)) ?? (await findDeclared(join(dirname(path), ".."), path));
   return {
     memory: declared?.plugin.limits.memory ?? DEFAULT_MEMORY,
-    hookNames: declared?.plugin.hooks ?? {},
+    hookNames: hookNames(declared?.plugin),
     clusters: [...given.clusters, ...(declared?.clusters ?? [])],
     namespaces: [...given.namespaces, ...(declared?.plugin.allow.kv ?? [])],
     configFor: (schema) => {

@@ -8,7 +8,7 @@ import { addressBlock, dnsServer, listenAddress } from "./address-values.ts";
 import { admin } from "./admin-schema.ts";
 import { cluster } from "./cluster-schema.ts";
 import { fieldName } from "./http-values.ts";
-import { clusterName, file, placedTarget } from "./references.ts";
+import { clusterName, file, placedTarget, type Reference } from "./references.ts";
 import { route } from "./route-schema.ts";
 import { convert, free, type Infer, list, named, object, optional, required, use, withDefault } from "./shape.ts";
 import { listenerTls } from "./tls-schema.ts";
@@ -92,14 +92,20 @@ const rollout = object({
   ),
 });
 
-const exported = textOf(1, 256);
+const exported = convert(textOf(1, 256), (name, at): Reference => ({ name, at }));
 const extismHooks = object({
+  on_configure: optional(exported, "For each configuration, before all others."),
   on_request: optional(exported, "For each request."),
   route: optional(exported, "Where it is a `router`."),
   on_response: optional(exported, "For each response."),
   on_request_body: optional(exported, "For each chunk of a request's body."),
   on_response_body: optional(exported, "For each chunk of a response's body."),
+  on_update: optional(exported, "Where it is a `strategy`, when endpoints have changed."),
   pick: optional(exported, "Where it is a `strategy`."),
+  on_log: optional(exported, "When a request has ended."),
+  on_connection: optional(exported, "For each accepted connection."),
+  on_health_check: optional(exported, "For each check of an endpoint, where it is `health.active.plugin`."),
+  on_tick: optional(exported, "Every second, or as it sets it."),
 });
 
 const plugin = convert(

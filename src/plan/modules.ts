@@ -119,6 +119,17 @@ export function* listUses(config: Pick<Config, "clusters" | "listeners">): Itera
   }
 }
 
+/** The exports that a plugin's configuration names as its hooks. */
+export function hookNames(declared: PluginConfig | null | undefined): { readonly [hook: string]: string } {
+  return Object.fromEntries(Object.entries(declared?.hooks ?? {}).map(([hook, { name }]) => [hook, name]));
+}
+
+/** The place of the entry in `hooks` that a PluginError names. */
+function placeOf(declared: PluginConfig | null, error: unknown): Place | undefined {
+  const { hook } = error as { readonly hook?: string };
+  return Object.entries(declared?.hooks ?? {}).find(([name]) => name === hook)?.[1].at;
+}
+
 /** Builds modules and caches those of the last version: an unchanged file is not rebuilt. */
 export class Modules {
   readonly #build: BuildModule;
@@ -143,7 +154,7 @@ export class Modules {
     const problems: Problem[] = [];
     const add = async (name: string, declared: PluginConfig | null, path: string, at: Place) => {
       const memory = declared?.limits.memory ?? BUILTIN_MEMORY;
-      const place = { memory, path, hooks: declared?.hooks };
+      const place = { memory, path, hooks: hookNames(declared) };
       const selected = versions.get(name);
       const bytes = selected?.baseline.bytes ?? files.get(path) ?? `there is no file ${path}`;
       const advice = () => (typeof bytes === "string" && !existsSync(path) ? adviseBuild(declared) : "");
@@ -159,7 +170,10 @@ export class Modules {
         if (declared !== null) problems.push(...checkPermissions(declared.allow, [...groups], module.info.hooks));
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
-        problems.push({ ...at, message: typeof bytes === "string" ? message + advice() : `${path}: ${message}` });
+        problems.push({
+          ...(placeOf(declared, error) ?? at),
+          message: typeof bytes === "string" ? message + advice() : `${path}: ${message}`,
+        });
       }
     };
     for (const declared of config.plugins) await add(declared.name, declared, declared.wasm.path, declared.wasm.at);

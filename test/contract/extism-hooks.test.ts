@@ -218,6 +218,29 @@ test("an output without a change: nothing, or an empty object", () => {
   }
 });
 
+test("an output of which only a part could take effect is rejected", () => {
+  const both = (a: string, b: string) => new RegExp(`^the output has both "${a}" and "${b}", expected one$`);
+  const respond = { status: 204 };
+  const cases: [hook: keyof typeof HOOK, out: unknown, cause: RegExp][] = [
+    ["request_head", { reject: true, respond }, both("respond", "reject")],
+    ["request_head", { buffer: true, respond }, both("respond", "buffer")],
+    ["request_head", { buffer: true, reject: true }, both("reject", "buffer")],
+    ["route", { reject: true, respond }, both("respond", "reject")],
+    ["route", { buffer: true }, /^the output has an unknown key "buffer", expected one of method, path/],
+    ["response_head", { respond, status: 201 }, both("respond", "status")],
+    ["response_head", { respond, headers: {} }, both("respond", "headers")],
+    ["response_head", { respond, buffer: true }, both("respond", "buffer")],
+  ];
+  for (const [hook, out, cause] of cases) {
+    const loaded = withOutput(out);
+    assert.equal(call(loaded, hook, exchange(REQUEST, RESPONSE)), OUTCOME.failed, JSON.stringify(out));
+    const [report = ""] = loaded.reports.filter((line) => line.startsWith("error: "));
+    assert.match(report.replace(/^error: plugin test failed in \w+: /, ""), cause);
+  }
+  const fine = withOutput({ reject: false, buffer: false, respond });
+  assert.equal(call(fine, "request_head", exchange(REQUEST)), OUTCOME.respond);
+});
+
 test("a chunk of a body passes, is replaced or dropped", () => {
   const body = (code: string) =>
     extismModule(`(func (export "on_request_body") (result i32) ${code} (i32.const 0))`, ["new"]);

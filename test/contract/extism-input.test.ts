@@ -35,17 +35,18 @@ function inputOf({ reports }: Loaded): Input {
 }
 
 const TOKEN = [..."!#$%&'*+.^_`|~-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"];
+/** Inputs fit into a log line. */
 const name = fc.string({ unit: fc.constantFrom(...TOKEN), minLength: 1, maxLength: 40 }).map((text) => `X-${text}`);
 /** The bytes of a field value: HTAB, SP, visible ASCII, obs-text. */
 const byte = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom(9, 32, 34, 92, 127, 128, 255) },
   { weight: 3, arbitrary: fc.integer({ min: 33, max: 255 }).filter((code) => code !== 127) },
 );
-const value = fc.array(byte, { maxLength: 70 }).map((codes) => {
+const value = fc.array(byte, { maxLength: 50 }).map((codes) => {
   const text = String.fromCharCode(...codes.filter((code) => code !== 127));
   return text.replaceAll(/^[\t ]+|[\t ]+$/g, "");
 });
-const fields = fc.array(fc.tuple(name, value), { maxLength: 6 });
+const fields = fc.array(fc.tuple(name, value), { maxLength: 4 });
 const linesOf = (list: [string, string][]) => list.map(([key, text]) => `${key}: ${text}\n`).join("");
 const lowered = (list: [string, string][]) => list.map(([key, text]) => [key.toLowerCase(), text]);
 
@@ -54,15 +55,15 @@ test("the input has every byte of a head, in every position", () => {
     fc.property(fields, fields, fc.boolean(), (sent, received, hides) => {
       const loaded = load(READS);
       const hop = hides ? `TE: ${"secret".repeat(9)}` : "";
-      const request = `GET /a HTTP/1.1\nHost: a\n${linesOf(sent)}${hop}`;
+      const request = `GET /a HTTP/1.1\n${linesOf(sent)}Host: a\n${hop}`;
       const x = exchange(request, `HTTP/1.1 200 OK\n${linesOf(received)}Server: s\n${hop}`);
       assert.equal(call(loaded, "response_head", x), OUTCOME.continue, loaded.reports.join());
       const input = inputOf(loaded);
       assert.deepEqual(input.headers, [...lowered(received), ["server", "s"]]);
-      assert.deepEqual(input.request.headers, [["host", "a"], ...lowered(sent)]);
+      assert.deepEqual(input.request.headers, [...lowered(sent), ["host", "a"]]);
       loaded.reports.length = 0;
       assert.equal(call(loaded, "request_head", x), OUTCOME.continue, loaded.reports.join());
-      assert.deepEqual(inputOf(loaded).headers, [["host", "a"], ...lowered(sent)]);
+      assert.deepEqual(inputOf(loaded).headers, [...lowered(sent), ["host", "a"]]);
       loaded.dispose();
     }),
   );

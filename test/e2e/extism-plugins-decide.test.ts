@@ -46,17 +46,30 @@ const MARKS = extismModule(
      (i32.const 0))`,
 );
 
+/** Hooks without a message: an endpoint is healthy if it responds with 200; a line for each of the others. */
+const EVENTS = extismModule(
+  `(func (export "on_health_check")
+     (drop (call $http_request (call $text ${place(0, '{"url":"endpoint/healthz"}')}) (i64.const 0)))
+     (if (i32.ne (call $http_status_code) (i32.const 200)) (then (call $put ${place(1, '{"healthy":false}')}))))
+   (func (export "on_connection") (call $log_info (call $text ${place(2, "connected")})))
+   (func (export "on_log") (call $log_info (call $text ${place(3, "ended")})))
+   (func (export "on_tick")
+     (call $log_info (call $text ${place(4, "ticked")})) (call $put ${place(5, '{"every":60000}')}))`,
+  ['{"url":"endpoint/healthz"}', '{"healthy":false}', "connected", "ended", "ticked", '{"every":60000}'],
+);
+
 const files = {
+  "events.wasm": EVENTS,
   "outputs.wasm": outputs("on_request", "route", "pick"),
   "hides.wasm": outputs("on_response"),
   "asks.wasm": ASKS,
   "marks.wasm": MARKS,
 };
 
-type Setup = { readonly app: number; readonly other: number; readonly auth: number; readonly closed: number };
+type Setup = { readonly [name in "app" | "other" | "auth" | "well" | "ill" | "closed"]: number };
 
 const configOf =
-  ({ app, other, auth, closed }: Setup, value = "1") =>
+  ({ app, other, auth, well, ill, closed }: Setup, value = "1") =>
   (ports: Ports) =>
     `trace: { token: ${TOKEN} }
 plugins:
@@ -65,10 +78,12 @@ plugins:
   second: { wasm: ./outputs.wasm, config: { out: 1 } }
   hides: { wasm: ./hides.wasm, config: { out: '{"status":203,"headers":{"remove":["x-powered"]}}' } }
   marks: { wasm: ./marks.wasm, hooks: { on_response_body: mark } }
+  events: { wasm: ./events.wasm, allow: { fetch: [endpoint] } }
   asks: { wasm: ./asks.wasm, allow: { fetch: ["cluster:auth", "cluster:gone"] }, limits: { time: 60s, guests: 4 } }
 listeners:
   web:
     address: 127.0.0.1:${ports.web}
+    chain: [events]
     routes:
       - { match: { path: /routed }, router: router, clusters: [other] }
       - { match: { path: /hidden }, chain: [hides, marks], cluster: app }
@@ -79,12 +94,16 @@ listeners:
       - { match: { path: /list }, chain: [{ asks: { request: '{"url":"cluster:auth/","headers":{"x-a":["1"]}}' } }], cluster: app }
       - { match: { path: /gone }, chain: [{ asks: { request: '{"url":"cluster:gone/"}' } }], cluster: app }
       - { match: { path: /held }, chain: [{ asks: { request: '{"url":"cluster:auth/held"}' } }], cluster: app }
+      - { match: { path: /checked }, cluster: checked }
       - { chain: [sets], cluster: both }
 clusters:
   app: [127.0.0.1:${app}]
   other: [127.0.0.1:${other}]
   auth: [127.0.0.1:${auth}]
   gone: [127.0.0.1:${closed}]
+  checked:
+    endpoints: [127.0.0.1:${well}, 127.0.0.1:${ill}]
+    health: { active: { plugin: events, interval: 100ms, unhealthyAfter: 1 } }
   both: { strategy: second, endpoints: [127.0.0.1:${app}, 127.0.0.1:${other}] }
 `;
 
@@ -96,7 +115,10 @@ testInUsualMode("Extism plugins filter, route, pick, send requests, and are relo
     if (url === "/held") held.push(response);
     else response.end('{"headers":{"set":{"x-user":"ann"}}}');
   });
-  const setup = { app: app.port, other: other.port, auth: auth.port, closed: 9 };
+  const well = await startUpstream(t, (_, response) => response.end("well"));
+  const ill = await startUpstream(t, (_, response) => response.writeHead(503).end());
+  const checked = { well: well.port, ill: ill.port };
+  const setup = { ...checked, app: app.port, other: other.port, auth: auth.port, closed: 9 };
   const sluice = await startSluice(t, configOf(setup), { files, workers: 1 });
   const get = (path: string, more = "") =>
     exchange(t, sluice.port, `GET ${path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n${more}\r\n`);
@@ -107,6 +129,13 @@ testInUsualMode("Extism plugins filter, route, pick, send requests, and are relo
   // A filter, and a strategy that always takes the second endpoint.
   assert.equal((await get("/")).body.toString(), "other");
   assert.equal(other.requests.at(-1)!.headers["x-set"], "1");
+
+  // Hooks without a message.
+  for (const line of ["connected", "ended", "ticked"])
+    await sluice.logged(({ msg }) => msg === line, `the line ${line}`);
+  await sluice.metricIs(0, "sluice_endpoint_healthy", { cluster: "checked", endpoint: `127.0.0.1:${ill.port}` });
+  for (let i = 0; i < 3; i++) assert.equal((await get("/checked")).body.toString(), "well");
+
   assert.equal((await get("/routed")).body.toString(), "other");
   const hidden = await get("/hidden");
   assert.deepEqual([hidden.status, hidden.headers["x-powered"]], [203, undefined]);

@@ -10,5 +10,5 @@ export const BUILD_LIMITS: BuildLimits = { memory: 1024 * 1024 * 1024, time: 20_
 export type BuildJob = BuildPlace & { readonly bytes: Uint8Array; readonly limits: BuildLimits };
 export type BuildReply =
   | { readonly checked: CheckedModule; readonly problem: null }
-  /** `ends`: the process ends after this reply. */
-  | { readonly checked: null; readonly problem: string; readonly ends: boolean };
+  /** `hook`: as in `PluginError`. `ends`: the process ends after this reply. */
+  | { readonly checked: null; readonly problem: string; readonly hook: string; readonly ends: boolean };

@@ -55,7 +55,7 @@ function processorTime(): number {
 
 function leave(problem: string): void {
   clearInterval(watch!);
-  process.send!({ checked: null, problem, ends: true } satisfies BuildReply, end);
+  process.send!({ checked: null, problem, hook: "", ends: true } satisfies BuildReply, end);
 }
 
 /** Ends at once: an orderly exit would wait for the thread. */

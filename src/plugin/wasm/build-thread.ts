@@ -2,6 +2,7 @@
 import { parentPort } from "node:worker_threads";
 import { checkModuleAt, compileChecked } from "./build.ts";
 import type { BuildJob, BuildReply } from "./build-job.ts";
+import { PluginError } from "./error.ts";
 
 parentPort!.on("message", async ({ bytes, memory, path, hooks }: BuildJob) => {
   let reply: BuildReply;
@@ -11,7 +12,8 @@ parentPort!.on("message", async ({ bytes, memory, path, hooks }: BuildJob) => {
     await compileChecked(checked);
     reply = { checked, problem: null };
   } catch (error) {
-    reply = { checked: null, problem: error instanceof Error ? error.message : String(error), ends: false };
+    const problem = error instanceof Error ? error.message : String(error);
+    reply = { checked: null, problem, hook: error instanceof PluginError ? error.hook : "", ends: false };
   }
   parentPort!.postMessage(reply);
 });

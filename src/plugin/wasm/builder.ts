@@ -53,7 +53,7 @@ export class ModuleBuilder {
     if (reply.checked === null && reply.ends) this.#end();
     else this.#rest(child);
     if (this.#closed) throw new PluginError("shutting down");
-    if (reply.checked === null) throw new PluginError(reply.problem);
+    if (reply.checked === null) throw new PluginError(reply.problem, reply.hook);
     const { sourceMap, ...rest } = reply.checked;
     return { ...rest, sourceMap: sourceMap && { ...sourceMap, table: shared(sourceMap.table) } };
   }
@@ -106,7 +106,7 @@ export class ModuleBuilder {
 /** Sends a job and returns its reply; a failure of the process is a reply with a problem. */
 function ask(child: ChildProcess, job: BuildJob): Promise<BuildReply> {
   const { promise, resolve } = Promise.withResolvers<BuildReply>();
-  const fail = (problem: string) => resolve({ checked: null, problem, ends: true });
+  const fail = (problem: string) => resolve({ checked: null, problem, hook: "", ends: true });
   const timer = setTimeout(fail, job.limits.elapsed, `building it takes more than ${job.limits.elapsed / 1000} s`);
   const onError = ({ message }: Error) => fail(`the process that builds it failed: ${message}`);
   const onExit = (code: number | null, signal: string | null) =>

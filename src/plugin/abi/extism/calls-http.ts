@@ -1,9 +1,10 @@
 /** Host functions of Extism that send a subrequest and read its response. */
-import { LIMIT, STATUS } from "../../../abi/abi.ts";
+import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../../../http/head.ts";
 import { Fault } from "../../host/fault.ts";
 import type { FetchRequest } from "../../host/fetcher.ts";
+import type { EndpointTarget } from "../../host/hook-context.ts";
 import type { CallContext } from "../call-context.ts";
 import { checkTarget, isFramingField, readRequest, sendRequest } from "../subrequest.ts";
 import { give } from "./blocks.ts";
@@ -27,8 +28,10 @@ export function makeHttpCalls(context: CallContext, kernel: Kernel) {
       context.spend(WORK.fetch + WORK.fetchByte * length + bodyLength);
       payForParsing(context, memory.bytes, at, at + length);
       const body = bodyLength === 0 ? Buffer.alloc(0) : memory.take(Number(bodyHandle), bodyLength);
-      const { url, request } = parseRequest(memory.takeUtf8(at, length), body);
-      const rejection = checkTarget(context, request.target, null);
+      const { hook, target } = context.scope;
+      const endpoint = hook === HOOK.health_check && target !== null ? target.endpoint : null;
+      const { url, request } = parseRequest(memory.takeUtf8(at, length), body, endpoint);
+      const rejection = checkTarget(context, request.target, endpoint);
       if (rejection !== STATUS.ok) throw new Fault("host", `http_request to ${url}: ${explainRejection(rejection)}`);
       const status = await sendRequest(context, "http_request", request);
       if (status < 0) throw new Fault("host", `http_request to ${url}: ${explainFailure(status)}`);
@@ -65,7 +68,11 @@ function fieldsOf(head: Head): Record<string, string> {
   return Object.fromEntries(joined);
 }
 
-function parseRequest(json: string, body: Buffer): { readonly url: string; readonly request: FetchRequest } {
+function parseRequest(
+  json: string,
+  body: Buffer,
+  endpoint: EndpointTarget | null,
+): { readonly url: string; readonly request: FetchRequest } {
   let parsed: unknown;
   try {
     parsed = JSON.parse(json);
@@ -79,10 +86,10 @@ function parseRequest(json: string, body: Buffer): { readonly url: string; reado
   const text = Object.entries(fields).map(lineOf).join("");
   // One byte per character.
   const isBytes = /^[\0-\xff]*$/.test(text) && text.length <= LIMIT.fetchHead;
-  const read = isBytes ? readRequest(null, method.toUpperCase(), url, text, body) : null;
+  const read = isBytes ? readRequest(endpoint, method.toUpperCase(), url, text, body) : null;
   const shown = JSON.stringify(url.slice(0, 200));
   if (read === null) throw new Fault("bad_result", `http_request: not a valid request to ${shown}`);
-  return { url: shown, request: { ...read, endpoint: null, timeout: 0, most: 0 } };
+  return { url: shown, request: { ...read, endpoint, timeout: 0, most: 0 } };
 }
 
 /** One field, which cannot hold another one. @throws Fault */

@@ -39,6 +39,10 @@ function findValue(config: unknown, key: string): Buffer | null {
 
 function textOf(value: unknown): string {
   if (typeof value === "string") return value;
-  if (typeof value === "bigint") return String(value);
-  return JSON.stringify(value, (_, one: unknown) => (typeof one === "bigint" ? Number(one) : one)) ?? "";
+  return typeof value === "bigint" ? String(value) : jsonOf(value);
+}
+
+/** A value of the configuration as JSON; large whole numbers lose digits. */
+export function jsonOf(value: unknown): string {
+  return JSON.stringify(value, (_, one: unknown) => (typeof one === "bigint" ? Number(one) : one)) ?? "null";
 }

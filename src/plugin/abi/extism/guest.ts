@@ -1,11 +1,12 @@
 /** One guest of an Extism plugin: its kernel, its start-up code, and its hooks, which read an input and set an output. */
 import { type Failure, HOOK, HOOKS, RESULT } from "../../../abi/abi.ts";
 import { Fault } from "../../host/fault.ts";
-import { type BodyChunk, chunkOf } from "../../host/hook-context.ts";
+import { type BodyChunk, chunkOf, type ExchangeContext } from "../../host/hook-context.ts";
 import { METER } from "../../wasm/meter.ts";
 import { STOPPED } from "../../wasm/meter-code.ts";
 import type { GuestAbi, HookFunction, LinkedGuest, LinkedModule, SuspendableFunction } from "../abi.ts";
 import type { CallContext } from "../call-context.ts";
+import type { HiddenNames } from "../hidden-names.ts";
 import { GuestMemory } from "../memory.ts";
 import { promising } from "../suspending.ts";
 import { makeWasi, ProgramEnd } from "../wasi.ts";
@@ -13,12 +14,20 @@ import { WASI } from "../wasi-names.ts";
 import { makeHostCalls } from "./calls.ts";
 import { makeKeyValueCalls } from "./calls-kv.ts";
 import { MessageCalls } from "./calls-message.ts";
-import { endpointsRoom, requestRoom, writePick, writeRequest, writeResponse } from "./inputs.ts";
+import {
+  bareInput,
+  endpointsRoom,
+  requestRoom,
+  writeLog,
+  writePick,
+  writeRequest,
+  writeResponse,
+  writeUpdate,
+} from "./inputs.ts";
 import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, HTTP, KEY_VALUE, LIMITS, START_EXPORTS } from "./interface.ts";
 import { headRoom, JsonWriter } from "./json-writer.ts";
 import { INPUT, Kernel } from "./kernel.ts";
-import { Outputs, type RequestOutput, type ResponseOutput } from "./output-schema.ts";
-import { applyRequest, applyResponse } from "./outputs.ts";
+import { HookOutputs } from "./outputs.ts";
 import { payForParsing } from "./parsing-cost.ts";
 
 export const extismGuest: GuestAbi = {
@@ -27,6 +36,15 @@ export const extismGuest: GuestAbi = {
 
 /** Cost of a hook in addition to the guest's work: units of fuel, and 64ths of a unit per byte of input (measured: 1.5 ns). */
 const PRICE = { hook: 20, inputByte: 4 } as const;
+
+/** The hooks whose message is read and changed by the calls of `sluice:http/1`. */
+const MESSAGE_HOOKS =
+  (1 << HOOK.request_head) |
+  (1 << HOOK.route) |
+  (1 << HOOK.response_head) |
+  (1 << HOOK.log) |
+  (1 << HOOK.connection) |
+  (1 << HOOK.health_check);
 
 type Run = (fuel: number) => number | undefined;
 
@@ -45,11 +63,9 @@ class ExtismGuest implements LinkedGuest {
   readonly #kernel: Kernel;
   /** The guest's own memory, if it exports one. */
   readonly #own = new GuestMemory();
-  readonly #requests = new Outputs<RequestOutput>("request");
-  readonly #responses = new Outputs<ResponseOutput>("response");
+  readonly #outputs = new HookOutputs();
   /** The calls of `sluice:http/1`, instead of JSON; null: not imported. */
   readonly #message: MessageCalls | null;
-  readonly #picks = new Outputs<number>("pick");
   #exports: WebAssembly.Exports = {};
 
   constructor(context: CallContext, { memory, suspends, groups }: LinkedModule) {
@@ -123,28 +139,47 @@ class ExtismGuest implements LinkedGuest {
   }
 
   #writeInput(hook: number): number {
-    const { scope, hidden } = this.#context;
-    const exchange = scope.exchange;
-    if (exchange === null) return 0;
+    const { scope, hidden, configuration } = this.#context;
+    const exchange = scope.exchange!;
     switch (hook) {
       case HOOK.request_body:
       case HOOK.response_body:
         return this.#writeChunk(chunkOf(hook, exchange));
-      case HOOK.response_head:
-        if (this.#message !== null) return 0;
-        this.#begin(requestRoom(exchange, true), Math.max(headRoom(exchange.request), headRoom(exchange.response)));
-        writeResponse(json, exchange, HOOK_EXPORTS.response_head, hidden);
-        break;
       case HOOK.pick:
         this.#begin(requestRoom(exchange, false) + endpointsRoom(scope.view!), headRoom(exchange.request));
         writePick(json, this.#message === null ? exchange : null, scope.view!, hidden);
-        break;
-      default:
-        if (this.#message !== null) return 0;
-        this.#begin(requestRoom(exchange, false), headRoom(exchange.request));
-        writeRequest(json, exchange, hook === HOOK.route ? HOOK_EXPORTS.route : HOOK_EXPORTS.request_head, hidden);
+        return json.at - INPUT;
+      case HOOK.update:
+        this.#begin(endpointsRoom(scope.view!), 0);
+        writeUpdate(json, scope.view!);
+        return json.at - INPUT;
+      case HOOK.configure:
+      case HOOK.tick:
+        return this.#writeText(bareInput(hook, null, configuration!.config));
     }
+    // A plugin that imports `sluice:http/1` reads the message by calls.
+    if (this.#message !== null) return 0;
+    if (scope.exchange === null) return this.#writeText(bareInput(hook, scope.target, null));
+    this.#writeMessage(hook, exchange, hidden);
     return json.at - INPUT;
+  }
+
+  #writeMessage(hook: number, exchange: ExchangeContext, hidden: HiddenNames | null): void {
+    const { request } = exchange;
+    if (hook === HOOK.response_head || hook === HOOK.log) {
+      this.#begin(requestRoom(exchange, true), Math.max(headRoom(request), headRoom(exchange.response)));
+      if (hook === HOOK.log) writeLog(json, exchange, hidden);
+      else writeResponse(json, exchange, hidden);
+      return;
+    }
+    this.#begin(requestRoom(exchange, false), headRoom(request));
+    writeRequest(json, exchange, hook === HOOK.route ? HOOK_EXPORTS.route : HOOK_EXPORTS.request_head, hidden);
+  }
+
+  #writeText(text: string): number {
+    const bytes = Buffer.from(text, "utf8");
+    bytes.copy(this.#roomFor(bytes.length), INPUT);
+    return bytes.length;
   }
 
   #writeChunk(chunk: BodyChunk | null): number {
@@ -173,7 +208,7 @@ class ExtismGuest implements LinkedGuest {
     this.#checkError();
     if (returned !== undefined && returned !== 0) throw new Fault("bad_result", `returned ${returned}, expected 0`);
     if (hook === HOOK.request_body || hook === HOOK.response_body) return this.#replaceChunk(hook);
-    if (this.#message !== null && hook !== HOOK.pick) {
+    if (this.#message !== null && ((MESSAGE_HOOKS >>> hook) & 1) === 1) {
       if (this.#kernel.output !== 0)
         throw new Fault("bad_result", `an output was set, but a plugin that imports ${HTTP} has none in this hook`);
       return this.#resultOf(this.#message);
@@ -185,11 +220,8 @@ class ExtismGuest implements LinkedGuest {
     const context = this.#context;
     const bytes = context.memory.refresh();
     const { output } = this.#kernel;
-    const end = output + length;
-    payForParsing(context, bytes, output, end);
-    if (hook === HOOK.pick) return this.#picks.parse(bytes, output, end);
-    if (hook === HOOK.response_head) return applyResponse(context, this.#responses.parse(bytes, output, end));
-    return applyRequest(context, this.#requests.parse(bytes, output, end));
+    payForParsing(context, bytes, output, output + length);
+    return this.#outputs.apply(context, hook, bytes, output, output + length);
   }
 
   /** The result that calls of `sluice:http/1` have asked for. The host checks that it goes with `respond`. */

@@ -1,9 +1,11 @@
 /** Writes the inputs of an Extism plugin's hooks: JSON of a request, a response, or endpoints. */
-import { COLUMN } from "../../../abi/abi.ts";
+import { COLUMN, HOOK, HOOKS } from "../../../abi/abi.ts";
 import type { TlsFacts } from "../../../net/tls-facts.ts";
-import type { EndpointList, ExchangeContext } from "../../host/hook-context.ts";
+import type { EndpointList, ExchangeContext, HookContext } from "../../host/hook-context.ts";
 import type { HiddenNames } from "../hidden-names.ts";
 import { upgradeOf } from "../visible-fields.ts";
+import { jsonOf } from "./config-values.ts";
+import { type ExtismHook, HOOK_EXPORTS } from "./interface.ts";
 import { type JsonWriter, LONGEST } from "./json-writer.ts";
 
 /** Most bytes of the keys of all members, and of the punctuation of a header and of an endpoint. */
@@ -31,11 +33,27 @@ export function writeRequest(json: JsonWriter, exchange: ExchangeContext, hook: 
 }
 
 /** Writes `{"hook":"on_response","status":200,"headers":[…],"request":{…}}`. */
-export function writeResponse(json: JsonWriter, exchange: ExchangeContext, hook: string, hidden: HiddenNames | null) {
+export function writeResponse(json: JsonWriter, exchange: ExchangeContext, hidden: HiddenNames | null): void {
+  json.raw('{"hook":"on_response"');
+  writeResponseMembers(json, exchange, hidden);
+}
+
+/** Writes `{"hook":"on_log","duration":1500,…}`, with the members of `writeResponse`. */
+export function writeLog(json: JsonWriter, exchange: ExchangeContext, hidden: HiddenNames | null): void {
+  json.raw('{"hook":"on_log","duration":');
+  json.number(Math.max(0, Math.round((performance.now() - exchange.startedAt) * 1000)));
+  json.raw(',"bytesReceived":');
+  json.number(exchange.bytesReceived);
+  json.raw(',"bytesSent":');
+  json.number(exchange.bytesSent);
+  json.raw(',"attempts":');
+  json.number(exchange.attempts);
+  writeResponseMembers(json, exchange, hidden);
+}
+
+function writeResponseMembers(json: JsonWriter, exchange: ExchangeContext, hidden: HiddenNames | null): void {
   const { response, endpoint } = exchange;
-  json.raw('{"hook":"');
-  json.raw(hook);
-  json.raw('","status":');
+  json.raw(',"status":');
   json.number(exchange.localStatus === 0 ? response.status : exchange.localStatus);
   if (endpoint !== null) json.member(',"endpoint":', endpoint.address);
   if (exchange.error !== null) json.member(',"error":', exchange.error.code);
@@ -87,8 +105,23 @@ export function writePick(
   exchange: ExchangeContext | null,
   view: EndpointList,
   hidden: HiddenNames | null,
-) {
+): void {
   json.raw('{"hook":"pick","endpoints":[');
+  writeEndpoints(json, view);
+  if (exchange === null) return json.raw("]}");
+  json.raw('],"request":{');
+  writeRequestMembers(json, exchange, hidden);
+  json.raw("}}");
+}
+
+/** Writes `{"hook":"on_update","endpoints":[…]}`. */
+export function writeUpdate(json: JsonWriter, view: EndpointList): void {
+  json.raw('{"hook":"on_update","endpoints":[');
+  writeEndpoints(json, view);
+  json.raw("]}");
+}
+
+function writeEndpoints(json: JsonWriter, view: EndpointList): void {
   for (let index = 0; index < view.count; index++) {
     const { address, zone } = view.list[index]!;
     json.raw(index === 0 ? '{"address":' : ',{"address":');
@@ -106,8 +139,19 @@ export function writePick(
     json.number(view.value(index, COLUMN.error_rate));
     json.raw("}");
   }
-  if (exchange === null) return json.raw("]}");
-  json.raw('],"request":{');
-  writeRequestMembers(json, exchange, hidden);
-  json.raw("}}");
+}
+
+/** The input of a hook without a message: of a connection, a health check, a configuration, a tick. */
+export function bareInput(hook: number, target: HookContext | null, config: unknown): string {
+  const name = HOOK_EXPORTS[HOOKS[hook] as ExtismHook];
+  switch (hook) {
+    case HOOK.connection:
+      return JSON.stringify({ hook: name, client: target!.clientAddress, listener: target!.listenerName });
+    case HOOK.health_check:
+      return JSON.stringify({ hook: name, cluster: target!.clusterName, endpoint: target!.endpoint?.address });
+    case HOOK.configure:
+      return `{"hook":"${name}","config":${jsonOf(config)}}`;
+    default:
+      return `{"hook":"${name}"}`;
+  }
 }

@@ -14,6 +14,12 @@ export const HOOK_EXPORTS = {
   request_body: "on_request_body",
   response_body: "on_response_body",
   pick: "pick",
+  configure: "on_configure",
+  update: "on_update",
+  log: "on_log",
+  connection: "on_connection",
+  health_check: "on_health_check",
+  tick: "on_tick",
 } as const satisfies { readonly [H in Hook]?: string };
 export type ExtismHook = keyof typeof HOOK_EXPORTS;
 export const EXTISM_HOOKS = Object.keys(HOOK_EXPORTS) as ExtismHook[];

@@ -22,7 +22,7 @@ export const extismModule: ModuleAbi = {
     if (imports.some(({ module }) => module === WASI) && memory?.kind !== KIND.memory)
       throw new PluginError('imports WASI, but exports no memory: expected an export named "memory"');
     const hooks = hooksOf(shape, names);
-    for (const { target } of hooks) checkHook(shape, target);
+    for (const { hook, target } of hooks) checkHook(shape, target, names[hook] === undefined ? "" : hook);
     if (hooks.length > 0) return;
     const functions = shape.exports.filter(({ kind }) => kind === KIND.function).map(({ name }) => name);
     const exported = functions.length === 0 ? "no function" : functions.slice(0, 10).join(", ");
@@ -63,7 +63,7 @@ function hooksOf({ exports }: ModuleShape, names: HookNames): (EntryPoint & { re
     const target = names[hook] ?? hook;
     if (exports.some((exported) => exported.name === target)) return [{ hook, target, number: HOOK[name] }];
     if (names[hook] === undefined) return [];
-    throw new PluginError(`exports no ${JSON.stringify(target)}, which is named as its hook ${hook}`);
+    throw new PluginError(`exports no ${JSON.stringify(target)}, which is named as its hook ${hook}`, hook);
   });
 }
 
@@ -78,15 +78,17 @@ function checkImport({ module, name, signature }: ImportShape): void {
     );
 }
 
-function checkHook({ exports, imports, functions, types }: ModuleShape, name: string): void {
+/** `hook`: its key, if the configuration names it. */
+function checkHook({ exports, imports, functions, types }: ModuleShape, name: string, hook: string): void {
   const { kind, index } = exports.find((exported) => exported.name === name)!;
   if (kind !== KIND.function)
-    throw new PluginError(`the export ${name} is a ${KIND_NAMES[kind as 0]}, expected a function`);
+    throw new PluginError(`the export ${name} is a ${KIND_NAMES[kind as 0]}, expected a function`, hook);
   if (index < imports.length)
-    throw new PluginError(`the export ${name} is an import, expected a function of the module`);
+    throw new PluginError(`the export ${name} is an import, expected a function of the module`, hook);
   const { params, results } = types[functions[index]!]!;
   if (params.length > 0 || results.length > 1 || (results[0] ?? TYPE.i32) !== TYPE.i32)
     throw new PluginError(
       `the export ${name} is ${formatSignature({ params, results })}, expected () -> i32 or () -> ()`,
+      hook,
     );
 }

@@ -1,4 +1,5 @@
 /** The schema of hook outputs. Unknown keys are errors, so that a misspelt key is reported. */
+import { LIMIT } from "../../../abi/abi.ts";
 import { Fault } from "../../host/fault.ts";
 
 /** Headers by name: a value, or several. */
@@ -21,6 +22,9 @@ export type ResponseOutput = {
   readonly respond?: LocalResponse;
   readonly buffer?: boolean;
 };
+export type ConnectionOutput = { readonly cluster?: string; readonly reject?: boolean };
+export type HealthOutput = { readonly healthy?: boolean };
+export type TickOutput = { readonly every?: number };
 type HeaderEdits = { readonly set?: Fields; readonly add?: Fields; readonly remove?: readonly string[] };
 type LocalResponse = {
   readonly status?: number;
@@ -80,30 +84,65 @@ const headers = object({ set: fields, add: fields, remove: texts });
 const localResponse = object({ status, headers: fields, body: text, bodyBase64: base64 });
 const respond: Check = (value, at) => {
   localResponse(value, at);
-  const { body, bodyBase64 } = value as LocalResponse;
-  if (body !== undefined && bodyBase64 !== undefined)
-    throw new Fault(
-      "bad_result",
-      `the output has both ${show(`${at}.body`)} and ${show(`${at}.bodyBase64`)}, expected one`,
-    );
+  exclude(value as LocalResponse, "body", ["bodyBase64"], at);
 };
+const interval: Check = (value, at) =>
+  void (
+    (Number.isInteger(value) && (value as number) >= LIMIT.shortestTick && (value as number) <= LIMIT.longestTick) ||
+    expect(at, `milliseconds from ${LIMIT.shortestTick} to ${LIMIT.longestTick}`, value)
+  );
+
+/** Rejects an object that has `key` and one of `others`, of which only one would take effect. */
+function exclude(value: object, key: string, others: readonly string[], at: string): void {
+  const isSet = (name: string) => {
+    const member = (value as Record<string, unknown>)[name];
+    return member !== undefined && member !== false;
+  };
+  const other = isSet(key) ? others.find(isSet) : undefined;
+  if (other === undefined) return;
+  const path = at === "" ? "" : `${at}.`;
+  throw new Fault("bad_result", `the output has both ${show(path + key)} and ${show(path + other)}, expected one`);
+}
+
+const routeMembers = {
+  method: text,
+  path: text,
+  query: text,
+  headers,
+  cluster: text,
+  strategy: text,
+  respond,
+  reject: flag,
+};
+const request = object({ ...routeMembers, buffer: flag });
+const route = object(routeMembers);
+const response = object({ status, headers, respond, buffer: flag });
+const connection = object({ cluster: text, reject: flag });
 
 const CHECKS: { readonly [kind: string]: Check } = {
-  request: object({
-    method: text,
-    path: text,
-    query: text,
-    headers,
-    cluster: text,
-    strategy: text,
-    respond,
-    reject: flag,
-    buffer: flag,
-  }),
-  response: object({ status, headers, respond, buffer: flag }),
+  request: (value, at) => {
+    request(value, at);
+    exclude(value as RequestOutput, "respond", ["reject", "buffer"], at);
+    exclude(value as RequestOutput, "reject", ["buffer"], at);
+  },
+  route: (value, at) => {
+    route(value, at);
+    exclude(value as RequestOutput, "respond", ["reject"], at);
+  },
+  response: (value, at) => {
+    response(value, at);
+    exclude(value as ResponseOutput, "respond", ["status", "headers", "buffer"], at);
+  },
+  connection: (value, at) => {
+    connection(value, at);
+    exclude(value as ConnectionOutput, "reject", ["cluster"], at);
+  },
+  health: object({ healthy: flag }),
+  tick: object({ every: interval }),
   pick: (value, at) =>
     void ((Number.isInteger(value) && (value as number) >= -1) || expect(at, "the index of an endpoint, or -1", value)),
 };
+type Kind = "request" | "route" | "response" | "pick" | "connection" | "health" | "tick";
 
 /** Most cached outputs: usual filters have a few different ones, and parsing is the most expensive step. */
 const REMEMBERED = 16;
@@ -111,10 +150,10 @@ const LONGEST = 512;
 
 /** The cached outputs of one kind of one guest. */
 export class Outputs<Output> {
-  readonly #kind: "request" | "response" | "pick";
+  readonly #kind: Kind;
   readonly #known = new Map<string, Output>();
 
-  constructor(kind: "request" | "response" | "pick") {
+  constructor(kind: Kind) {
     this.#kind = kind;
   }
 
@@ -133,7 +172,7 @@ export class Outputs<Output> {
   }
 }
 
-function parseOutput(kind: "request" | "response" | "pick", json: string): unknown {
+function parseOutput(kind: Kind, json: string): unknown {
   let value: unknown;
   try {
     value = JSON.parse(json);

@@ -1,17 +1,61 @@
 /** Applies the outputs of an Extism plugin's hooks: JSON that is validated completely, then applied by the edits of all ABIs. */
-import { ATTRIBUTE, HEADERS, LIMIT, RESULT, STATUS } from "../../../abi/abi.ts";
+import { ATTRIBUTE, HEADERS, HOOK, HOOKS, LIMIT, RESULT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { Fault } from "../../host/fault.ts";
 import { setAttribute } from "../attribute-edits.ts";
 import type { CallContext } from "../call-context.ts";
 import { removeHeader, setHeader } from "../head-edits.ts";
-import type { Fields, RequestOutput, ResponseOutput } from "./output-schema.ts";
+import { type ExtismHook, HOOK_EXPORTS } from "./interface.ts";
+import {
+  type ConnectionOutput,
+  type Fields,
+  type HealthOutput,
+  Outputs,
+  type RequestOutput,
+  type ResponseOutput,
+  type TickOutput,
+} from "./output-schema.ts";
 
 /** Scratch space for texts as bytes, shared by all guests of the worker. */
 const scratch = Buffer.alloc(LIMIT.headerName + LIMIT.headerValue);
 
-/** Applies the output of `on_request` or `route`; returns the hook's result. @throws Fault */
-export function applyRequest(context: CallContext, output: RequestOutput): number {
+/** The outputs of one guest: parsed, validated and applied. */
+export class HookOutputs {
+  readonly #requests = new Outputs<RequestOutput>("request");
+  readonly #routes = new Outputs<RequestOutput>("route");
+  readonly #responses = new Outputs<ResponseOutput>("response");
+  readonly #picks = new Outputs<number>("pick");
+  readonly #connections = new Outputs<ConnectionOutput>("connection");
+  readonly #checks = new Outputs<HealthOutput>("health");
+  readonly #ticks = new Outputs<TickOutput>("tick");
+
+  /** Applies the output `bytes[start, end)`; returns the hook's result. @throws Fault */
+  apply(context: CallContext, hook: number, bytes: Buffer, start: number, end: number): number {
+    switch (hook) {
+      case HOOK.request_head:
+        return applyRequest(context, this.#requests.parse(bytes, start, end));
+      case HOOK.route:
+        return applyRequest(context, this.#routes.parse(bytes, start, end));
+      case HOOK.response_head:
+        return applyResponse(context, this.#responses.parse(bytes, start, end));
+      case HOOK.pick:
+        return this.#picks.parse(bytes, start, end);
+      case HOOK.connection:
+        return applyConnection(context, this.#connections.parse(bytes, start, end));
+      case HOOK.health_check:
+        return this.#checks.parse(bytes, start, end).healthy === false ? RESULT.reject : RESULT.continue;
+      case HOOK.tick: {
+        const { every } = this.#ticks.parse(bytes, start, end);
+        if (every !== undefined) context.configuration!.tickEvery(every);
+        return RESULT.continue;
+      }
+      default:
+        throw new Fault("bad_result", `${HOOK_EXPORTS[HOOKS[hook] as ExtismHook]} has no output, but one was set`);
+    }
+  }
+}
+
+function applyRequest(context: CallContext, output: RequestOutput): number {
   const { method, path, query, headers, cluster, strategy, respond, reject, buffer } = output;
   if (method !== undefined) setText(context, ATTRIBUTE.method, "method", method);
   if (path !== undefined) setText(context, ATTRIBUTE.path, "path", path);
@@ -24,13 +68,17 @@ export function applyRequest(context: CallContext, output: RequestOutput): numbe
   return buffer === true ? RESULT.buffer : RESULT.continue;
 }
 
-/** Applies the output of `on_response`; returns the hook's result. @throws Fault */
-export function applyResponse(context: CallContext, output: ResponseOutput): number {
+function applyResponse(context: CallContext, output: ResponseOutput): number {
   const { status, headers, respond, buffer } = output;
   if (respond !== undefined) return respondWith(context, respond);
   if (status !== undefined) setText(context, ATTRIBUTE.status, "status", String(status));
   if (headers !== undefined) editHeaders(context, HEADERS.response, headers);
   return buffer === true ? RESULT.buffer : RESULT.continue;
+}
+
+function applyConnection(context: CallContext, { cluster, reject }: ConnectionOutput): number {
+  if (cluster !== undefined) chooseCluster(context, cluster);
+  return reject === true ? RESULT.reject : RESULT.continue;
 }
 
 function respondWith(context: CallContext, respond: NonNullable<RequestOutput["respond"]>): number {
