@@ -43,7 +43,9 @@ const configs = parts.flatMap((part) => {
 
 for (const { title, text } of configs)
   testInUsualMode(`docs/tls.md: ${title}`, async (t) => {
-    const upstream = await startUpstream(t);
+    const upstream = await startUpstream(t, ({ url }, response) =>
+      url === "/broken" ? response.destroy() : response.end("ok"),
+    );
     const secured = await startSecured(t);
     const names = ["site", "site-rsa", "wildcard", "client"].flatMap((name) => [`${name}.pem`, `${name}.key`]);
     const files = Object.fromEntries([...names, "ca.pem"].map((name) => [name, authority.read(name)]));
@@ -63,6 +65,15 @@ for (const { title, text } of configs)
     if (text.includes("redirect")) {
       const response = await fetch(`http://127.0.0.1:${sluice.ports.plain}/x`, { redirect: "manual" });
       assert.deepEqual([response.status, response.headers.get("location")], [308, "https://127.0.0.1/x"]);
+      assert.equal(response.headers.get("strict-transport-security"), null);
+      for (const [path, status] of [
+        ["/", 200],
+        ["/broken", 502],
+      ] as const) {
+        const { out } = await curl(path, { port: sluice.port, ca, more: ["-i"] });
+        const head = `^HTTP/1.1 ${status} [^]*\r\nstrict-transport-security: max-age=63072000\r\n`;
+        assert.match(out, new RegExp(head, "i"));
+      }
     }
   });
 
