@@ -46,7 +46,12 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
       const result = step.status === 0 ? (step.error ?? "cancelled") : String(step.status);
       const connection = step.reused ? ", reused connection" : "";
       return [
-        row("attempt", step.endpoint, dry ? `${result} (simulated)` : `${result}, ${time(step.took)}${connection}`),
+        row(
+          "attempt",
+          step.endpoint,
+          (dry ? `${result} (simulated)` : `${result}, ${time(step.took)}${connection}`) +
+            (step.upgrade === undefined ? "" : `, asked to upgrade to ${step.upgrade}`),
+        ),
       ];
     }
   }

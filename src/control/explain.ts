@@ -24,7 +24,7 @@ export function readExplainRequest(value: unknown): ExplainRequest {
   for (const key of Object.keys(given))
     if (!known.includes(key)) throw new ExplainError(`unknown key ${key}, expected one of ${known.join(", ")}`);
   const read = <T>(key: string, otherwise: T, is: (value: unknown) => boolean, expected: string): T => {
-    if (given[key] === undefined) return otherwise;
+    if (given[key] === undefined || given[key] === null) return otherwise;
     if (!is(given[key])) throw new ExplainError(`${key} is ${JSON.stringify(given[key])}, expected ${expected}`);
     return given[key] as T;
   };
@@ -39,7 +39,7 @@ export function readExplainRequest(value: unknown): ExplainRequest {
     body: read("body", "", isText, "a text"),
     listener: read("listener", "", isText, "the name of a listener"),
     client: read("client", "127.0.0.1", (at) => typeof at === "string" && ADDRESS.test(at), "an address"),
-    status: read("status", 200, isStatus, "a status from 200 to 599"),
+    status: read<number | null>("status", null, isStatus, "a status from 200 to 599"),
     allowFetch: read("allowFetch", false, (flag) => typeof flag === "boolean", "true or false"),
     fetchStatus: read("fetchStatus", 503, isStatus, "a status from 200 to 599"),
   };

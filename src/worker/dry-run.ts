@@ -14,6 +14,7 @@ import type { Scheme } from "../http/protocol.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock } from "../net/clock.ts";
+import { Connection } from "../net/connection.ts";
 import type { TlsFacts } from "../net/tls-facts.ts";
 import { AccessLog } from "../observe/access-log.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
@@ -105,7 +106,7 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
       const endpoint = new Endpoint(endpointPlan, cluster.tls);
       const pool = new Pool<ClientConnection>(cluster.pool.idle);
       const real = new UpstreamConnector(context, pipeline.attempts, { endpoint, pool, plan: cluster });
-      return { endpoint, connector: new DryConnector(pipeline.attempts, request.status, real) };
+      return { endpoint, connector: new DryConnector(context, pipeline.attempts, request.status, real) };
     });
     const strategies = cluster.strategies.map((strategy) => instances[strategy.instance]!);
     return new Cluster(index, cluster, { strategies, members, columns: context.columns });
@@ -195,13 +196,15 @@ function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {
 
 /** Simulates the response of an endpoint. Subrequests, where they are allowed, use the real connector. */
 class DryConnector implements Connector {
+  readonly #context: WorkerContext;
   readonly #events: UpstreamEvents;
-  readonly #head: Buffer;
+  readonly #status: number | null;
   readonly #real: Connector;
 
-  constructor(events: UpstreamEvents, status: number, real: Connector) {
+  constructor(context: WorkerContext, events: UpstreamEvents, status: number | null, real: Connector) {
+    this.#context = context;
     this.#events = events;
-    this.#head = Buffer.from(`HTTP/1.1 ${status} \r\ncontent-length: 0\r\n\r\n`);
+    this.#status = status;
     this.#real = real;
   }
 
@@ -210,12 +213,23 @@ class DryConnector implements Connector {
     attempt.stream = DRY_STREAM;
     attempt.sent = true;
     attempt.complete = true;
-    setImmediate(() => {
-      if (attempt.stream === null) return;
-      scanResponse(this.#head, 0, this.#head.length, attempt.head, attempt.isHead);
-      attempt.bodyDone = true;
-      this.#events.responded(attempt);
-    });
+    setImmediate(() => this.#respond(attempt));
+  }
+
+  #respond(attempt: Attempt): void {
+    if (attempt.stream === null) return;
+    const { upgrade } = attempt.exchange;
+    const switches = upgrade !== null && this.#status === null;
+    const head = Buffer.from(
+      switches
+        ? `HTTP/1.1 101 \r\nconnection: upgrade\r\nupgrade: ${upgrade.text.toString("latin1")}\r\n\r\n`
+        : `HTTP/1.1 ${this.#status ?? 200} \r\ncontent-length: 0\r\n\r\n`,
+      "latin1",
+    );
+    scanResponse(head, 0, head.length, attempt.head, attempt.isHead);
+    if (switches) attempt.upgraded = new Connection(this.#context, null);
+    else attempt.bodyDone = true;
+    this.#events.responded(attempt);
   }
 }
 
@@ -252,6 +266,10 @@ class DryDownstream implements Downstream {
   sendBody(_source: unknown, _bytes: Buffer, x: Exchange): boolean {
     x.bytesSent += x.attempt.bodyEnd - x.attempt.bodyStart;
     return true;
+  }
+
+  openTunnel(x: Exchange): void {
+    x.headSent = true;
   }
 
   sendInterim(): void {}

@@ -114,8 +114,8 @@ export type ExplainRequest = {
   readonly listener: string;
   /** The client's address. */
   readonly client: string;
-  /** Status of the simulated response of the endpoint. */
-  readonly status: number;
+  /** Status of the simulated response of the endpoint; null: 101 for an upgrade, else 200. */
+  readonly status: number | null;
   /** Subrequests are sent and sleeps run; otherwise both are simulated. */
   readonly allowFetch: boolean;
   /** Status of the simulated responses to subrequests. */

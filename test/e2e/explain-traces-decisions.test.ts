@@ -292,6 +292,19 @@ testInUsualMode("a dry run reports what would happen, without side effects", asy
       "the columns are those of the proxy",
     );
   }
+  const upgrade = async (protocol: string, more: object = {}) => {
+    const headers = [
+      ["connection", "upgrade"],
+      ["upgrade", protocol],
+    ];
+    const { steps, response } = await explain(sluice, { method: "GET", url: "http://example.com/x", headers, ...more });
+    const attempt = steps.find((step) => step.step === "attempt");
+    assert.ok(attempt?.step === "attempt");
+    return [attempt.upgrade, attempt.status, response.status, response.by];
+  };
+  assert.deepEqual(await upgrade("WebSocket"), ["websocket", 101, 101, "endpoint"]);
+  assert.deepEqual(await upgrade("websocket", { status: 426 }), ["websocket", 426, 426, "endpoint"]);
+  assert.deepEqual(await upgrade("other"), [undefined, 200, 200, "endpoint"]);
   assert.deepEqual(await metrics(), seen);
   assert.deepEqual(sent(), wereSent);
   assert.equal(await (await fetch(`${sluice.url}/count`)).text(), "3");

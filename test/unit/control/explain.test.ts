@@ -10,7 +10,7 @@ test("a request to be explained has its defaults, and every fault is named", () 
     body: "",
     listener: "",
     client: "127.0.0.1",
-    status: 200,
+    status: null,
     allowFetch: false,
     fetchStatus: 503,
   });
