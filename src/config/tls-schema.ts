@@ -32,7 +32,7 @@ const serverName: ScalarShape<string> = scalar("a host name such as api.internal
 );
 
 const version = choice(["TLSv1.2", "TLSv1.3"]);
-const cipher: ScalarShape<string> = textOf(1, 64);
+const cipher = convert(textOf(1, 64), (name, at) => ({ name, at }));
 
 const certificate = convert(
   object({

@@ -98,7 +98,7 @@ class TlsCheck {
       certificates: certificates as TlsCertificate[],
       minVersion: tls.minVersion,
       maxVersion: tls.maxVersion,
-      ciphers: tls.ciphers.join(":"),
+      ciphers: tls.ciphers.map(({ name }) => name).join(":"),
       rejectsUnknownNames: tls.unknownName === "reject",
       clients,
     };
@@ -289,9 +289,10 @@ class TlsCheck {
     }
   }
 
-  #ciphers({ ciphers, at }: ListenerTls): void {
+  #ciphers({ ciphers }: ListenerTls): void {
     const known = new Set(getCiphers());
-    for (const name of ciphers) if (!known.has(name.toLowerCase())) this.#report(at, `unknown cipher "${name}"`);
+    for (const { name, at } of ciphers)
+      if (!known.has(name.toLowerCase())) this.#report(at, `unknown cipher "${name}"`);
   }
 
   #clients({ clientCertificates: given }: ListenerTls): TlsServerOptions["clients"] {
