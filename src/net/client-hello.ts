@@ -7,6 +7,7 @@
 const RECORD_HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
 const RECORD_HEADER = 5;
+const MAX_RECORD = 2 ** 14;
 const MESSAGE_HEADER = 4;
 const VERSION_AND_RANDOM = 34;
 const SERVER_NAME = 0;
@@ -17,8 +18,8 @@ const MAX_NAME = 255;
 export const MAX_HELLO = 32 * 1024;
 
 export type ClientHello = {
-  /** `more`: the hello is incomplete; `plain`: the input is not TLS. */
-  readonly state: "complete" | "more" | "plain";
+  /** `more`: the hello is incomplete; `plain`: the input is not TLS; `oversize`: it has more than MAX_HELLO bytes. */
+  readonly state: "complete" | "more" | "plain" | "oversize";
   /** In lower case, one character per byte; it may not be a valid name. Empty: none was sent. */
   readonly serverName: string;
   /** `more`: the hello is incomplete without at least that many more bytes. */
@@ -26,6 +27,7 @@ export type ClientHello = {
 };
 
 const PLAIN: ClientHello = { state: "plain", serverName: "", missing: 0 };
+const OVERSIZE: ClientHello = { state: "oversize", serverName: "", missing: 0 };
 const NAMELESS: ClientHello = { state: "complete", serverName: "", missing: 0 };
 
 /**
@@ -40,22 +42,21 @@ export function readClientHello(bytes: Buffer, start: number, end: number): Clie
   if (message.length < MESSAGE_HEADER) return more(MESSAGE_HEADER - message.length);
   if (message[0] !== CLIENT_HELLO) return NAMELESS;
   const length = MESSAGE_HEADER + message.readUIntBE(1, 3);
-  // OpenSSL rejects it.
-  if (length > MAX_HELLO) return NAMELESS;
+  if (length > MAX_HELLO) return OVERSIZE;
   if (message.length < length) return more(length - message.length);
   return { state: "complete", serverName: findServerName(message.subarray(MESSAGE_HEADER, length)), missing: 0 };
 }
 
 const more = (missing: number): ClientHello => ({ state: "more", serverName: "", missing });
 
-/** The content of the handshake records received so far; null: a record is empty or of another type. */
+/** The content of the handshake records received so far; null: a record is empty, too long or of another type. */
 function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
   const parts: Buffer[] = [];
   for (let at = start; at < end; ) {
     if (bytes[at] !== RECORD_HANDSHAKE) return null;
     if (end - at < RECORD_HEADER) break;
     const length = bytes.readUInt16BE(at + 3);
-    if (length === 0) return null;
+    if (length === 0 || length > MAX_RECORD) return null;
     parts.push(bytes.subarray(at + RECORD_HEADER, Math.min(end, at + RECORD_HEADER + length)));
     at += RECORD_HEADER + length;
   }

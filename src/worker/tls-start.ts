@@ -6,10 +6,12 @@ import { HandshakeError, type TlsServer } from "../net/tls-server.ts";
 import type { AcceptedConnection, Port } from "../proxy/port.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
 
-/** Most bytes buffered until the hello is complete. */
+/** Most bytes buffered until the hello is complete, with the headers of its records. */
 const MAX_BUFFERED = 2 * MAX_HELLO;
 /** The fatal alert unrecognized_name (RFC 6066 section 3). */
 const UNKNOWN_NAME = Buffer.from([0x15, 3, 3, 0, 2, 2, 112]);
+/** The fatal alert illegal_parameter, which OpenSSL sends for an excessive message size. */
+const OVERSIZE = Buffer.from([0x15, 3, 3, 0, 2, 2, 47]);
 const NOT_TLS = "This port expects TLS: use https.\n";
 const PLAIN_HTTP = Buffer.from(
   `HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${NOT_TLS.length}\r\nproxy-status: sluice; error=http_request_error\r\n\r\n${NOT_TLS}`,
@@ -43,11 +45,13 @@ export class TlsStart {
     if (this.#decided) return;
     const hello = this.#hello;
     hello.append(bytes, start, end);
-    if (hello.length < this.#least) return;
+    if (hello.length < this.#least && hello.length <= MAX_BUFFERED) return;
     const { state, serverName, missing } = readClientHello(hello.bytes, hello.start, hello.end);
     this.#least = hello.length + missing;
     if (state === "more" && hello.length <= MAX_BUFFERED) return;
     this.#decided = true;
+    if (state === "more" || state === "oversize")
+      return this.#reject(OVERSIZE, new HandshakeError("failed", `the ClientHello is over ${MAX_HELLO} bytes`));
     if (state === "plain") return this.#rejectPlain();
     const served = this.#server.contextFor(serverName);
     if (served === null) {

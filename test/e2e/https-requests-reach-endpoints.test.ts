@@ -127,6 +127,14 @@ testInAllModes("bytes that are not a handshake are rejected, counted and logged"
   for (const more of [["-tls1_1"], ["-alpn", "h2"], ["-cipher", "AES128-SHA", "-tls1_2"]])
     assert.match((await handshake({ port, ca, more })).out, /alert/);
   await counted(4, "failed");
+  // It declares 65,535 bytes, or comes in more records than any hello has: refused before the timeout, with an alert.
+  const declared = Buffer.concat([Buffer.from([22, 3, 1, 64, 0, 1, 0, 255, 255]), Buffer.alloc(16_380)]);
+  const tiny = Buffer.concat([
+    Buffer.from([22, 3, 1, 0, 4, 1, 0, 120, 0]),
+    ...Array(12_000).fill([22, 3, 1, 0, 1, 0]).map(Buffer.from),
+  ]);
+  for (const large of [declared, tiny]) assert.deepEqual([...(await askPlain(port, large))].slice(-2), [2, 47]);
+  await counted(6, "failed");
   for (const half of ["", Buffer.from([22, 3, 1, 2, 0, 1, 0])]) assert.equal((await askPlain(port, half)).length, 0);
   await counted(2, "timeout");
   await sluice.logged((line) => line.msg === "TLS handshake failed" && line.cause === "plain HTTP on a TLS port", "it");

@@ -77,6 +77,17 @@ test("bytes that are not a handshake record are reported as plain text", () => {
     assert.equal(read(Buffer.from(text, "latin1")).state, "plain");
 });
 
+test("a hello that declares more than the limit is refused by its first bytes", () => {
+  const declare = (record: number, message: number) =>
+    readClientHello(Buffer.from([22, 3, 1, record >> 8, record & 255, 1, 0, message >> 8, message & 255]), 0, 9);
+  assert.equal(declare(16_384, 32_764).state, "more");
+  assert.equal(declare(16_384, 32_765).state, "oversize");
+  assert.equal(declare(16_384, 65_535).state, "oversize");
+  assert.equal(declare(4, 65_535).state, "oversize");
+  // A record that is too long is for OpenSSL to refuse.
+  assert.deepEqual([declare(16_385, 100).state, declare(65_535, 65_531).state], ["complete", "complete"]);
+});
+
 test("any bytes: it never throws, and never expects more than a hello can have", async () => {
   const hello = await helloOf("a.example");
   fc.assert(
