@@ -1,6 +1,6 @@
 /**
- * Parses the server name of a TLS ClientHello (RFC 8446 section 4.1.2, RFC 6066 section 3), which may span several records
- * and reads. A malformed hello has no server name; OpenSSL rejects it with an alert.
+ * Parses a TLS ClientHello (RFC 8446 section 4.1.2), which may span several records and reads, as far as the choice of
+ * the certificate needs it. A malformed hello has no server name; OpenSSL rejects it with an alert.
  */
 
 /** Types and sizes of the record and of the handshake message. */
@@ -10,7 +10,13 @@ const RECORD_HEADER = 5;
 const MAX_RECORD = 2 ** 14;
 const MESSAGE_HEADER = 4;
 const VERSION_AND_RANDOM = 34;
+/** Extensions. */
 const SERVER_NAME = 0;
+const STATUS_REQUEST = 5;
+const SIGNATURE_ALGORITHMS = 13;
+const SUPPORTED_VERSIONS = 43;
+const SIGNATURE_ALGORITHMS_CERT = 50;
+const TLS_1_3 = 0x0304;
 /** Longer server names are rejected by OpenSSL. */
 const MAX_NAME = 255;
 
@@ -22,13 +28,19 @@ export type ClientHello = {
   readonly state: "complete" | "more" | "plain" | "oversize";
   /** In lower case, one character per byte; it may not be a valid name. Empty: none was sent. */
   readonly serverName: string;
+  /**
+   * The signature schemes of a client that supports TLS 1.3, asks for an OCSP response (status_request), and does not
+   * limit the signatures of certificates further; otherwise empty.
+   */
+  readonly staplingSchemes: readonly number[];
   /** `more`: the hello is incomplete without at least that many more bytes. */
   readonly missing: number;
 };
 
-const PLAIN: ClientHello = { state: "plain", serverName: "", missing: 0 };
-const OVERSIZE: ClientHello = { state: "oversize", serverName: "", missing: 0 };
-const NAMELESS: ClientHello = { state: "complete", serverName: "", missing: 0 };
+const NONE = { serverName: "", staplingSchemes: [] };
+const PLAIN: ClientHello = { state: "plain", ...NONE, missing: 0 };
+const OVERSIZE: ClientHello = { state: "oversize", ...NONE, missing: 0 };
+const NAMELESS: ClientHello = { state: "complete", ...NONE, missing: 0 };
 
 /**
  * Parses the received bytes `[start, end)`. If the state is `more`, call again when `missing` further bytes were received:
@@ -44,10 +56,10 @@ export function readClientHello(bytes: Buffer, start: number, end: number): Clie
   const length = MESSAGE_HEADER + message.readUIntBE(1, 3);
   if (length > MAX_HELLO) return OVERSIZE;
   if (message.length < length) return more(length - message.length);
-  return { state: "complete", serverName: findServerName(message.subarray(MESSAGE_HEADER, length)), missing: 0 };
+  return { state: "complete", ...readExtensions(message.subarray(MESSAGE_HEADER, length)), missing: 0 };
 }
 
-const more = (missing: number): ClientHello => ({ state: "more", serverName: "", missing });
+const more = (missing: number): ClientHello => ({ state: "more", ...NONE, missing });
 
 /** The content of the handshake records received so far; null: a record is empty, too long or of another type. */
 function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
@@ -63,21 +75,38 @@ function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 
-/** Returns the server name; empty if there is none or the hello is malformed. */
-function findServerName(hello: Buffer): string {
+/** Of several extensions of a type the first counts; OpenSSL rejects such a hello. */
+function readExtensions(hello: Buffer): Pick<ClientHello, "serverName" | "staplingSchemes"> {
   let at = skip(hello, VERSION_AND_RANDOM, 1);
   at = skip(hello, at, 2);
   at = skip(hello, at, 1);
-  if (at < 0 || at + 2 > hello.length) return "";
+  if (at < 0 || at + 2 > hello.length) return NONE;
   const end = at + 2 + hello.readUInt16BE(at);
+  if (end > hello.length) return NONE;
   at += 2;
-  while (at + 4 <= end && end <= hello.length) {
+  const found: (Buffer | undefined)[] = [];
+  while (at + 4 <= end) {
     const type = hello.readUInt16BE(at);
     const length = hello.readUInt16BE(at + 2);
-    if (type === SERVER_NAME) return readServerName(hello.subarray(at + 4, Math.min(end, at + 4 + length)));
+    if (type <= SIGNATURE_ALGORITHMS_CERT) found[type] ??= hello.subarray(at + 4, Math.min(end, at + 4 + length));
     at += 4 + length;
   }
-  return "";
+  const name = found[SERVER_NAME];
+  return { serverName: name === undefined ? "" : readServerName(name), staplingSchemes: readSchemes(found) };
+}
+
+function readSchemes(found: readonly (Buffer | undefined)[]): readonly number[] {
+  const schemes = found[SIGNATURE_ALGORITHMS];
+  const versions = found[SUPPORTED_VERSIONS];
+  const isLimited = found[SIGNATURE_ALGORITHMS_CERT] !== undefined;
+  if (found[STATUS_REQUEST] === undefined || schemes === undefined || versions === undefined || isLimited) return [];
+  return readNumbers(versions, 1).includes(TLS_1_3) ? readNumbers(schemes, 2) : [];
+}
+
+/** A vector of 16-bit numbers whose length field has `width` bytes; empty if it is malformed. */
+function readNumbers(bytes: Buffer, width: number): number[] {
+  if (skip(bytes, 0, width) !== bytes.length || (bytes.length - width) % 2 !== 0) return [];
+  return Array.from({ length: (bytes.length - width) / 2 }, (_, index) => bytes.readUInt16BE(width + 2 * index));
 }
 
 /** Returns the end of a vector whose length field has `width` bytes; -1 if it is out of bounds. */

@@ -2,7 +2,7 @@
  * TLS of a listener on one worker: a secure context for each set of certificates, selected by the requested server name
  * (SNI, RFC 6066 section 3).
  */
-import { constants } from "node:crypto";
+import { constants, type KeyObject } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureVersion } from "node:tls";
 import type { Staples } from "./staples.ts";
 import type { TicketKeys } from "./ticket-keys.ts";
@@ -17,6 +17,8 @@ export type TlsCertificate = {
   readonly names: readonly string[];
   /** `rsa`, `ec`, `ed25519` …: a name may have one certificate per type. */
   readonly keyType: string;
+  /** The signature schemes of TLS 1.3 that its key can make (RFC 8446 section 4.2.3). */
+  readonly schemes: readonly number[];
   /** Identifies its OCSP response (`net/staples.ts`); empty: none is stapled. */
   readonly staple: string;
 };
@@ -71,7 +73,26 @@ export type ServerContext = {
   readonly context: SecureContext;
   /** `TlsCertificate.staple`; empty if none is stapled, or there are several certificates. */
   readonly staple: string;
+  /** Of several certificates, the contexts of each one, by the signature schemes of its key. */
+  readonly single: ReadonlyMap<number, ServerContext>;
 };
+
+/** In OpenSSL's order of preference. */
+const SCHEMES: ReadonlyMap<string, readonly number[]> = new Map([
+  ["prime256v1", [0x0403]],
+  ["secp384r1", [0x0503]],
+  ["secp521r1", [0x0603]],
+  ["ed25519", [0x0807]],
+  ["ed448", [0x0808]],
+  ["rsa-pss", [0x0809, 0x080a, 0x080b]],
+  ["rsa", [0x0804, 0x0805, 0x0806]],
+]);
+const PREFERENCE = [...SCHEMES.values()].flat();
+const NO_CONTEXTS: ReadonlyMap<number, ServerContext> = new Map();
+
+export function signatureSchemes({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): readonly number[] {
+  return SCHEMES.get(asymmetricKeyDetails?.namedCurve ?? asymmetricKeyType ?? "") ?? [];
+}
 
 /** Shared by the listeners of a worker. */
 export type TlsShared = { readonly tickets: TicketKeys; readonly staples: Staples };
@@ -101,13 +122,18 @@ export class TlsServer {
 
   /**
    * Selects the context for a server name in lower case (empty: none was sent). Null: reject the handshake. A name is the
-   * same with a trailing dot, as in routes, although a client should not send it.
+   * same with a trailing dot, as in routes, although a client should not send it. Of several certificates for the name
+   * OpenSSL chooses during the handshake, when an OCSP response cannot be set any more; a client that asks for one gets
+   * the certificate that OpenSSL would choose from `staplingSchemes` (`ClientHello`).
    */
-  contextFor(requested: string): ServerContext | null {
+  contextFor(requested: string, staplingSchemes: readonly number[]): ServerContext | null {
     const name = requested.endsWith(".") ? requested.slice(0, -1) : requested;
     const dot = name.indexOf(".");
     const found = this.#exact.get(name) ?? (dot > 0 ? this.#wildcard.get(name.slice(dot)) : undefined);
-    return found ?? (this.options.rejectsUnknownNames && requested !== "" ? null : this.#default);
+    if (found === undefined && this.options.rejectsUnknownNames && requested !== "") return null;
+    const { single } = found ?? this.#default;
+    const scheme = PREFERENCE.find((one) => single.has(one) && staplingSchemes.includes(one));
+    return scheme === undefined ? (found ?? this.#default) : single.get(scheme)!;
   }
 
   /** The OCSP response to staple, or null. */
@@ -147,8 +173,20 @@ export class TlsServer {
       sessionIdContext: clients === null ? "sluice" : key.slice(0, 32),
     });
     this.#shared?.tickets.use(context);
-    const made = { context, staple: used.length === 1 ? used[0]!.staple : "" };
+    const staple = used.length === 1 ? used[0]!.staple : "";
+    const made = { context, staple, single: this.#singles(indices) };
     this.#made.set(id, made);
+    return made;
+  }
+
+  /** Empty where none is needed: for one certificate, without OCSP responses, or without TLS 1.3. */
+  #singles(indices: readonly number[]): ReadonlyMap<number, ServerContext> {
+    const { certificates, maxVersion } = this.options;
+    const isStapled = indices.some((index) => certificates[index]!.staple !== "");
+    if (indices.length === 1 || !isStapled || maxVersion !== "TLSv1.3") return NO_CONTEXTS;
+    const made = new Map<number, ServerContext>();
+    for (const index of indices)
+      for (const scheme of certificates[index]!.schemes) made.set(scheme, this.#make([index]));
     return made;
   }
 }

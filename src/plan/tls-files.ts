@@ -5,7 +5,7 @@ import { isIP } from "node:net";
 import { createSecureContext, getCiphers } from "node:tls";
 import type { ClusterConfig, Config, ListenerConfig, NamedFile, Place, Problem } from "../config/schema.ts";
 import { TlsClient, type TlsClientOptions } from "../net/tls-client.ts";
-import { type TlsCertificate, TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
+import { signatureSchemes, type TlsCertificate, TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
 import { type CertificateOcsp, checkOcsp } from "./tls-ocsp.ts";
 
 type UsesTls = Pick<Config, "listeners" | "clusters">;
@@ -177,7 +177,15 @@ class TlsCheck {
     if (names.length === 0) this.#warn(file.at, `the certificate in ${file.path} has no DNS name`);
     this.certificates.push({ listener, file: file.path, names, expires: Date.parse(leaf.validTo), ocsp, at });
     const keyType = (key.asymmetricKeyType ?? "").replace(/-pss$/, "");
-    return { cert, key: pem, passphrase, names, keyType, staple: ocsp.source?.id ?? "" };
+    return {
+      cert,
+      key: pem,
+      passphrase,
+      names,
+      keyType,
+      schemes: signatureSchemes(key),
+      staple: ocsp.source?.id ?? "",
+    };
   }
 
   #ocsp(

@@ -46,14 +46,14 @@ export class TlsStart {
     const hello = this.#hello;
     hello.append(bytes, start, end);
     if (hello.length < this.#least && hello.length <= MAX_BUFFERED) return;
-    const { state, serverName, missing } = readClientHello(hello.bytes, hello.start, hello.end);
+    const { state, serverName, staplingSchemes, missing } = readClientHello(hello.bytes, hello.start, hello.end);
     this.#least = hello.length + missing;
     if (state === "more" && hello.length <= MAX_BUFFERED) return;
     this.#decided = true;
     if (state === "more" || state === "oversize")
       return this.#reject(OVERSIZE, new HandshakeError("failed", `the ClientHello is over ${MAX_HELLO} bytes`));
     if (state === "plain") return this.#rejectPlain();
-    const served = this.#server.contextFor(serverName);
+    const served = this.#server.contextFor(serverName, staplingSchemes);
     if (served === null) {
       const text = JSON.stringify(serverName);
       return this.#reject(UNKNOWN_NAME, new HandshakeError("unknown_name", `no certificate for ${text}`));

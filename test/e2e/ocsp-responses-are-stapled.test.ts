@@ -1,6 +1,7 @@
 /** OCSP stapling with the responder and the client of OpenSSL. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -19,8 +20,13 @@ const url = `http://127.0.0.1:${responder}`;
 authority.issue("site", { names: "DNS:site.example", extensions: withResponder(url, MUST_STAPLE) });
 authority.issue("gone", { names: "DNS:gone.example", extensions: withResponder(`${url}/`), key: "rsa" });
 authority.issue("bare", { names: "DNS:bare.example", extensions: withResponder(url) });
+for (const [name, key] of [
+  ["both-ec", "ec"],
+  ["both-rsa", "rsa"],
+] as const)
+  authority.issue(name, { names: "DNS:both.example", extensions: withResponder(url, MUST_STAPLE), key });
 authority.issue("delegate", { key: "rsa", extensions: ["extendedKeyUsage=OCSPSigning"] });
-writeIndex(authority, { site: "good", gone: "revoked", bare: "good" });
+writeIndex(authority, { site: "good", gone: "revoked", bare: "good", "both-ec": "good", "both-rsa": "good" });
 
 /** `openssl ocsp` as the responder; the returned function stops it. */
 async function startResponder(t: LiveTest, signer: string): Promise<() => Promise<void>> {
@@ -40,6 +46,8 @@ async function startResponder(t: LiveTest, signer: string): Promise<() => Promis
   return () => bounded(stop(), "the responder to end");
 }
 
+const serialOf = (name: string) => new X509Certificate(authority.read(`${name}.pem`)).serialNumber;
+
 /** What the client of OpenSSL says about the stapled response. */
 async function stapled(port: number, host: string, ...more: string[]): Promise<string> {
   const { out } = await handshake({ port, ca, host, more: ["-status", ...more] });
@@ -52,7 +60,7 @@ testInEachMode("responses are stapled, also while the responder is down", async 
   const upstream = await startUpstream(t);
   const stopResponder = await startResponder(t, t.accept === "handle" ? "ca" : "delegate");
   const files = Object.fromEntries(
-    ["site", "gone", "bare"].flatMap((name) => [
+    ["site", "gone", "bare", "both-ec", "both-rsa"].flatMap((name) => [
       [`${name}.pem`, authority.read(`${name}.pem`) + (name === "bare" ? "" : authority.read("ca.pem"))],
       [`${name}.key`, authority.read(`${name}.key`)],
     ]),
@@ -69,6 +77,8 @@ listeners:
         - { cert: site.pem, key: site.key }
         - { cert: gone.pem, key: gone.key }
         - { cert: bare.pem, key: bare.key }
+        - { cert: both-rsa.pem, key: both-rsa.key }
+        - { cert: both-ec.pem, key: both-ec.key }
 clusters:
   app: ["127.0.0.1:${upstream.port}"]
 `,
@@ -80,6 +90,12 @@ clusters:
   assert.equal(await stapled(port, "site.example", "-tls1_2"), "good");
   await sluice.logged((line) => line.msg === "certificate is revoked" && /gone\.pem/.test(String(line.file)), "it");
   assert.equal(await stapled(port, "gone.example"), "none");
+  for (const [type, ...more] of [["both-ec"], ["both-rsa", "-sigalgs", "rsa_pss_rsae_sha256"]] as const) {
+    const { out } = await handshake({ port, ca, host: "both.example", more: ["-status", ...more] });
+    assert.match(out, new RegExp(`^subject=CN = ${type}$`, "m"));
+    assert.match(out, new RegExp(`Serial Number: ${serialOf(type)}\\n *Cert Status: good`), out);
+  }
+  assert.equal(await stapled(port, "both.example", "-tls1_2"), "none");
   assert.equal(await stapled(port, "bare.example"), "none");
   const isWarning = ({ warning }: Record<string, unknown>) =>
     /bare.pem: the file has no certificate of its issuer/.test(String(warning));
@@ -89,7 +105,7 @@ clusters:
     file: join(sluice.directory, "site.pem"),
   });
   assert.ok(Math.abs(expiry - Date.now() / 1000 - 86_400) < 3600);
-  assert.equal(await sluice.metric("sluice_tls_ocsp_fetches_total", { result: "good" }), 1);
+  assert.equal(await sluice.metric("sluice_tls_ocsp_fetches_total", { result: "good" }), 3);
 
   const { stdout } = await runSluice("status", "-c", join(sluice.directory, "sluice.yaml"));
   assert.match(stdout, /^degraded/);

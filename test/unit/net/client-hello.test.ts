@@ -2,16 +2,16 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { test } from "node:test";
-import { connect } from "node:tls";
+import { type ConnectionOptions, connect } from "node:tls";
 import fc from "fast-check";
 import { readClientHello } from "../../../src/net/client-hello.ts";
 
 /** What node:tls sends first. */
-async function helloOf(servername: string): Promise<Buffer> {
+async function helloOf(servername: string, options: ConnectionOptions = {}): Promise<Buffer> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as { port: number };
-  const client = connect({ port, host: "127.0.0.1", servername });
+  const client = connect({ ...options, port, host: "127.0.0.1", servername });
   client.on("error", () => undefined);
   const [socket] = await once(server, "connection");
   const [hello] = await once(socket, "data");
@@ -38,10 +38,18 @@ test("the server name is found for every split of the hello into records and rea
     const hello = await helloOf(name);
     for (const size of [1, 100, 10_000]) {
       const bytes = split(hello, size);
-      assert.deepEqual(read(bytes), { state: "complete", serverName: name, missing: 0 });
+      assert.deepEqual(read(bytes), { state: "complete", serverName: name, staplingSchemes: [], missing: 0 });
       for (let end = 0; end < bytes.length; end += 7) assert.equal(readClientHello(bytes, 0, end).state, "more");
     }
   }
+});
+
+test("a client of TLS 1.3 that asks for an OCSP response has its signature schemes", async () => {
+  const sigalgs = "rsa_pss_rsae_sha256:ecdsa_secp256r1_sha256";
+  const schemesOf = async (options: ConnectionOptions) => read(await helloOf("a.example", options)).staplingSchemes;
+  assert.deepEqual(await schemesOf({ requestOCSP: true, sigalgs }), [0x0804, 0x0403]);
+  assert.deepEqual(await schemesOf({ sigalgs }), []);
+  assert.deepEqual(await schemesOf({ requestOCSP: true, sigalgs, maxVersion: "TLSv1.2" }), []);
 });
 
 test("a hello in tiny records is parsed only a few times", () => {

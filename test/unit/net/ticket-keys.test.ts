@@ -17,7 +17,7 @@ function makeServer(keys: TicketKeys, key = "k"): TlsServer {
   return new TlsServer(
     {
       key,
-      certificates: [{ ...certificate, names: ["localhost"], keyType: "ec", staple: "" }],
+      certificates: [{ ...certificate, names: ["localhost"], keyType: "ec", schemes: [], staple: "" }],
       minVersion: "TLSv1.2",
       maxVersion: "TLSv1.3",
       ciphers: "TLS_AES_128_GCM_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -31,7 +31,10 @@ function makeServer(keys: TicketKeys, key = "k"): TlsServer {
 /** As a worker serves; the context is that of the present `server`. */
 async function listen(t: TestContext, server: () => TlsServer): Promise<Server> {
   const plain = createServer((socket) => {
-    const secured = new TLSSocket(socket, { isServer: true, secureContext: server().contextFor("localhost")!.context });
+    const secured = new TLSSocket(socket, {
+      isServer: true,
+      secureContext: server().contextFor("localhost", [])!.context,
+    });
     secured.on("error", () => undefined);
     secured.end("hello");
   }).listen(0, "127.0.0.1");
