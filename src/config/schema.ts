@@ -257,7 +257,7 @@ const listenerFields = object({
   halfClose: withDefault(
     flag,
     false,
-    "Complete the response to a client that has closed its sending side. By default this ends the request, and a response that has begun.",
+    "Complete the response to a client that has closed its sending side. By default this ends the request, and a response that has begun, as in nginx: a client that has left looks the same.",
   ),
   chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
   routes: optional(list(route), "The routes; the first one that matches is used."),

@@ -4,9 +4,16 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { after } from "node:test";
+import { connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
+import { Authority } from "../support/certificates.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, simpleConfig, startSluice, testInAllModes } from "./program.ts";
+import { atEnd, bounded, type Ports, simpleConfig, startSluice, testInAllModes } from "./program.ts";
+
+const authority = new Authority();
+authority.issue("site");
+after(() => authority.remove());
 
 const get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -33,7 +40,14 @@ testInAllModes(
   "a client with halfClose gets its response after its FIN, also when that is sent during the response",
   async (t) => {
     const upstream = await startRawUpstream(t);
-    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "halfClose: true" }), { workers: 1 });
+    const certificate = `{ cert: ${authority.path("site.pem")}, key: ${authority.path("site.key")} }`;
+    const config = ({ web, secure }: Ports) => `
+listeners:
+  web: { address: "127.0.0.1:${web}", halfClose: true, cluster: app }
+  secure: { address: "127.0.0.1:${secure}", halfClose: true, cluster: app, tls: { certificates: [${certificate}] } }
+clusters: { app: ["127.0.0.1:${upstream.port}"] }
+`;
+    const sluice = await startSluice(t, config, { workers: 1, ports: ["secure"] });
     const client = await connectTo(t, sluice.port);
     client.end(get);
     const peer = await upstream.connection(0);
@@ -50,6 +64,14 @@ testInAllModes(
     late.end();
     await peer.sendChunks(["l", "f"]);
     assert.equal(await late.take("lf"), "lf");
+
+    const where = { port: sluice.ports.secure!, host: "127.0.0.1", allowHalfOpen: true, rejectUnauthorized: false };
+    const secured = connectTls(where).end(get);
+    atEnd(t, () => secured.destroy());
+    await peer.head();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    const chunks = await bounded(secured.toArray(), "the end");
+    assert.match(chunks.join(""), /^HTTP\/1.1 200 .*\r\n\r\nok$/s);
   },
 );
 
