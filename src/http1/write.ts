@@ -145,11 +145,14 @@ function writeParts(
   return writeLineEnd(out, to);
 }
 
+/** Names of headers. */
+export type NameSet = { has(name: Uint8Array, start: number, end: number): boolean };
+
 /**
- * Writes the Trailer fields as one, with the names that `writeLastChunk` forwards; nothing without such a name. Takes
- * no more space than the fields themselves.
+ * Writes the Trailer fields as one, with the names that `writeLastChunk` forwards and that are not in `except`; nothing
+ * without such a name. Takes no more space than the fields themselves.
  */
-export function writeTrailerNames(out: Buffer, at: number, head: Head): number {
+export function writeTrailerNames(out: Buffer, at: number, head: Head, except: NameSet | null): number {
   let to = at;
   for (let index = head.findKnown(NAME.trailer); index >= 0; index = head.findKnown(NAME.trailer, index + 1)) {
     const word = index * FIELD_WORDS;
@@ -157,6 +160,7 @@ export function writeTrailerNames(out: Buffer, at: number, head: Head): number {
     for (const name of names) {
       const bytes = Buffer.from(name.trim(), "latin1");
       if (!isToken(bytes, 0, bytes.length) || !mayTrail(bytes, 0, bytes.length)) continue;
+      if (except?.has(bytes, 0, bytes.length)) continue;
       const before = to === at ? TRAILER : COMMA;
       to = writeBytes(out, to, before, 0, before.length);
       to = writeBytes(out, to, bytes, 0, bytes.length);

@@ -323,6 +323,11 @@ export class Exchange implements ExchangeContext {
     this.originalEnd = this.request.end;
   }
 
+  /** The header names that filters own; null: none since the exchange was made. */
+  get ownedNames(): OwnedHeaders | null {
+    return this.#owned;
+  }
+
   /** Number of header names that filters own. */
   get owned(): number {
     return this.#owned === null ? 0 : this.#owned.count;

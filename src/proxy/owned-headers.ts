@@ -17,12 +17,13 @@ export class OwnedHeaders {
 
   add(name: Uint8Array, start: number, end: number): void {
     const names = this.#names;
-    if (this.#has(name, start, end)) return;
+    if (this.has(name, start, end)) return;
     const at = names.append(name, start, end);
     names.push(at, at + end - start, 0, 0, NAME.other);
   }
 
-  #has(name: Uint8Array, start: number, end: number): boolean {
+  /** Whether a server may read the name as one of these. */
+  has(name: Uint8Array, start: number, end: number): boolean {
     const { bytes, fields, count } = this.#names;
     for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS)
       if (isAlias(bytes, fields[at + NAME_START]!, fields[at + NAME_END]!, name, start, end)) return true;

@@ -47,15 +47,15 @@ testInUsualMode("the endpoint receives one x-user, the filter's, in headers and 
   for (const [name, , given] of FILTERS) {
     const credentials = given || `Authorization: Bearer ${token()}`;
     const forged = name === "trusted" ? FORGED : `X-User: root\r\n${FORGED}`;
-    const head = `POST /${name} HTTP/1.1\r\nHost: a\r\n${credentials}\r\n${forged}Transfer-Encoding: chunked\r\n\r\n`;
+    const head = `POST /${name} HTTP/1.1\r\nHost: a\r\n${credentials}\r\n${forged}Trailer: X-User, x.user, X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n`;
     const request = `${head}1\r\nx\r\n0\r\nX-User: root\r\n${FORGED}X-Sum: 1\r\n\r\n`;
     assert.equal((await exchange(t, sluice.port, request)).status, 200, name);
-    const { rawHeaders, trailers } = app.requests.pop()!;
+    const { headers, rawHeaders, trailers } = app.requests.pop()!;
     const values = rawHeaders.flatMap((field, i) => (i % 2 === 0 && isUser(field) ? [rawHeaders[i + 1]] : []));
     assert.equal(values.length, 1, `${name}: ${rawHeaders}`);
     if (name === "request-id") assert.match(values[0]!, /^[0-9a-f-]{36}$/);
     else assert.equal(values[0], "ann", name);
-    assert.deepEqual(Object.keys(trailers), ["x-sum"], name);
+    assert.deepEqual([headers.trailer, ...Object.keys(trailers)], ["X-Sum", "x-sum"], name);
   }
 });
 

@@ -106,7 +106,7 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   let at = writeRequestLine(out, 0, head);
   if (head.findKnown(NAME.host) < 0) at = writeHost(out, at, x);
   at = writeFields(out, at, head, head.framing === FRAMING.length ? dropRequestSized : dropRequest);
-  if (head.framing === FRAMING.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head);
+  if (head.framing === FRAMING.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head, x.ownedNames);
   if (x.upgrade !== null) at = writeUpgrade(out, at, x.upgrade);
   else if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
   if ((head.known & FORWARDING) === 0 && head.version === VERSION.http11) {
@@ -186,7 +186,7 @@ export function writeResponseHead(out: Buffer, head: Head, frame: ResponseFrame)
     at = writeDecimal(out, at, frame.ownLength);
     at = put(out, at, CRLF);
   }
-  if (frame.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head);
+  if (frame.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head, null);
   if (frame.close) at = put(out, at, CLOSE);
   else if (frame.keepAlive) at = put(out, at, KEEP_ALIVE);
   if (head.findKnown(NAME.date) < 0) {
