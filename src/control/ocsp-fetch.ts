@@ -1,5 +1,6 @@
 /** Sends a request to an OCSP responder (RFC 6960 appendix A), within bounds of time and size. */
-import { request } from "node:http";
+import http from "node:http";
+import https from "node:https";
 import { MAX_RESPONSE } from "../net/ocsp/response.ts";
 
 /** ms for the whole exchange. */
@@ -27,6 +28,7 @@ function exchange(url: string, body: Buffer, signal: AbortSignal): Promise<Buffe
     "content-length": body.length,
     accept: "application/ocsp-response",
   };
+  const { request } = url.startsWith("https:") ? https : http;
   const sent = request(url, { method: "POST", headers, agent: false, signal });
   sent.on("error", reject);
   sent.on("response", (response) => {

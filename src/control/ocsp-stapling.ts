@@ -178,7 +178,8 @@ export class OcspStapling {
   #accept(entry: Entry, response: Buffer, { status, nextUpdate, revokedAt }: OcspStatement): void {
     if (status === "unknown") throw new Error("the responder does not know the certificate");
     const until = nextUpdate ?? this.#now() + DEFAULT_VALIDITY;
-    const staple = status === "good" ? { response, until } : null;
+    // A copy: a small buffer is a part of a shared one, which the message to the workers would contain.
+    const staple = status === "good" ? { response: new Uint8Array(response), until } : null;
     entry.until = until;
     entry.revokedAt = revokedAt;
     entry.failures = 0;

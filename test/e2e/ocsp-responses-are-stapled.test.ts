@@ -5,8 +5,9 @@ import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
 import { test } from "node:test";
+import { makeRequest } from "../../src/net/ocsp/request.ts";
 import { Authority } from "../support/certificates.ts";
-import { MUST_STAPLE, withResponder, writeIndex } from "../support/ocsp.ts";
+import { issuedBy, MUST_STAPLE, respond, withResponder, writeIndex } from "../support/ocsp.ts";
 import { findFreePort } from "./free-port.ts";
 import { startUpstream } from "./peers.ts";
 import { atEnd, bounded, type LiveTest, runSluice, startSluice, testInEachMode, until } from "./program.ts";
@@ -25,6 +26,7 @@ for (const [name, key] of [
   ["both-rsa", "rsa"],
 ] as const)
   authority.issue(name, { names: "DNS:both.example", extensions: withResponder(url, MUST_STAPLE), key });
+authority.issue("filed", { names: "DNS:filed.example" });
 authority.issue("delegate", { key: "rsa", extensions: ["extendedKeyUsage=OCSPSigning"] });
 writeIndex(authority, { site: "good", gone: "revoked", bare: "good", "both-ec": "good", "both-rsa": "good" });
 
@@ -59,8 +61,12 @@ async function stapled(port: number, host: string, ...more: string[]): Promise<s
 testInEachMode("responses are stapled, also while the responder is down", async (t) => {
   const upstream = await startUpstream(t);
   const stopResponder = await startResponder(t, t.accept === "handle" ? "ca" : "delegate");
+  const file = (status: "good" | "revoked") => {
+    writeIndex(authority, { filed: status }, "filed.txt");
+    return respond(authority, makeRequest(issuedBy(authority, "filed")), { index: "filed.txt" });
+  };
   const files = Object.fromEntries(
-    ["site", "gone", "bare", "both-ec", "both-rsa"].flatMap((name) => [
+    ["site", "gone", "bare", "both-ec", "both-rsa", "filed"].flatMap((name) => [
       [`${name}.pem`, authority.read(`${name}.pem`) + (name === "bare" ? "" : authority.read("ca.pem"))],
       [`${name}.key`, authority.read(`${name}.key`)],
     ]),
@@ -77,12 +83,13 @@ listeners:
         - { cert: site.pem, key: site.key }
         - { cert: gone.pem, key: gone.key }
         - { cert: bare.pem, key: bare.key }
+        - { cert: filed.pem, key: filed.key, ocspFile: filed.ocsp }
         - { cert: both-rsa.pem, key: both-rsa.key }
         - { cert: both-ec.pem, key: both-ec.key }
 clusters:
   app: ["127.0.0.1:${upstream.port}"]
 `,
-    { workers: 2, files },
+    { workers: 2, files: { ...files, "filed.ocsp": file("good") } },
   );
   const { port } = sluice;
   // The start waits for the response of a must-staple certificate.
@@ -106,6 +113,10 @@ clusters:
   });
   assert.ok(Math.abs(expiry - Date.now() / 1000 - 86_400) < 3600);
   assert.equal(await sluice.metric("sluice_tls_ocsp_fetches_total", { result: "good" }), 3);
+
+  assert.equal(await stapled(port, "filed.example"), "good");
+  sluice.write("filed.ocsp", file("revoked"));
+  await until(async () => (await stapled(port, "filed.example")) === "none", "the watched file is taken");
 
   const { stdout } = await runSluice("status", "-c", join(sluice.directory, "sluice.yaml"));
   assert.match(stdout, /^degraded/);

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { type TestContext, test } from "node:test";
+import { setDefaultCACertificates } from "node:tls";
 import { fetchOcsp } from "../../../src/control/ocsp-fetch.ts";
+import { Authority } from "../../support/certificates.ts";
 
 const REQUEST = Buffer.from("request");
 const NEVER = new AbortController().signal;
@@ -25,6 +28,20 @@ test("the request is posted, and the body of the response returned", async (t) =
     response.end([request.method, request.url, type, length, body].join());
   });
   assert.equal(String(await fetchOcsp(url, REQUEST, NEVER)), "POST,/ocsp,application/ocsp-request,7,request");
+});
+
+test("a responder over https is verified", async (t) => {
+  const authority = new Authority();
+  t.after(() => authority.remove());
+  authority.issue("site");
+  const options = { cert: authority.read("site.pem"), key: authority.read("site.key") };
+  const server = createSecureServer(options, (_, response) => response.end("ok"));
+  t.after(() => server.close());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  await assert.rejects(fetchOcsp(url, REQUEST, NEVER), /unable to verify/);
+  setDefaultCACertificates([authority.read("ca.pem")]);
+  assert.equal(String(await fetchOcsp(url, REQUEST, NEVER)), "ok");
 });
 
 test("large responses, other statuses and redirects are rejected", async (t) => {

@@ -112,7 +112,7 @@ test("a certificate without an OCSP response that needs one is reported", async 
   const url = "http://ocsp.example/";
   issue("must", ...withResponder(url, MUST_STAPLE));
   issue("silent", MUST_STAPLE);
-  issue("https", ...withResponder("https://ocsp.example/", MUST_STAPLE));
+  issue("ldap", ...withResponder("ldap://ocsp.example/", MUST_STAPLE));
   authority.issue("alone", { extensions: withResponder(url) });
   const warningsOf = async (name: string, more = "") => (await check(pair(name, name, more))).warnings;
   const must = await check(pair("must"));
@@ -124,8 +124,8 @@ test("a certificate without an OCSP response that needs one is reported", async 
   const rule = " (must-staple: clients reject it)";
   assert.deepEqual(await warningsOf("must", ", ocsp: off"), [text("must", "`ocsp` is off", rule)]);
   assert.deepEqual(await warningsOf("silent"), [text("silent", "it names no OCSP responder", rule)]);
-  assert.deepEqual(await warningsOf("https"), [
-    text("https", `its responder https://ocsp.example/ is no http URL`, rule),
+  assert.deepEqual(await warningsOf("ldap"), [
+    text("ldap", "its responder ldap://ocsp.example/ is no http or https URL", rule),
   ]);
   assert.deepEqual(await warningsOf("alone"), [text("alone", "the file has no certificate of its issuer")]);
   assert.deepEqual(await warningsOf("alone", ", ocsp: off"), []);
