@@ -20,7 +20,7 @@ const STDERR = 2;
 const MOST_RANDOM = 65_536;
 /** Ranges of one `fd_write`. */
 const MOST_RANGES = 1024;
-/** What looking at one costs, as bytes. */
+/** Cost of reading one, in bytes. */
 const RANGE = 64;
 const LINE_FEED = 10;
 const RETURN = 13;
@@ -28,7 +28,7 @@ const NANOSECONDS = 1_000_000n;
 /** Resolution of the clock. */
 const RESOLUTION = 50n * NANOSECONDS;
 
-/** Thrown by `proc_exit(0)`, which ends a program well. */
+/** Thrown by `proc_exit(0)`: the program has ended successfully. */
 export class ProgramEnd extends Error {}
 
 type Function_ = (...values: never[]) => number;
@@ -94,7 +94,7 @@ export function makeWasi(context: CallContext, memory: GuestMemory): Record<Wasi
       return leave(descriptor <= STDERR && descriptor >= STDIN ? ERROR.noSeek : ERROR.badDescriptor);
     },
 
-    /** A terminal: 2, without rights to anything. */
+    /** A character device (2) without rights. */
     fd_fdstat_get(descriptor: number, out: number): number {
       enter("fd_fdstat_get");
       const at = memory.check(out, 24);
@@ -104,7 +104,7 @@ export function makeWasi(context: CallContext, memory: GuestMemory): Record<Wasi
       return leave(ERROR.none);
     },
 
-    /** At its end. */
+    /** Always at the end of the file. */
     fd_read(descriptor: number, _ranges: number, _count: number, out: number): number {
       if (descriptor === STDIN) return put("fd_read", [out, 0]);
       enter("fd_read");
@@ -134,7 +134,7 @@ function refusalOf(name: WasiName): number {
   return name.startsWith("fd_") ? ERROR.badDescriptor : ERROR.notSupported;
 }
 
-/** Logs each of the ranges that has more than a line's end: how many bytes they have. */
+/** Logs each range that contains more than line ends; returns their total length. */
 function writeRanges(
   context: CallContext,
   memory: GuestMemory,

@@ -9,7 +9,7 @@ import type { Writer } from "./writer.ts";
 
 export const PAGE = 65_536;
 
-/** Why a guest could not go on: its memory could not be grown, or an import would suspend it where that is not possible. */
+/** Why a guest was stopped: its memory could not be grown, or an import would suspend it where that is not possible. */
 export const STOPPED = { memory: 1, suspension: 2 } as const;
 
 /** Indices of the globals, types and functions that metering appends. */

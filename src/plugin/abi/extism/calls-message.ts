@@ -28,7 +28,7 @@ const LINE_END = 10;
 
 export class MessageCalls {
   readonly imports: Calls;
-  /** What `reject` and `buffer_body` have asked for: one of RESULT. */
+  /** The result requested by `reject` or `buffer_body`: one of RESULT. */
   result: number = RESULT.continue;
 
   constructor(context: CallContext, kernel: Kernel) {

@@ -1,4 +1,4 @@
-/** The configuration as Extism has it: texts by key. Other values are serialised as JSON, once. */
+/** The configuration for Extism plugins: texts by key. Other values are serialised as JSON, once. */
 
 type Known = { readonly key: Buffer; readonly value: Buffer | null };
 

@@ -203,7 +203,7 @@ class ExtismGuest implements LinkedGuest {
     return memory.refresh();
   }
 
-  /** Makes what the guest has put out happen: one of RESULT, or what `pick` chose. @throws Fault */
+  /** Applies the guest's output; returns one of RESULT, or the index that `pick` chose. @throws Fault */
   #finish(hook: number, returned: number | undefined): number {
     this.#checkError();
     if (returned !== undefined && returned !== 0) throw new Fault("bad_result", `returned ${returned}, expected 0`);
@@ -224,7 +224,7 @@ class ExtismGuest implements LinkedGuest {
     return this.#outputs.apply(context, hook, bytes, output, output + length);
   }
 
-  /** The result that calls of `sluice:http/1` have asked for. The host checks that it goes with `respond`. */
+  /** The result requested by calls of `sluice:http/1`. The host checks that it matches `respond`. */
   #resultOf({ result }: MessageCalls): number {
     return result === RESULT.continue && this.#context.scope.responded ? RESULT.respond : result;
   }

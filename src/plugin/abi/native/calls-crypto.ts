@@ -15,7 +15,7 @@ import type { CallContext } from "../call-context.ts";
 const DIGESTS: readonly string[] = Object.keys(DIGEST);
 
 /** A cache of parsed keys for all guests of the worker. Keys are public, so its timing reveals no secret. */
-const KEPT_KEYS = 256;
+const CACHED_KEYS = 256;
 const keys = new Map<string, KeyObject | null>();
 
 /** Least size of RSA keys (RFC 7518 section 3.3). */
@@ -116,7 +116,7 @@ export function makeCryptoCalls(context: CallContext) {
 
 /** Adds a key as the most recently used one and evicts the least recently used. Invalid keys (null) are cached too. */
 function keepKey(id: string, key: KeyObject | null): void {
-  if (keys.size >= KEPT_KEYS) keys.delete(keys.keys().next().value!);
+  if (keys.size >= CACHED_KEYS) keys.delete(keys.keys().next().value!);
   keys.set(id, key);
 }
 
