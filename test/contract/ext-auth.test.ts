@@ -1,4 +1,4 @@
-/** The built-in filters that wait: ext-auth, which asks a service, and delay. */
+/** The built-in filters that suspend: ext-auth, which queries a service, and delay. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, test } from "node:test";

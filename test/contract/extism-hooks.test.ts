@@ -1,4 +1,4 @@
-/** What hooks of Extism plugins are given and what they may put out (docs/extism.md). */
+/** Inputs and outputs of Extism hooks (docs/extism.md). */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { makeKernel } from "../../scripts/build-extism-kernel.ts";
@@ -15,7 +15,7 @@ import { builtIn, call, Endpoints, exchange, type Loaded, load } from "./plugin-
 
 const HEADS = ["on_request", "route", "on_response", "pick"] as const;
 
-/** Logs its input, and puts out the configuration's `out`. */
+/** Logs its input, and outputs the configuration's `out`. */
 const SAYS = extismModule(
   `(func $say
      (local $at i64)

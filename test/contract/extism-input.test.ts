@@ -1,4 +1,4 @@
-/** The JSON that hooks of Extism plugins read, for any bytes of a message, and what of a message a guest cannot read. */
+/** The JSON that hooks of Extism plugins read, for any bytes of a message, and the parts of a message that a guest cannot read. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

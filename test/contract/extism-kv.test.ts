@@ -1,4 +1,4 @@
-/** Extism plugins use the shared key-value store, where they may. */
+/** Extism plugins use the shared key-value store, with permission. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
@@ -9,7 +9,7 @@ const TEXTS = ["hits", "key", "value", "other"];
 const text = (index: number) => `(call $text ${place(index, TEXTS[index]!)})`;
 const ENTRY = `${text(0)} ${text(1)}`;
 
-/** What the body logs, and the failures. */
+/** The lines that the body logs, and the failures. */
 function run(body: string, namespaces = ["hits"]): string[] {
   const module = extismModule(`(func (export "on_request") (result i32) (local $n i64) ${body} (i32.const 0))`, TEXTS);
   const loaded = load(module, { configs: [{}], namespaces });

@@ -43,7 +43,7 @@ const preflight = (more: string) =>
   `OPTIONS /a HTTP/1.1\nHost: h\nOrigin: https://x.b.example\nAccess-Control-Request-Method: GET\n${more}`;
 const lines = (line: (i: number) => string, count = 400) => Array.from({ length: count }, (_, i) => line(i)).join("\n");
 
-/** Heads of about so many bytes. */
+/** Heads of about `size` bytes. */
 const SHAPES: Readonly<Record<string, (size: number) => string>> = {
   parameters: (n) => `GET /?${"a&".repeat(n / 2)} HTTP/1.1\nHost: h`,
   keys: (n) => `GET /?${"key=%41&".repeat(n / 8)} HTTP/1.1\nHost: h`,

@@ -1,4 +1,4 @@
-/** The built-in filters that say who may pass: api-key, basic-auth, jwt, ip-filter; and cors and fault. */
+/** The built-in filters for access control: api-key, basic-auth, jwt, ip-filter; and cors and fault. */
 import assert from "node:assert/strict";
 import { createHash, createHmac, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { readFileSync } from "node:fs";

@@ -23,7 +23,7 @@ const row = (id: number) => ({
   },
   cards: [{ number: "4111111111111111", until: "12/30" }],
 });
-/** JSON of so many bytes at most. */
+/** JSON of at most `bytes` bytes. */
 const shapes: Record<string, (bytes: number) => string> = {
   rows: (bytes) => JSON.stringify(Array.from({ length: Math.floor(bytes / 200) }, (_, i) => row(i))),
   "indented rows": (bytes) =>

@@ -1,4 +1,4 @@
-/** The built-in filter jwt-jwks: tokens by the keys that a server publishes, which only a tick asks for. */
+/** The built-in filter jwt-jwks: tokens are verified with the keys that a server publishes, which only a tick fetches. */
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { join } from "node:path";
@@ -78,7 +78,7 @@ test("a new key is found by its id, and a flood of unknown ids causes few reques
     await guest.tickAsync();
   }
   assert.equal(server.asked, 2);
-  // What needs no new key to be refused asks for none.
+  // A token that is rejected without a new key causes no fetch.
   pass(11);
   for (const token of [
     `${old.token().slice(0, -8)}AAAAAAAA`,

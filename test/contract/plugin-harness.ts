@@ -76,7 +76,7 @@ async function buildHere({ source, wasm, runtime }: Order): Promise<Pick<BuildRe
   return { problems: [] };
 }
 
-/** @throws when the plugin refuses to start. */
+/** @throws if the plugin does not start. */
 export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
   const {
     configs,

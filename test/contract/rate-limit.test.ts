@@ -1,4 +1,4 @@
-/** The built-in rate-limit, in the real host with a store and a clock of its own. */
+/** The built-in rate-limit, in the real host with a separate store and clock. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
@@ -31,7 +31,7 @@ class Limit {
     return on;
   }
 
-  /** How many of so many requests pass. */
+  /** The number of `count` requests that pass. */
   passes(count: number, request = {}): number {
     let passed = 0;
     for (let i = 0; i < count; i++) if (this.send(request).localStatus === 0) passed++;

@@ -1,4 +1,4 @@
-/** What every built-in strategy promises, in the real host; then what each promises of its own. */
+/** Promises of all built-in strategies, in the real host; then those of each. */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import fc from "fast-check";

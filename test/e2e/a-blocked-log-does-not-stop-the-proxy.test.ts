@@ -1,4 +1,4 @@
-/** A full disk, a pipe that is never read, a pipe whose reader has gone: log lines are lost, and nothing else. */
+/** A full disk, a pipe that is never read, a pipe whose reader has gone: only log lines are lost. */
 import assert from "node:assert/strict";
 import { closeSync, openSync } from "node:fs";
 import { connectTo, startUpstream } from "./peers.ts";
@@ -10,7 +10,7 @@ const PATH = `/${"x".repeat(4000)}`;
 
 async function serveWithout(t: LiveTest, stdout: NonNullable<Options["stdout"]>): Promise<void> {
   const upstream = await startUpstream(t);
-  // With a thread of the log for each worker no thread of libuv would be left for files.
+  // If each worker's log blocked a thread of libuv, none would be left for files.
   const options = { workers: 5, stdout };
   const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }), options);
   for (let round = 0; round < 5 && (await sluice.metric("sluice_log_dropped_total")) === 0; round++) {

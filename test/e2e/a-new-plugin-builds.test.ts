@@ -58,7 +58,7 @@ for (const kind of ["filter", "router", "strategy", "health"] as const) {
     const inspected = await sluice("plugin", "inspect", `my-${kind}/plugin.wasm`);
     assert.equal(inspected.code, 0, inspected.stderr);
     assert.match(inspected.stdout, new RegExp(`\\n  hooks    ${HOOKS[kind]}\\n`));
-    // What a call that waits takes is not its own cost.
+    // The time of a suspended call is not its cost.
     const cost = kind === "health" ? /\n {2}no measurable hook\n$/ : COST;
     assert.match(inspected.stdout, cost);
     if (kind === "health") assert.match(inspected.stdout, /\n {2}imports {2}sluice:fetch\/1: fetch fetch_body/);

@@ -1,4 +1,4 @@
-/** a-path-has-one-interpretation: no other spelling of a path bypasses its filter, whichever server is the endpoint. */
+/** a-path-has-one-interpretation: no other spelling of a path bypasses its filter, for any server as the endpoint. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";

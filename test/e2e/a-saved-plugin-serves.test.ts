@@ -24,7 +24,7 @@ testInUsualMode("the next request after a save runs the saved version", async (t
   );
   const source = join(directory, "hello/plugin.ts");
   const written = readFileSync(source, "utf8");
-  // Neither the configuration nor the plugin is right at first.
+  // Both the configuration and the plugin have mistakes at first.
   writeFileSync(config, made.replace("cluster: app", "cluster: none"));
   writeFileSync(source, `${written}\nexport function onRequest(`);
 

@@ -1,4 +1,4 @@
-/** The access log: a line of JSON for each request, whatever bytes a client sends. */
+/** The access log: a line of JSON for each request, for any bytes of the client. */
 import assert from "node:assert/strict";
 import { connectTo, exchange, startUpstream } from "./peers.ts";
 import { simpleConfig, startSluice, testInUsualMode } from "./program.ts";

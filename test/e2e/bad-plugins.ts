@@ -21,7 +21,7 @@ export function makePlugin(hook: string, body: string, more = ""): Uint8Array {
 export const TRAP = "unreachable";
 export const SPIN = "(loop $forever br $forever) i32.const 0";
 
-/** A hook that asks for the precise time: an import that the configuration must allow. */
+/** A hook that reads the precise time: an import that the configuration must allow. */
 export const asksPreciseTime = (): Uint8Array =>
   makePlugin(
     "request_head",
@@ -29,7 +29,7 @@ export const asksPreciseTime = (): Uint8Array =>
     '(import "sluice:clock/1" "now_precise" (func $now (result f64)))',
   );
 
-/** Only where the request has `x-bad`: else it goes on. Its host call asks for the length of that field alone. */
+/** Traps only if the request has `x-bad`. Its host call reads only the length of that field. */
 export const trapsWhenAsked = (): Uint8Array =>
   makePlugin(
     "request_head",

@@ -23,7 +23,7 @@ async function startServer(
   return (server.address() as AddressInfo).port;
 }
 
-/** Writes `total` bytes as fast as they are taken. */
+/** Writes `total` bytes as fast as the connection accepts them. */
 async function pour(to: ServerResponse, total: number): Promise<void> {
   for (let sent = 0; sent < total && !to.destroyed; sent += CHUNK.length) if (!to.write(CHUNK)) await once(to, "drain");
   to.end();

@@ -46,7 +46,7 @@ test("every host call and hook of the header exists in the host, with its type",
 SLUICE_EXPORT("calls") void calls(void);\nvoid calls(void) {\n${calls.join("")}}\n`,
   );
   assert.equal(status, 0, stderr);
-  // The host refuses what it does not offer, and a type that is not its own.
+  // The host rejects unknown imports, and wrong types.
   const { module, info } = buildModule(wasm(), { memory: 16 * 1024 * 1024 });
   assert.equal(info.hooks, (2 ** HOOKS.length - 1) | REWRITES.request | REWRITES.response);
   assert.equal(info.servesMany, true);

@@ -17,7 +17,7 @@ const version = (name: string, more = "", before = ""): Promise<Uint8Array> =>
   compileSource(`import { Config, kv, Request, Response, sleep, State } from "sluice/sdk";
     const hits = kv("hits");
     let seen: i32 = 0;
-    let guest: i32 = 0; // numbered by the first of its line, and kept by those that take over its state
+    let guest: i32 = 0; // set by the first guest, and migrated with the state
     ${before}
     export function onRequest(req: Request): void {
       ${more}

@@ -93,7 +93,7 @@ async function get(peer: Peer, path = "/", fields = ""): Promise<string> {
 const CHOOSES =
   "  chooses: { wasm: ./chooses.wasm, config: { who: 127.0.0.2, to: canary }, allow: { clusters: [canary] } }";
 
-/** An upstream for each cluster, that says which it is. */
+/** An upstream for each cluster, which responds with its name. */
 async function startClusters(t: LiveTest): Promise<Record<string, number>> {
   const clusters: Record<string, number> = {};
   for (const name of ["app", "canary", "beta"])

@@ -1,4 +1,4 @@
-/** A worker that ends by an exception loses only its own connections, and a replacement serves. */
+/** A worker that ends with an exception loses only its own connections, and a replacement serves. */
 import assert from "node:assert/strict";
 import { connectTo, type Peer, startUpstream } from "./peers.ts";
 import { type Program, simpleConfig, startSluice, testInUsualMode, until } from "./program.ts";

@@ -84,7 +84,7 @@ testInUsualMode("addresses are added and removed under load, and DNS failures ch
   const [begun, guests] = [await configures(), await sluice.metric("sluice_plugin_guests")];
   const load = startClients(t, sluice.url);
 
-  // One that is in flight on an endpoint that is removed ends as it would have.
+  // A request in flight at a removed endpoint completes.
   const slow = ask(`${sluice.url}/held`);
   await until(() => held.length === 1, "the request is held");
   await waitForHosts(sluice, [A]);

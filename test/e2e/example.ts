@@ -1,4 +1,4 @@
-/** An example of `examples/`, started as its README says. */
+/** An example of `examples/`, started as described in its README. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-/** Every example works as its README says, and exits with 0. */
+/** Every example works as described in its README, and exits with 0. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";

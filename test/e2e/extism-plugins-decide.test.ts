@@ -8,7 +8,7 @@ import { type LiveTest, type Ports, startSluice, testInUsualMode, until } from "
 
 const TOKEN = "a-token-that-cannot-be-guessed";
 
-/** Puts out the configuration's `out` in each of these hooks. */
+/** Outputs the configuration's `out` in each of these hooks. */
 const outputs = (...hooks: string[]) =>
   extismModule(
     hooks
@@ -20,7 +20,7 @@ const outputs = (...hooks: string[]) =>
     ["out"],
   );
 
-/** Sends the configuration's `request` with a body, and puts the response's body out. */
+/** Sends the configuration's `request` with a body, and outputs the response's body. */
 const ASKS = extismModule(
   `(func (export "on_request") (result i32)
      (local $response i64)
@@ -31,7 +31,7 @@ const ASKS = extismModule(
   ["request", "who"],
 );
 
-/** Appends to each chunk: what it puts out is as many bytes of its input, and one more. */
+/** Appends a byte to each chunk. */
 const MARKS = extismModule(
   `(func (export "mark") (result i32)
      (local $i i64) (local $to i64)
@@ -126,7 +126,7 @@ testInUsualMode("Extism plugins filter, route, pick, send requests, and are relo
   const denied = 'http_request to "https://elsewhere.example/": not allowed (allow.fetch)';
   const failed = () => sluice.logged(({ msg }) => String(msg).endsWith(denied), "the failure");
 
-  // A filter, and a strategy that always takes the second endpoint.
+  // A filter, and a strategy that always picks the second endpoint.
   assert.equal((await get("/")).body.toString(), "other");
   assert.equal(other.requests.at(-1)!.headers["x-set"], "1");
 
@@ -141,7 +141,7 @@ testInUsualMode("Extism plugins filter, route, pick, send requests, and are relo
   assert.deepEqual([hidden.status, hidden.headers["x-powered"]], [203, undefined]);
   assert.match(hidden.body.toString(), /^app!+$/);
 
-  // A request of the plugin's own, which the guest is suspended for.
+  // A subrequest, during which the guest is suspended.
   assert.equal((await get("/auth")).body.toString(), "app");
   assert.equal(app.requests.at(-1)!.headers["x-user"], "ann");
   const asked = auth.requests.at(-1)!;

@@ -117,7 +117,7 @@ for (const strategy of ["least-connections", "power-of-two", "round-robin"])
     const { 200: ok = 0, 503: unavailable = 0, ...failed } = seen;
     assert.deepEqual(failed, {}, "no idempotent request fails");
     assert.ok(ok > 100);
-    // So many in a row as eject it, and what the clients had under way on both workers meanwhile.
+    // Failures in a row that eject it, and requests in progress on both workers meanwhile.
     const most = 5 + 2 * 12 + (await ejections(sluice, failing.port));
     assert.ok(unavailable <= most, `${unavailable} responses of 503, at most ${most}`);
   });

@@ -9,7 +9,7 @@ const BLOCKS = 400;
 let next = 0;
 let end = 0;
 
-/** A free loopback port, for programs that take a port number. No other test process gets the same one. */
+/** A free loopback port, for programs with a port number as argument. No other test process gets the same one. */
 export async function findFreePort(): Promise<number> {
   for (;;) {
     if (next === end) await takeBlock();

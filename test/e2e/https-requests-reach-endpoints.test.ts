@@ -1,4 +1,4 @@
-/** TLS on a listener: certificates by name and type of key, facts, and what is refused. */
+/** TLS on a listener: certificates by name and type of key, attributes, and rejections. */
 import assert from "node:assert/strict";
 import { createHash, X509Certificate } from "node:crypto";
 import { once } from "node:events";
@@ -122,7 +122,7 @@ testInAllModes("bytes that are not a handshake are rejected, counted and logged"
   assert.match((await askPlain(port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")).toString(), /^HTTP\/1.1 400 .*use https/s);
   assert.equal((await askPlain(port, "\0\0garbage")).length, 0);
   await counted(2, "plain_text");
-  // A record that holds no hello gets an alert.
+  // A record without a hello gets an alert.
   assert.equal((await askPlain(port, Buffer.from([22, 3, 1, 0, 4, 2, 0, 0, 0])))[0], 21);
   for (const more of [["-tls1_1"], ["-alpn", "h2"], ["-cipher", "AES128-SHA", "-tls1_2"]])
     assert.match((await handshake({ port, ca, more })).out, /alert/);

@@ -1,4 +1,4 @@
-/** Only a filter sets the headers that identify the user, whatever spelling the client sends. */
+/** Only a filter sets the headers that identify the user, for any spelling that the client sends. */
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
@@ -14,7 +14,7 @@ function token(): string {
   return `${text}.${createHmac("sha256", SECRET).update(text).digest("base64url")}`;
 }
 
-/** Each chain says who the user is in x-user; the credentials let the client in. */
+/** Each chain sets x-user to the user's name; the credentials are valid. */
 const FILTERS: readonly [name: string, filter: string, credentials: string][] = [
   ["api-key", `{ api-key: { keys: { ann: ${KEY} }, forward: x-user } }`, `X-Api-Key: ${KEY}`],
   [
@@ -29,7 +29,7 @@ const FILTERS: readonly [name: string, filter: string, credentials: string][] = 
   ["trusted", "{ request-id: { header: x-user, trust: true } }", "X-User: ann"],
 ];
 const FORGED = ["X_User", "X.User", "x~uSER", "X!User", "x*user"].map((name) => `${name}: root\r\n`).join("");
-/** As CGI and its kin make a variable of a name. */
+/** Whether CGI and similar interfaces derive the variable of x-user from a name. */
 const isUser = (name: string): boolean => name.toUpperCase().replace(/[^A-Z0-9]/g, "_") === "X_USER";
 
 const config = (ports: Ports, app: number, auth: number): string => `listeners:

@@ -1,4 +1,4 @@
-/** jwks-keys-verify-tokens: jwt-jwks fetches keys from a server, finds new ones under traffic, and works on while the server is down. */
+/** jwks-keys-verify-tokens: jwt-jwks fetches keys from a server, finds new ones under traffic, and continues while the server is down. */
 import assert from "node:assert/strict";
 import { makeSigner, type Signer } from "../fixtures/signer.ts";
 import { startUpstream } from "./peers.ts";
@@ -49,7 +49,7 @@ for (const way of ["by a cluster", "by a URL"])
       assert.equal(requests[0]!.url, "/jwks.json");
       const loads = requests.length;
 
-      // In the very next moment: the tokens of the new key wait for it.
+      // Immediately: requests with tokens of the new key are suspended until it is fetched.
       server.published = [old, next];
       await until(async () => (await ask(sluice, next.token())) === "ann", "the new key is there");
       assert.equal(await ask(sluice, old.token()), "ann");

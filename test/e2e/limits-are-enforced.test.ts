@@ -91,7 +91,7 @@ testInUsualMode("limits.connectionsPerClient counts each address over all worker
   first.push(...(await connectMany("127.0.0.1")));
   assert.equal(first.length, 5);
 
-  // Connections of a worker that ends are no longer counted, those of the others still are.
+  // Connections of a worker that has ended are not counted, those of the others are.
   sluice.kill("SIGUSR2");
   await sluice.metricIs(1, "sluice_worker_restarts_total");
   const workers = async () => (await sluice.status()).workers as { serving: boolean }[];
@@ -118,7 +118,7 @@ testInAllModes("limits.connections counts over all workers, also when one of the
         ({ status }) => status === 200,
         () => false,
       );
-  /** Connects with more than fit, all at once; how many of them are served. */
+  /** Opens more connections than the limit at once; returns the number that is served. */
   const flood = async (): Promise<Peer[]> => {
     const clients = await Promise.all(Array.from({ length: 24 }, () => connectTo(t, sluice.port)));
     const are = await Promise.all(clients.map(served));
@@ -131,7 +131,7 @@ testInAllModes("limits.connections counts over all workers, also when one of the
   const line = await sluice.logged(({ event }) => event === "connection_refused", "the refusal");
   assert.deepEqual([line.level, line.listener, line.limit], ["warn", "web", limit]);
 
-  // What a worker had open that ends is counted no more, and what the others have still is.
+  // Connections of a worker that has ended are not counted, those of the others are.
   sluice.kill("SIGUSR2");
   await sluice.metricIs(1, "sluice_worker_restarts_total");
   const serving = async (): Promise<number> =>

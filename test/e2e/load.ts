@@ -5,7 +5,7 @@ import { Agent, get, type IncomingMessage } from "node:http";
 import type { TestContext } from "node:test";
 import { atEnd } from "./program.ts";
 
-/** `wrk`, where it is installed; `stop` fails when a request did. */
+/** `wrk`, where it is installed; `stop` fails if a request has failed. */
 export function startWrk(t: TestContext, url: string, ...options: string[]): { stop(): Promise<void> } {
   if (spawnSync("wrk", ["-v"]).error !== undefined) return { stop: async () => {} };
   const wrk: ChildProcess = spawn("wrk", ["-t1", "-c8", "-d120", ...options, url]);

@@ -19,13 +19,13 @@ const PLUGINS = {
     BODY,
     `${APPEND} ${LAST} (data (i32.const 0) "!") ${hook("request_body", BODY)}`,
   ),
-  // The same of responses, and says which entity tag they have then.
+  // The same for responses, whose entity tag it sets.
   tags: makePlugin(
     "response_body",
     BODY,
     `${APPEND} ${LAST} ${SET} (data (i32.const 0) "!etag\\22b\\22") ${hook("response_head", "(drop (call $set (i32.const 1) (i32.const 1) (i32.const 4) (i32.const 5) (i32.const 3))) i32.const 0")}`,
   ),
-  // Sees bodies both ways, and has no call that could change one.
+  // Reads bodies both ways, and imports no call that changes them.
   watches: makePlugin(
     "response_body",
     "(drop (call $size)) i32.const 0",
@@ -112,7 +112,7 @@ ${Object.keys(PLUGINS)
       .every(({ headers }) => !headers.range && !headers["if-range"]),
   );
 
-  // The head has gone out before the plugin changes anything: the coding is right for what it has let pass.
+  // The head was sent before the plugin changes anything: the coding describes the unchanged part.
   for (const [path, kept, body, trailers] of [
     ["/rewrites/slow", ["content-encoding"], "hello!", "x-sum: 1\r\n"],
     ["/watches/slow", OF_THE_BODY, "hello", "digest: x\r\nx-sum: 1\r\n"],

@@ -1,4 +1,4 @@
-/** A module is built in a separate process: however expensive the build, the proxy serves and can be stopped. */
+/** A module is built in a separate process: during an expensive build the proxy serves and can be stopped. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";

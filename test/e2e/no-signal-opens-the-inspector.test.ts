@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { startUpstream } from "./peers.ts";
 import { simpleConfig, startSluice, testInUsualMode } from "./program.ts";
 
-/** Whether SIGUSR1 would not end the process: it is blocked or has a handler. Node sees to that as soon as it runs. */
+/** Whether SIGUSR1 would not end the process: it is blocked or has a handler. Node does this as soon as it runs. */
 function isReadyForSignal(pid: number): boolean {
   const masks = readFileSync(`/proc/${pid}/status`, "utf8").matchAll(/^Sig(?:Blk|Cgt):\s*(\w+)$/gm);
   return Array.from(masks).some(([, mask]) => (BigInt(`0x${mask}`) & (1n << 9n)) !== 0n);

@@ -50,7 +50,7 @@ async function startResponder(t: LiveTest, signer: string): Promise<() => Promis
 
 const serialOf = (name: string) => new X509Certificate(authority.read(`${name}.pem`)).serialNumber;
 
-/** What the client of OpenSSL says about the stapled response. */
+/** The status of the stapled response by OpenSSL's client. */
 async function stapled(port: number, host: string, ...more: string[]): Promise<string> {
   const { out } = await handshake({ port, ca, host, more: ["-status", ...more] });
   if (out.includes("OCSP response: no response sent")) return "none";

@@ -36,7 +36,7 @@ const startCounting = (t: LiveTest, upstream: number, workers: number): Promise<
     { workers, files: { "counts.wasm": counts } },
   );
 
-/** Sends a request on each of so many new connections: the response counts of their workers, in ascending order. */
+/** Sends a request on each of `connections` new connections: the response counts of their workers, in ascending order. */
 async function askOnNew(t: LiveTest, sluice: Program, connections: number): Promise<number[]> {
   const responses: number[] = [];
   for (let i = 0; i < connections; i++)
@@ -70,7 +70,7 @@ testInEachMode(
       assert.ok(response.equals(body), `the body of connection ${id}`);
     };
     await bounded(Promise.all(Array.from({ length: 200 }, (_, id) => echo(id))), "every echo", 60_000);
-    // And ended at once as well.
+    // Also if it ends at once.
     const peer = await connectTo(t, sluice.port);
     assert.equal(
       (await peer.send(get.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")).readResponse()).status,
@@ -99,7 +99,7 @@ testInEachMode(
   modes,
 );
 
-/** Some turns of the loop cost little fuel and a lot of time: the fuel lasts for minutes. */
+/** The loop costs little fuel per iteration and much time: the fuel lasts for minutes. */
 const slow = makePlugin(
   "request_head",
   `(local $x i64) (local.set $x (i64.const 0x7fffffffffffffff))
@@ -138,7 +138,7 @@ testInEachMode(
       return first!.restarts === 0 && second!.restarts === 1 && second!.serving;
     };
     await until(isReplaced, "its successor serves");
-    // Four were transferred before, by the worker that lives.
+    // Four were transferred before, by the worker that is still running.
     assert.deepEqual(await askOnNew(t, sluice, 4), [1, 2, 5, 6]);
   },
   modes,

@@ -93,7 +93,7 @@ before(async () => {
   wasm = await compileSource(PROBE);
 });
 
-/** The page's configuration with a plugin that does what metrics count, at free ports. */
+/** The page's configuration at free ports, with a plugin that causes counted events. */
 function configure(upstreams: readonly number[], refusing: number): (ports: Ports) => string {
   const [, shown = ""] = /```yaml\n(admin: [\s\S]*?)```/.exec(section("Admin API")) ?? [];
   return (ports) =>
@@ -123,7 +123,7 @@ async function causeWhatMetricsCount(t: LiveTest, sluice: Program): Promise<void
   assert.equal(status, 400);
 }
 
-/** What takes a stuck worker, a quarantine or a rollout to have a line: their own tests check the labels. */
+/** Metrics that have lines only after a stuck worker, a quarantine or a rollout: their own tests check the labels. */
 const NOT_CAUSED = [
   "sluice_tls_handshakes_total",
   "sluice_tls_certificate_expiry_seconds",

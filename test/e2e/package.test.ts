@@ -1,4 +1,4 @@
-/** The published package works after installation in an empty directory, with the machine's Node, as the README says. */
+/** The published package works after installation in an empty directory, with the machine's Node, as described in the README. */
 import assert from "node:assert/strict";
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";

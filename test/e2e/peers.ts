@@ -24,7 +24,7 @@ export type RawResponse = {
 /** One end of a raw connection. */
 export class Peer {
   readonly socket: Socket;
-  /** Received bytes that were not taken yet, in chunks as received: joined when they are read. */
+  /** Received bytes that were not read yet, in chunks as received: joined when they are read. */
   #chunks: Buffer[] = [];
   /** Their size in bytes. */
   #size = 0;

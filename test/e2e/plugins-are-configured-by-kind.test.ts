@@ -30,7 +30,7 @@ clusters:
   const right = await runSluice("check", "-c", file);
   assert.equal(right.code, 0, right.stdout + right.stderr);
 
-  // A plugin that sees bodies alone has its place as well.
+  // A plugin with only body hooks is a filter too.
   for (const hook of ["request_body", "request_trailers", "response_body", "response_trailers"]) {
     writeFileSync(join(directory, "bodies.wasm"), makePlugin(hook, "i32.const 0"));
     writeFileSync(
@@ -52,7 +52,7 @@ clusters:
   assert.match(output, /:9:24: listeners\.web\.routes\.0\.router: filter is not a router: .*expected route/);
   assert.match(output, /:11:20: clusters\.app\.strategy: filter is not a strategy: .*expected pick/);
 
-  // A connection has no route: the hook would never be called, and everyone admitted.
+  // A connection has no route: the hook would never be called, and all clients would be admitted.
   writeFileSync(file, config("", "router", "random").replace("{ cluster: app }", "{ chain: [gate], cluster: app }"));
   const behind = await runSluice("check", "-c", file);
   assert.match(

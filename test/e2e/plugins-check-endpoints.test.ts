@@ -16,7 +16,7 @@ import {
   until,
 } from "./program.ts";
 
-/** Behaves as the endpoint's status says; a real plugin would only evaluate it. */
+/** Behaves according to the endpoint's status; a real plugin would only evaluate it. */
 const SOURCE = `import { Endpoint, sleep } from "sluice/sdk";
 
 export function onHealthCheck(endpoint: Endpoint): bool {

@@ -137,7 +137,7 @@ testInUsualMode("a buffered request is sent when its body is complete, with the 
     ["x-body", "content-length", "transfer-encoding", "expect"].map((name) => request!.headers[name]),
     ["5", "5", undefined, undefined],
   );
-  // The connection goes on.
+  // The connection can be reused.
   client.send(post("/hold/other", "other"));
   assert.equal((await client.readResponse()).body.toString(), "other");
   client.send("GET /hold/empty HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -159,7 +159,7 @@ testInUsualMode("a buffered body over the limit is rejected, or passes without t
   assert.equal((await exchange(t, reject.port, post("/hold/head", large))).status, 413);
   const late = await exchange(t, reject.port, "GET /response/hold HTTP/1.1\r\nhost: a\r\n\r\n");
   assert.deepEqual([late.status, late.headers["proxy-status"]], [502, "sluice; error=http_response_body_size"]);
-  // It is no failure: `onFailure` has no say in it.
+  // It is not a failure: `onFailure` does not apply.
   const lenient = await start(t, { port: upstream.port, more: ", onFailure: skip, limits: { body: 1KiB }" });
   assert.equal((await exchange(t, lenient.port, post("/hold/head", large))).status, 413);
   assert.equal((await exchange(t, lenient.port, "GET /response/hold HTTP/1.1\r\nhost: a\r\n\r\n")).status, 502);

@@ -1,4 +1,4 @@
-/** Plugins see the request of an upgrade and the headers of its 101, may change or refuse both, and never hold a tunnel up. */
+/** Plugins see the request of an upgrade and the headers of its 101, may change or reject both, and never delay a tunnel. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
@@ -98,7 +98,7 @@ clusters: { app: ["127.0.0.1:${upstream.port}"] }
   assert.deepEqual(await responseTo("/refuse/status"), [403, "", "101"]);
   assert.deepEqual(await responseTo("/refuse/response"), [410, "gone!", undefined]);
   assert.deepEqual(await responseTo("/fail"), [500, "500 Internal Server Error\n!", undefined]);
-  // What a plugin has made another request of is forwarded without its upgrade.
+  // A request that a plugin has changed is forwarded without its upgrade.
   for (const path of ["/hold/fill", "/post"]) {
     assert.deepEqual(await responseTo(path), [200, "ok!", "200"], path);
     const head = heads.find((one) => one.includes(` ${path} `))!;

@@ -7,12 +7,12 @@ import { connectTo, startUpstream } from "./peers.ts";
 import { type Program, simpleConfig, startSluice, testInAllModes, testInUsualMode, times, until } from "./program.ts";
 
 const RELOADS = 80;
-/** After so many the process has its size. */
+/** Reloads after which the process has its size. */
 const SETTLED = 20;
 const CLIENTS = 16;
 /** Of the strategy and the chain's plugin, on each of two workers. */
 const GUESTS = 4;
-/** What a process may have grown between the SETTLED-th and the last reload: the collector's leisure, but no leak. */
+/** Allowed growth of the process between the SETTLED-th and the last reload: uncollected garbage, but no leak. */
 const GROWTH = 96 * 1024 * 1024;
 
 testInAllModes("many reloads of the configuration under load", async (t) => {

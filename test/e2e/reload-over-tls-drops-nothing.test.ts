@@ -10,9 +10,9 @@ import { atEnd, bounded, type LiveTest, type Program, startSluice, testInEachMod
 import { startEcho } from "./websockets.ts";
 
 const RELOADS = 200;
-/** After so many the process has its size. */
+/** Reloads after which the process has its size. */
 const SETTLED = 40;
-/** What a process may have grown between the SETTLED-th and the last reload: the collector's leisure, but no leak. */
+/** Allowed growth of the process between the SETTLED-th and the last reload: uncollected garbage, but no leak. */
 const GROWTH = 96 * 1024 * 1024;
 const CLIENTS = { keepAlive: 4, full: 1, resumed: 1, webSockets: 2 };
 

@@ -56,7 +56,7 @@ testInEachMode("head-and-1xx: responses without a body, and interim responses", 
     "/sized": "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
     "/204": "HTTP/1.1 204 No Content\r\n\r\n",
     "/304": 'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 1000\r\n\r\n',
-    // Some sites send this status to robots; and a trailer must not frame the message (RFC 9110 section 6.5.1).
+    // Some sites send this status to crawlers; a trailer must not frame the message (RFC 9110 section 6.5.1).
     "/odd":
       "HTTP/1.1 999 Request denied\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\n\r\n",
     "/hints":
@@ -76,7 +76,7 @@ testInEachMode("head-and-1xx: responses without a body, and interim responses", 
   const last = await client.readResponse();
   assert.deepEqual([last.status, last.body.toString()], [200, "ok"]);
   assert.equal(upstream.peers.length, 1);
-  // A client of HTTP/1.0 does not know them.
+  // A client of HTTP/1.0 does not support them.
   const old = await exchange(t, sluice.port, "GET /hints HTTP/1.0\r\n\r\n");
   assert.deepEqual([old.status, old.body.toString()], [200, "ok"]);
 });
@@ -310,7 +310,7 @@ testInUsualMode("Trailer is forwarded with the names that may follow a body", as
   );
   assert.equal(upstream.requests[0]!.headers.trailer, "X-Check,X-Other");
   assert.deepEqual(upstream.requests[0]!.trailers, { "x-check": "1" });
-  // Where nothing can follow the body it is not said.
+  // Trailer is not forwarded if no trailers can follow the body.
   assert.equal((await post("/sized", "Content-Length: 1\r\nTrailer: x-check", "a")).headers.trailer, undefined);
   assert.equal(upstream.requests[1]!.headers.trailer, undefined);
   const old = await exchange(t, sluice.port, "GET / HTTP/1.0\r\n\r\n");

@@ -16,7 +16,7 @@ import { atEnd, bounded, type Program, simpleConfig, startSluice, testInAllModes
 const CLIENTS = 40;
 const REQUESTS = 60;
 
-/** What an upstream does with a request; those that begin with "bad" get no complete response. */
+/** Behaviours of an upstream; those that begin with "bad" get no complete response. */
 const ways = [
   "length",
   "chunked",
@@ -86,7 +86,7 @@ async function startMoody(t: TestContext): Promise<number> {
     serve(request, response).catch(() => response.destroy());
   });
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
-    // What is malformed would be the proxy's own doing.
+    // Malformed requests would be the proxy's fault.
     if (error.code?.startsWith("HPE") && error.code !== "HPE_INVALID_EOF_STATE") malformed = `${error.message}`;
     socket.destroy();
   });
@@ -169,7 +169,7 @@ class Client {
     }
   }
 
-  /** Some requests on one connection, one after the other or all at once, until it ends or is broken off. */
+  /** Some requests on one connection, one after the other or all at once, until it ends or is aborted. */
   async #converse(peer: Peer): Promise<void> {
     for (let turn = this.#random(6); turn >= 0; turn--) {
       const requests = Array.from({ length: this.#random(4) === 0 ? 4 : 1 }, () => this.#draw());
@@ -220,7 +220,7 @@ class Client {
     }
   }
 
-  /** Breaks off somewhere, one way or the other. */
+  /** Aborts at a random position, in one of two ways. */
   async #leave(peer: Peer, raw: Buffer): Promise<void> {
     peer.send(raw.subarray(0, this.#random(raw.length + 1)));
     for (let turns = this.#random(20); turns > 0; turns--) await setImmediate();

@@ -5,7 +5,7 @@ import { compileSource } from "../contract/plugin-harness.ts";
 import { exchange, startRawUpstream, startUpstream } from "./peers.ts";
 import { type LiveTest, type Program, startSluice, testInUsualMode, until } from "./program.ts";
 
-/** What a tick learns goes to the store: the guest that ticks is none of those that serve requests. */
+/** A tick stores its result: the guest that ticks does not serve requests. */
 const SOURCE = `import { Fetch, kv, Request, tickEvery } from "sluice/sdk";
 const keys = kv("keys");
 tickEvery(100);

@@ -36,7 +36,7 @@ testInEachMode("the head timeout runs from the first byte, however slowly the re
   const upstream = await startUpstream(t);
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 500ms }" }));
   const client = await connectTo(t, sluice.port);
-  // The second request of a connection: what may take long is only to begin it.
+  // The second request of a connection: only its begin may take long.
   assert.equal((await client.send(get).readResponse()).status, 200);
   client.send("GET / HTTP/1.1\r\nX: ");
   const trickle = setInterval(() => client.send("x"), 50);
@@ -86,7 +86,7 @@ testInUsualMode("upstreams: 504 for a connection that is not established", async
   assert.equal(response.headers["proxy-status"], "sluice; error=connection_timeout");
 });
 
-/** A port that neither takes nor refuses a connection: its program is stopped, and its queue is full. */
+/** A port that neither accepts nor refuses a connection: its program is stopped, and its queue is full. */
 async function startDeaf(t: TestContext): Promise<number> {
   const script = `require("net").createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, function () {
     console.log(this.address().port);
@@ -131,7 +131,7 @@ testInEachMode("a response that stalls after its reader was slow is aborted too"
   assert.equal(peer!.ended, false, "a slow reader is no slow upstream");
   client.socket.resume();
   assert.equal(await bounded(client.closed, "the end"), "reset");
-  // Not how much the client has: a reset takes away what it has not read yet.
+  // Not the bytes that the client has: a reset discards unread ones.
   assert.equal(peer!.socket.writableLength, 0, "not all of it was asked for");
 });
 

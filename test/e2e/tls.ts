@@ -1,4 +1,4 @@
-/** Clients of TLS that we did not write: curl, `openssl s_client`, node:https. */
+/** Clients of TLS by others: curl, `openssl s_client`, node:https. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { type AgentOptions, type RequestOptions, request } from "node:https";

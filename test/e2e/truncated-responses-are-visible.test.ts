@@ -92,7 +92,7 @@ testInAllModes(
         const peer = await upstream.connection(index++);
         await peer.head();
         peer.send(`HTTP/1.1 200 OK\r\n${rest}`);
-        // The endpoint is silent from here on: nothing that would be written shows that the client has gone.
+        // The endpoint is silent from here on: no failing write shows that the client has disconnected.
         await reader.waits(() => reader.text.includes("abc"), "the part of the body");
         reader[way]();
         await bounded(peer.closed, "the upstream connection's end");

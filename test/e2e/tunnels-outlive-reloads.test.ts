@@ -26,7 +26,7 @@ async function inFlight(sluice: Program): Promise<Record<string, number>> {
   return Object.fromEntries(clusters.flatMap(({ endpoints }) => endpoints.map((one) => [one.address, one.inFlight])));
 }
 
-/** What a configuration may change beside the tunnels: its route, its cluster's settings, its listener's name. */
+/** Changes of a configuration that keep tunnels: the route, the cluster's settings, the listener's name. */
 const variants = [
   "",
   "timeouts: { tunnel: 20m }",

@@ -9,7 +9,7 @@ const SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgra
 const get = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/** An endpoint that gives these bytes for each request, and notes what it was asked; `served` runs after the first. */
+/** An endpoint that sends these bytes for each request, and records requests; `served` runs after the first. */
 async function startEndpoint(t: LiveTest, response: () => string, served: (peer: Peer) => unknown = () => {}) {
   const heads: string[] = [];
   const upstream = await startRawUpstream(t, async (peer) => {
@@ -137,7 +137,7 @@ testInUsualMode(
     await sluice.metricIs(0, "sluice_tunnels_active");
     await sluice.metricIs(0, "sluice_tunnels_ended_total");
 
-    // Fields of framing in a 101 mean nothing (RFC 9112, 6.3): they stay behind.
+    // Framing fields in a 101 have no meaning (RFC 9112 section 6.3): they are not forwarded.
     reply = `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${SWITCH}Content-Length: 5\r\nKeep-Alive: timeout=5\r\n\r\n`;
     const client = await connectTo(t, sluice.port);
     assert.match(await client.send(ask()).head(), /^HTTP\/1\.1 103 /);
@@ -184,7 +184,7 @@ testInUsualMode(
       assert.ok(to.bytes.equals(bytes));
       await to.take(bytes.toString("latin1"));
     }
-    // Each direction ends by itself.
+    // Each direction ends separately.
     peer.socket.allowHalfOpen = true;
     client.end("last question");
     await peer.waits(() => peer.ended, "the end");
@@ -201,7 +201,7 @@ testInUsualMode(
     second.reset();
     assert.equal(await bounded(cut.closed, "the client's end"), "reset");
     const line = await sluice.logged(({ msg }) => msg === "a tunnel ended unexpectedly", "a tunnel that ended");
-    // A client that sends much before the 101, and ends its direction, is read no further; nothing of it is lost.
+    // If a client sends much before the 101 and ends its direction, reading pauses, and nothing is lost.
     const eager = await connectTo(t, sluice.port);
     eager.send(ask()).send(bytes).end("that is all");
     const third = await upstream.connection(other + 1);

@@ -36,7 +36,7 @@ testInEachMode(
     let counted = 0;
     for (const workers of [4, 1, 3, 1, 4, 2]) {
       await setWorkers(sluice, workers);
-      // As soon as the reload has returned, exactly so many workers serve.
+      // When the reload has returned, exactly that number of workers serves.
       assert.equal(await countServing(sluice), workers);
       await running();
       const now = await sluice.metric("sluice_requests_total");

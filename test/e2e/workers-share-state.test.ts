@@ -37,7 +37,7 @@ const configOf =
 listeners: { web: { address: "127.0.0.1:${ports.web}", chain: [counts] } }
 `;
 
-/** A connection of its own, so that every worker has its share. */
+/** A new connection, so that every worker gets some. */
 async function ask(url: string, client: string): Promise<string> {
   const response = await fetch(url, { headers: { "x-client": client, connection: "close" } });
   return response.text();

@@ -1,4 +1,4 @@
-/** Whatever numbers an Extism plugin calls the host with, it ends well or by a failure of its own, and the next call is served. */
+/** For any numbers that an Extism plugin passes to the host, its call succeeds or is a failure of the plugin, and the next call is served. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -62,7 +62,7 @@ const failing: [fixture: string, hook: Hook, reason: Failure][] = [
 for (const [fixture, hook, reason] of failing) {
   test(`${fixture} fails in ${hook} as "${reason}", every time, and nothing is changed`, () => {
     const host = new TestHost();
-    // Recursion must meet the edge of the stack before its fuel ends.
+    // Recursion must exhaust the stack before its fuel.
     const instance = host.load(fixture, { fuel: fixture === "recurses" ? 100_000_000 : 1_000_000 });
     for (let time = 1; time <= 3; time++) {
       const exchange = makeExchange();
@@ -114,7 +114,7 @@ test("after any number of failing guests the process can start further ones", ()
   const times = 20_000;
   for (let i = 0; i < times; i++) {
     instance.pick(makeExchange(), oneEndpoint);
-    // A restart is paid for with time.
+    // A restart costs time.
     host.time += 10_000;
   }
   assert.equal(host.failures("pick", "trap"), times);
@@ -232,7 +232,7 @@ function parametersOf({ declared }: Call): string[] {
   return names.map((name) => name.trim()).filter((name) => name !== "");
 }
 
-/** Arguments, each true or a lie: a pointer and its length go together when they are true. */
+/** Arguments, each true or a lie: a true pointer and its length belong together. */
 function argumentsOf(call: Call): fc.Arbitrary<number[]> {
   const names = parametersOf(call);
   assert.equal(names.length, call.declared.params.length, call.name);
@@ -275,7 +275,7 @@ function keepTexts(): void {
   }
 }
 
-/** One guest, taken anew when it has ended: makes the call once and checks what became of it. */
+/** One guest, replaced when it has ended: makes the call once and checks its effects. */
 class Liar {
   readonly #call: Call;
   readonly #plan: ModulePlan;
@@ -334,7 +334,7 @@ function startGuest(plan: ModulePlan): Guest {
     return () => {};
   });
   guest.start(configuration);
-  // As if every call had fetched something before, and probed.
+  // As after a fetch and a probe.
   const { context } = guest;
   const begin = context.begin.bind(context);
   context.begin = (...call) => {

@@ -84,7 +84,7 @@ function startGuest(): Guest {
   return guest;
 }
 
-/** Everything outside of the exchange as it is at first: a store that a call left locked or torn would not take it. */
+/** Resets everything outside of the exchange; fails if a call has left a store locked or torn. */
 function prepare(guest: Guest): void {
   const memory = guest.context.memory.refresh();
   memory.fill(0x61, 0, PAGE - 12);
@@ -120,7 +120,7 @@ function stateOf(exchange: Exchange): unknown {
   return [...heads.map((head) => (head === null || head.count === 0 ? null : of(head))), ...response, kept];
 }
 
-/** With everything that a hook can have: the last chunk of a buffered body, and trailers. */
+/** With all parts that a hook can access: the last chunk of a buffered body, and trailers. */
 function makeWholeExchange(): Exchange {
   const exchange = makeExchange();
   for (const body of [requestBody(exchange), responseBody(exchange)]) {
@@ -211,7 +211,7 @@ test("any sequence of calls: a guest ends for its own reason, and changes are co
   for (const ending of ["done", "trap", "bad_pointer"]) assert.ok(seen.has(ending), [...seen].join());
 });
 
-/** Neither head has anything in it that would be read as something else where it is sent. */
+/** Neither head contains bytes that its receiver would interpret differently. */
 function assertSendable(exchange: Exchange): void {
   stateOf(exchange);
   for (const head of [exchange.request, exchange.response]) {
@@ -343,7 +343,7 @@ function textOf(text: string | undefined): [number, string?] {
   return text === undefined ? [STATUS.absent] : [text.length, text];
 }
 
-/** The fields that a plugin sees: not those of the connection, nor a look-alike that was taken away. */
+/** The fields that a plugin sees: without hop-by-hop ones and removed aliases. */
 function visible(head: Head): Field[] {
   return fieldsOf(head)
     .map((field) => /^(.*?): (.*)$/s.exec(field)!)
@@ -399,7 +399,7 @@ function truthsOf(call: HostCall): readonly number[] {
   return TRUTHS[call.name] ?? rolesOf(call).map((role) => truths[role]);
 }
 
-/** Makes one call there; returns how it ended and its result. */
+/** Makes one call at that depth; returns how it ended and its result. */
 function callAt(guest: Guest, hook: Hook, step: Step | null, place: Place, exchange: Exchange): [string, number] {
   const memory = guest.context.memory.refresh();
   prepare(guest);
@@ -408,7 +408,7 @@ function callAt(guest: Guest, hook: Hook, step: Step | null, place: Place, excha
   return [ending, ending === "done" && step !== null ? resultOf(memory, 0) : 0];
 }
 
-/** The deepest that a guest gets by itself. */
+/** The maximum depth that a guest reaches. */
 function findEdge(wide: number): number {
   let low = 0;
   let high = 200_000;
@@ -421,7 +421,7 @@ function findEdge(wide: number): number {
   return low;
 }
 
-/** The hook in which a call does most. */
+/** The hook in which a call has the most effects. */
 function hookOf(step: Step): Hook {
   const results = HOOKS.map((hook) => callAt(startGuest(), hook, step, FLAT, makeWholeExchange()));
   const best = results.findIndex(([ending, result]) => ending === "done" && result >= 0);
@@ -437,7 +437,7 @@ function hookOf(step: Step): Hook {
 
 /** Frames between one try and the next: the engine makes one of several. */
 const STRIDE = 3;
-/** After so many calls in a row that were made whole the edge is far away. */
+/** After this number of complete calls in a row the end of the stack is far away. */
 const ENOUGH = 20;
 const CAUGHT = "host: an exception of a host call was caught by the guest";
 

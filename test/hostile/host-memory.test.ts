@@ -11,7 +11,7 @@ import type { Exchange } from "../../src/proxy/exchange.ts";
 import { until } from "../e2e/program.ts";
 import { compileWat, makeExchange, planOf, TestHost } from "../unit/plugin/kit.ts";
 
-/** One page: a guest's own memory, and what the host may keep for it. */
+/** One page: the limit of a guest's memory, and of the host's memory for it. */
 const LIMIT = 65_536;
 const FUEL = 1_000_000_000;
 
@@ -93,7 +93,7 @@ function load(host: TestHost, module: ModulePlan): PluginInstance {
   return host.prepare([module], [PLAN]).instances[0]!;
 }
 
-/** Bytes that an exchange really keeps because of plugins. */
+/** Bytes that an exchange actually stores because of plugins. */
 function keptBy({ values, localBody, request, response }: Exchange): number {
   let bytes = (localBody?.length ?? 0) + request.end + response.end;
   for (const [key, value] of values ?? []) bytes += key.length + value.bytes.length;

@@ -1,4 +1,4 @@
-/** Requests that two readers could take differently, and clients that mean no good, over the wire. */
+/** Requests that two parsers could interpret differently, and malicious clients, over real connections. */
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import type { TestContext } from "node:test";
@@ -7,7 +7,7 @@ import { atEnd, type Program, simpleConfig, startSluice, testInAllModes, until }
 import { smuggling } from "../fixtures/smuggling.ts";
 
 const get = "GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
-/** What an attacker wants to slip past: it must never be a request of its own. */
+/** The request that an attacker tries to smuggle: it must never be parsed as a request. */
 const canary = "GET /canary HTTP/1.1\r\nHost: a\r\nX-Canary: 1\r\n\r\n";
 
 async function assertServes(t: TestContext, sluice: Program): Promise<void> {

@@ -1,4 +1,4 @@
-/** Certificates for tests, made by the `openssl` command in a directory that goes with the test. */
+/** Certificates for tests, made by the `openssl` command in a directory that is removed after the test. */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

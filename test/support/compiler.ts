@@ -13,7 +13,7 @@ import { WarmCompiler } from "../../src/compiler/warm-compiler.ts";
 /** The socket of the run's compiler; undefined when a test file runs by itself. */
 export const compilerSocket = process.env.SLUICE_TEST_COMPILER;
 
-/** Has the server at `path` compile; mistakes in the source are in the report. */
+/** Compiles a source on the server at `path`; mistakes in the source are in the report. */
 export async function buildAt(path: string, job: BuildJob): Promise<BuildReport> {
   const socket = connect(path);
   socket.end(JSON.stringify(job));

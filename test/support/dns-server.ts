@@ -1,4 +1,4 @@
-/** A DNS server on loopback, UDP and TCP, that knows the records that a test gives it. */
+/** A DNS server on loopback, UDP and TCP, with records set by a test. */
 import { createSocket } from "node:dgram";
 import { createServer, type Socket } from "node:net";
 
@@ -24,12 +24,12 @@ export type Zone = {
 const TYPE = { A: 1, AAAA: 28, SRV: 33 } as const;
 const NXDOMAIN = 3;
 const SERVFAIL = 2;
-/** Without EDNS; a longer response is truncated, and asked for again over TCP. */
+/** Without EDNS; a longer response is truncated, and queried again over TCP. */
 const MAX_UDP = 512;
 
 export class DnsServer {
   readonly zone: Zone = { addresses: new Map(), services: new Map(), ttl: 0, failure: null, failing: new Set() };
-  /** Questions so far, by name. */
+  /** Queries so far, by name. */
   readonly asked = new Map<string, number>();
   address = "";
   #close: () => void = () => undefined;

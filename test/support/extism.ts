@@ -51,7 +51,7 @@ const HTTP: { readonly [name: string]: string } = {
   strategy_choose: "(param i64)",
 };
 
-/** Copies a text of the module's memory to a block of its own: `(call $text (i32.const at) (i32.const length))`. */
+/** Copies a text of the module's memory to a new block: `(call $text (i32.const at) (i32.const length))`. */
 const TEXT = `
   (func $text (param $from i32) (param $count i32) (result i64)
     (local $to i64) (local $i i32)

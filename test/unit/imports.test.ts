@@ -27,7 +27,7 @@ const ANY_IMPORT = /^(?:import|export)\s+[^;"']*?from\s+["'](\.[^"']+)["']|\bimp
 const IMPORT =
   /^(?:import|export)\s+(?!type\b)(?:([^;"']*?)\s+from\s+)?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']/gm;
 
-/** What is wrong with one file of `src/`, by its path there and its text. */
+/** Violations of one file of `src/`, by its path there and its text. */
 function findFaults(path: string, text: string): string[] {
   const code = text.replace(COMMENT, "");
   const faults: string[] = [];
@@ -67,12 +67,12 @@ test("every file of src follows the module rules", () => {
   assert.deepEqual(faults, []);
 });
 
-/** The exchange, its two ends and its trace name each other: one state that several protocols and observers share. */
+/** The exchange, its two ends and its trace refer to each other: one state that several protocols and observers share. */
 const EXCHANGE = "attempt downstream exchange-trace exchange snapshot upstream-stream"
   .split(" ")
   .map((name) => `proxy/${name}.ts`);
 
-/** Files that import themselves by way of others, types included. */
+/** Files in import cycles, types included. */
 function findCycles(imports: ReadonlyMap<string, readonly string[]>): string[] {
   const reaches = (from: string): boolean => {
     const seen = new Set<string>();

@@ -1,4 +1,4 @@
-/** What instructions cost: whatever path a run takes, no instruction of it is cheaper than the price list says. */
+/** Fuel prices: on every path each instruction costs at least its price in the list. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -117,7 +117,7 @@ test("each operation that takes time has a price", () => {
 
 // ── Paths ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** More than the preceding instructions pay for. */
+/** Costs more than the preceding instructions. */
 const LONG = "(drop (i32.load (i32.const 0)))".repeat(2 * Math.ceil(PRICE.shortest / SURCHARGE.load));
 
 test("skipped code is not charged", () => {

@@ -388,7 +388,7 @@ test("with a token any host name is accepted; only health endpoints need none", 
     assert.equal((await call("POST", "/api/v1/reload", { host, origin, authorization })).status, 200);
   }
   assert.equal(reloads(), 2);
-  // A browser asks its user, who can then read, but no foreign page can change anything.
+  // The user of a browser can read with the token as password, but no foreign page can change anything.
   const page = await call("GET", "/", { accept: "text/html,*/*" });
   assert.match(String(page.headers["www-authenticate"]), /^Bearer realm="sluice", Basic realm=/);
   assert.equal((await call("GET", "/", { authorization: basic(token) })).status, 200);

@@ -1,4 +1,4 @@
-/** What the benchmarks say of what they measured (test/bench). */
+/** Evaluation and report of benchmark results (test/bench). */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";

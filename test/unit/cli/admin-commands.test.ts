@@ -67,7 +67,7 @@ test("commands send the token of the configuration or the environment; a reload 
   assert.match(wrong.err, /rejected the token/);
   assert.equal((await sluiceWith({ SLUICE_ADMIN_TOKEN: "0123456789abcdef" }, "status", ...admin)).code, 0);
 
-  // A file that is wrong elsewhere still says where the proxy is.
+  // The admin address is read from a file with problems elsewhere.
   const named = join(file, "../named.yaml");
   writeFileSync(named, `admin: { address: "${host}", token: 0123456789abcdef }\nlisteners: 1\nx: \${NOT_SET_HERE}\n`);
   const status = await sluice("status", "-c", named);
@@ -78,7 +78,7 @@ test("commands send the token of the configuration or the environment; a reload 
   assert.match((await sluice("status", "-c", named)).err, /rejected the token/);
   assert.equal((await sluiceWith({ SLUICE_ADMIN_TOKEN: "fedcba9876543210" }, "status", ...admin)).code, 0);
 
-  // The address stays what it was at the start: so does its token.
+  // The address does not change with a reload, and neither does its token.
   write(configOf(["127.0.0.1:2"]).replace("127.0.0.1:0\nlist", "127.0.0.1:1\nlist"));
   assert.equal((await app.reload()).result, "accepted");
   assert.match((await sluice("status", ...admin)).err, /requires a token/);

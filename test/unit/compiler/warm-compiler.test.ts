@@ -1,4 +1,4 @@
-/** The compiler's process: kept while it is well, replaced when it has died or has grown too large. */
+/** The compiler process is reused, and replaced after a crash or above its memory limit. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -17,7 +17,7 @@ function load(text: string, env: Record<string, string> = {}): Config {
   return config;
 }
 
-/** What a plugin without a schema gets. */
+/** The value that a plugin without a schema gets. */
 function plainValue(settings: Settings | undefined): unknown {
   const { value, problems } = readSettings(null, settings, { file: "", line: 1, column: 1, path: "" });
   assert.deepEqual(problems, []);

@@ -1,4 +1,4 @@
-/** What a slip in the file is called, and where; and what is only warned of. */
+/** Messages and places of mistakes in the file; and warnings. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatProblem, loadConfig } from "../../../src/config/load.ts";

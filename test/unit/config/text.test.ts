@@ -10,7 +10,7 @@ import { readSettings } from "../../../src/config/plugin-schema.ts";
 const ROOT = join(import.meta.dirname, "../../..");
 const BASE = `listeners: { web: { address: ":1", cluster: a } }\nclusters: { a: ["a:1"] }\n`;
 
-/** What a plugin with this schema gets of a value, and what is wrong with it. */
+/** The value that a plugin with this schema gets, and the problems. */
 function read(schema: object | null, yaml: string, env: Record<string, string> = {}) {
   const text = `${BASE}plugins: { p: { wasm: a.wasm, config: { v: ${yaml} } } }\n`;
   const { config, problems } = loadConfig(text, { file: "s.yaml", env });
@@ -33,7 +33,7 @@ function refuses(schema: object | null, yaml: string, message: RegExp, env?: Rec
   assert.match(problems[0]!, /^s\.yaml:3:44: plugins\.p\.config\.v: /, yaml);
 }
 
-/** Texts that YAML, of one version or another, takes for something else. */
+/** Texts that some version of YAML reads as another type. */
 const LOOKALIKES = [
   ...["1.10", "007", "12e4", "0x1F", "0o17", "010", "1_000", ".5", "5.", "+1", "-0", "1.0", "1e400", ".inf", ".NaN"],
   ...["356002209726529540123", "9007199254740993", "0.1000000000000000055", "12:30:45", "2026-11-30"],
@@ -120,7 +120,7 @@ test("ambiguous scalars are rejected, with what to write instead", () => {
     refuses(schema, ".inf", /is not exact as a number: write "\.inf" in quotes/);
     for (const text of LOOKALIKES) accepts(schema, `"${text}"`, text);
   }
-  // Of the two only one is allowed: there is no doubt.
+  // Only one of the two is allowed, so the value is not ambiguous.
   accepts({ anyOf: [{ const: "auto" }, { type: "integer" }] }, "007", 7);
   accepts(
     {

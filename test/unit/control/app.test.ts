@@ -146,7 +146,7 @@ test("a name becomes its addresses, and a Unix socket is listened at", async (t)
     configOf([cluster]).replace("listeners:", `listeners:\n  local: { address: "unix:${path}", cluster: app }`);
   write(unix(endpoint));
   assert.deepEqual((await app.reload()).problems, []);
-  // The proxy's own client speaks to its own socket: an endpoint of another listener.
+  // The endpoint is the Unix socket of another listener of this proxy.
   write(
     unix(endpoint)
       .replace(`app: ["${endpoint}"]`, `app: ["${endpoint}"]\n  through: ["unix:${path}"]`)
@@ -218,7 +218,7 @@ test("more workers than the table can hold are rejected with the number, as is a
     const [problem] = (await app.reload()).problems;
     assert.match(problem!, new RegExp(`^workers: 256 workers .* limit since the start is ${places}`));
   }
-  // What is refused for another reason lets the workers go that were started for it.
+  // If a version is rejected for another reason, the workers started for it are removed.
   write(
     config
       .replace("workers: 2", "workers: 3")
@@ -265,7 +265,7 @@ clusters:
   assert.deepEqual([endpoints, unresolved], [[], [{ address: `later.invalid:${port}`, problem: "ENOTFOUND" }]]);
   assert.match((await ask(`${app.admin}/metrics`)).text, /^sluice_endpoints_unresolved\{cluster="later"\} 1$/m);
 
-  // The file is invalid by now: the address is added all the same.
+  // The address is added although the file is invalid by now.
   write("listeners: 1");
   assert.equal((await app.reload()).result, "rejected");
   known.set("later.invalid", "127.0.0.1");
@@ -273,7 +273,7 @@ clusters:
   assert.deepEqual((await cluster()).unresolved, []);
   assert.equal(app.status().lastReload?.result, "rejected", "what is wrong with the file is still told");
 
-  // The name does not resolve any more: its last address stays in use.
+  // The name cannot be resolved: its last address stays in use.
   known.delete("later.invalid");
   const failures = async () =>
     Number(/^sluice_resolve_failures_total (\d+)$/m.exec((await ask(`${app.admin}/metrics`)).text)?.[1]);

@@ -75,7 +75,7 @@ ${plugin}`;
     return this;
   }
 
-  /** Checks after so many milliseconds, and rebuilds if requested. */
+  /** Checks after `after` milliseconds, and rebuilds if requested. */
   look(after = 0): this {
     this.time += after;
     const before = this.rebuilds;

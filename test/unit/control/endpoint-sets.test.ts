@@ -1,4 +1,4 @@
-/** Endpoint sets that change beside plans: versions, messages to workers, and the slots of their endpoints. */
+/** Endpoint sets that change without a new plan: versions, messages to workers, and the slots of their endpoints. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadConfig } from "../../../src/config/load.ts";

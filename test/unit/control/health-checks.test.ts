@@ -43,7 +43,7 @@ function plan(endpoints: readonly { slot: number; port?: number }[], check: Chec
 
 type Bench = {
   checks: HealthChecks;
-  /** Rows that are out. */
+  /** Rows that were removed from service. */
   out: Set<number>;
   log: string[];
 };
@@ -64,7 +64,7 @@ function makeChecks(t: TestContext, options: Partial<HealthChecksOptions> = {}):
   return { checks, out, log };
 }
 
-/** Checks that end when the test says so. */
+/** Checks that the test completes. */
 function makeManual() {
   const waiting: { slot: number; key: string; done: (result: CheckResult["result"]) => void }[] = [];
   const stopped: number[] = [];

@@ -90,7 +90,7 @@ test("a Unix socket is the first worker's; a stale socket file is removed, one i
   const server = createServer().listen(join(directory, "old.sock"));
   await once(server, "listening");
   await assert.rejects(makeListeners(2).open([wishPath(join(directory, "old.sock"))]), /address already in use/);
-  // Closing takes a socket's own file away; moved, it stays as a killed process leaves it.
+  // Closing removes the socket's file; a renamed one stays, as after a killed process.
   renameSync(join(directory, "old.sock"), path);
   server.close();
   const opening = await makeListeners(2).open([wishPath(path)]);
@@ -108,7 +108,7 @@ test("a Unix socket is not taken from a process that is too busy to accept, and 
   t.after(() => busy.kill("SIGKILL"));
   await once(busy.stdout!, "data");
   busy.kill("SIGSTOP");
-  // Its queue is filled, so that the next connection is refused as "try again".
+  // Its queue is full, so the next connection fails with EAGAIN.
   for (let full = false; !full; ) {
     const socket = connect({ path });
     t.after(() => socket.destroy());
@@ -158,7 +158,7 @@ test("the replacement of a worker reuses its sockets, and binds only missing one
   listeners.addTransferred(a!);
   assert.deepEqual(bind(1), [b]);
   assert.deepEqual(bind(1), [b], "it ended before it took it over: its successor does");
-  // What the first worker had taken over is gone with it.
+  // Sockets transferred to the first worker end with it.
   listeners.addTransferred(b!);
   assert.deepEqual(bind(0), [a, b]);
   assert.deepEqual(bind(2), [a, b]);

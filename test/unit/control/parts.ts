@@ -1,4 +1,4 @@
-/** What the tests of the control plane share. */
+/** Shared by the tests of the control plane. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -14,7 +14,7 @@ export function makeDirectory(t: TestContext): string {
   return directory;
 }
 
-/** A proxy in this process, with its configuration in a directory of its own. */
+/** A proxy in this process, with its configuration in a separate directory. */
 export async function startProxy(
   t: TestContext,
   config: string,
@@ -39,13 +39,13 @@ export async function startEndpoint(t: TestContext, body: string): Promise<strin
   return `127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** A request on a connection of its own. */
+/** A request on a new connection. */
 export async function ask(url: string, init: RequestInit = {}): Promise<{ status: number; text: string }> {
   const answer = await fetch(url, { ...init, headers: { connection: "close", ...init.headers } });
   return { status: answer.status, text: await answer.text() };
 }
 
-/** Waits until it is so, but not for ever: the bound is for what is broken, and says nothing about time. */
+/** Polls until `holds` returns true, up to a bound that is reached only if the code is broken. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   for (const end = performance.now() + 15_000; !(await holds()); await setTimeout(10))
     if (performance.now() > end) throw new Error(`waited 15 s until ${holds}`);

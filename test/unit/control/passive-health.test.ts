@@ -16,7 +16,7 @@ const PASSIVE: PassivePlan = {
 const OUT = HEALTH.ejected;
 const PROBING = HEALTH.ejected | HEALTH.probing;
 
-/** As much of a plan as is read. */
+/** The parts of a plan that are read. */
 function planOf(endpoints: number, passive: PassivePlan | null = PASSIVE): Plan {
   const timeouts = { connect: 100, response: 500, idle: 0 };
   const list = Array.from({ length: endpoints }, (_, slot) => ({ address: `10.0.0.${slot}:80`, slot }));

@@ -1,4 +1,4 @@
-/** A worker; number 1 does not build a second version, and reports that when it is asked to. */
+/** A worker; number 1 does not build a second version, and reports that on request. */
 import { BroadcastChannel, parentPort, workerData } from "node:worker_threads";
 import type { FromWorker, ToWorker } from "../../../src/worker/messages.ts";
 

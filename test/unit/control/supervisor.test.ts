@@ -35,7 +35,7 @@ test("a spinning worker that gets little of a processor is found when it has use
   const supervisor = new Supervisor(new SharedArrayBuffer(4), resolve, STUCK_AFTER);
   t.after(() => supervisor.close());
   let asked = 0;
-  // Each time it is asked it has used a twentieth of what is allowed, less than half of the time of any window.
+  // Each query returns a twentieth of the limit more: less than half of the time of any window.
   supervisor.watch(0, { cpuTime: async () => (asked++ * STUCK_AFTER) / 20 });
   const found = await Promise.race([promise, sleep(20_000, -1, { ref: false })]);
   assert.equal(found, 0);

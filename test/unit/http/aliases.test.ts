@@ -7,7 +7,7 @@ import { Head } from "../../../src/http/head.ts";
 
 const TOKEN = "!#$%&'*+-.^_`|~abzABZ059";
 const name = fc.array(fc.constantFrom(...TOKEN), { minLength: 1, maxLength: 6 }).map((chars) => chars.join(""));
-/** As CGI and its kin make a variable of a name. */
+/** The variable of a name, as CGI and similar interfaces derive it. */
 const variable = (text: string): string => text.toUpperCase().replace(/[^A-Z0-9]/g, "_");
 
 test("two names are aliases if servers derive the same variable from them", () => {

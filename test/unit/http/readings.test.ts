@@ -14,7 +14,7 @@ function normalized(path: string, form = 0): Head | null {
   return normalizePath(head) === 0 ? head : null;
 }
 
-/** Every reading of a path, itself first; none when it is refused. */
+/** Every interpretation of a path, the path itself first; none if it is rejected. */
 function readingsOf(path: string): string[] {
   const head = normalized(path);
   if (head === null) return [];

@@ -11,7 +11,7 @@ function headWith(path: string): Head {
   return head;
 }
 
-/** The normal form of a path, or null when it is refused. */
+/** The normal form of a path, or null if it is rejected. */
 function normalized(path: string): string | null {
   const head = headWith(path);
   const status = normalizePath(head);
@@ -94,7 +94,7 @@ test("normalising is idempotent, leaves no dot segment, and agrees with the URL 
       assert.ok(form.startsWith("/"));
       for (const part of form.split("/")) assert.ok(part !== "." && part !== "..", form);
       assert.doesNotMatch(form, /%[0-9A-F]?[a-f]|%2E|%41/);
-      // An independent reading: decode and upper-case first, then let WHATWG URL remove the dot segments.
+      // An independent implementation: decode and upper-case first, then let WHATWG URL remove the dot segments.
       const decoded = text
         .replace(/%[0-9a-f]{2}/gi, (code) => code.toUpperCase())
         .replace(/%2E/g, ".")

@@ -1,4 +1,4 @@
-/** Where frames end, however they are cut; checked against frames that another implementation has made. */
+/** Ends of frames for every split, checked against frames of another implementation. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

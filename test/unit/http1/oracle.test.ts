@@ -41,7 +41,7 @@ const server = createServer({ maxHeaderSize: MAX_HEADER_SIZE }, (req, res) => {
 Object.assign(server, { httpAllowHalfOpen: true });
 server.on("connection", (socket: Socket) => {
   byPort.set(socket.remotePort!, newSeen());
-  // Once everything has been read, whatever Node is to make of it is made within a few turns; some errors after an
+  // Once everything has been read, Node reports its results within a few turns; some errors after an
   // Upgrade header it never reports.
   socket.on("end", () => setImmediate(() => setImmediate(() => setImmediate(() => socket.destroy()))));
 });
@@ -62,7 +62,7 @@ function sendRequest(raw: Buffer): Promise<Seen> {
       socket.end(raw);
     });
     socket.resume();
-    // A refusal may reset what was still on its way.
+    // A rejection may reset the connection before all bytes were delivered.
     socket.on("error", () => socket.destroy());
     socket.on("close", () => resolve(byPort.get(port) ?? newSeen()));
   });
@@ -97,7 +97,7 @@ function pairs(list: string[]): [string, string][] {
   return Array.from({ length: list.length / 2 }, (_, i) => [list[2 * i]!, list[2 * i + 1]!]);
 }
 
-/** A message in the words that both sides share. */
+/** A message in a form that is common to both sides. */
 type Common = { line: string; fields: [string, string][]; body: string; trailers: [string, string][] };
 
 function fromNode(seen: Seen, message: IncomingMessage): Common {
@@ -128,7 +128,7 @@ const CHUNK_LINE = /\r\n([0-9A-Fa-f]+)(?=[^\r\n]*[ \t])[ \t]*(?:;[^\r\n]*)?(?=\r
 function withoutBlanks(direction: "request" | "response", raw: Buffer, messages: readonly Message[]): Buffer {
   const text = raw.toString("latin1");
   const isChunked = messages.some(({ framing }) => framing === FRAMING.chunked);
-  // A body that is not chunked stays as it is.
+  // A body that is not chunked is unchanged.
   const end = isChunked ? text.length : text.indexOf("\r\n\r\n");
   let read = text.slice(0, end);
   if (isChunked) read = read.replace(CHUNK_LINE, "\r\n$1");

@@ -24,7 +24,7 @@ export type Message = {
 
 export type Reading = {
   messages: Message[];
-  /** 0, or the status with which the stream was refused, and why. */
+  /** 0, or the status with which the stream was rejected, and why. */
   refused: number;
   problem: string;
 };
@@ -75,7 +75,7 @@ export class StreamReader {
   }
 
   feed(piece: Buffer): void {
-    // Bytes of others surround the stream's, as in a read buffer.
+    // Other bytes surround those of the stream, as in a read buffer.
     this.#pending = Buffer.concat([this.#pending, piece]);
     const framed = Buffer.concat([Buffer.from("\r\n\r\n"), this.#pending, Buffer.from("\r\n\r\nHost: x\r\n\r\n")]);
     const end = 4 + this.#pending.length;

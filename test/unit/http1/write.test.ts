@@ -35,7 +35,7 @@ function scan(raw: string): Head {
   return head;
 }
 
-/** What `write` writes at offset 3 of a buffer with exactly `room`; nothing may be written elsewhere. */
+/** The bytes that `write` writes at offset 3 of a buffer with exactly `room`; nothing may be written elsewhere. */
 function written(room: number, write: (out: Buffer, at: number) => number): string {
   const out = Buffer.alloc(3 + room + 3, 0x7e);
   const end = write(out, 3);

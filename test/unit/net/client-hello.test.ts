@@ -6,7 +6,7 @@ import { type ConnectionOptions, connect } from "node:tls";
 import fc from "fast-check";
 import { readClientHello } from "../../../src/net/client-hello.ts";
 
-/** What node:tls sends first. */
+/** The ClientHello of node:tls. */
 async function helloOf(servername: string, options: ConnectionOptions = {}): Promise<Buffer> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -55,7 +55,7 @@ async function visit(server: Server, version: SecureVersion, session?: Buffer) {
   client.resume();
   await once(client, "end");
   const resumed = client.isSessionReused();
-  // Of a ticket that a resumed session of TLS 1.2 renews there is no event.
+  // There is no event for a ticket that a resumed session of TLS 1.2 renews.
   if (version === "TLSv1.2") given = client.getSession()!;
   client.destroy();
   return { resumed, session: given! };
@@ -74,7 +74,7 @@ for (const version of ["TLSv1.2", "TLSv1.3"] as const)
     const renewed = await visit(servers[1]!, version, first.session);
     assert.equal(renewed.resumed, true);
     main.rotate();
-    // Its key is gone: a whole handshake, and no error. That of the renewed one is not.
+    // Its key was dropped: a full handshake without an error. The key of the renewed one is still known.
     assert.equal((await visit(servers[0]!, version, first.session)).resumed, false);
     assert.equal((await visit(servers[0]!, version, renewed.session)).resumed, true);
   });

@@ -1,4 +1,4 @@
-/** What the tests of plugins share: modules from text, and the other side of a host made by hand. */
+/** Shared by the tests of plugins: modules from text, and a simulated environment of the host. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import wabt from "wabt";

@@ -86,7 +86,7 @@ test("plugins are called in order until one denies or fails; each connection has
     const handler = new TestHandler();
     for (let i = 0; i < 2; i++) assert.equal(admission.evaluate(state(HOOKS), handler), null);
     assert.deepEqual(handler.reported, [`denied ${no}`, `denied ${no}`]);
-    // What was skipped, or drawn in a rollout, for one connection is not for the next.
+    // Skipped plugins and choices of a rollout of one connection do not apply to the next.
     const both = [`0 ${HOOK.connection} 192.0.2.7 web true`, `1 ${HOOK.connection} 192.0.2.7 web false`];
     assert.deepEqual(asked, [...both, ...both]);
     assert.equal(ids.size, 2);

@@ -11,7 +11,7 @@ import { makeInstance, type Plane, startPlane } from "./kit.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/** A request that is under way at both endpoints, of which neither has responded. */
+/** A request that was sent to both endpoints, neither of which has responded. */
 async function startTwo(t: TestContext) {
   const upstreams = [await startRawUpstream(t), await startRawUpstream(t)];
   const seen: Exchange[] = [];
@@ -36,7 +36,7 @@ async function startTwo(t: TestContext) {
   return { plane, client, x, first, second, peers };
 }
 
-/** What a hedging pipeline would do. */
+/** Begins a second attempt, as hedging would. */
 function beginSecond({ columns, snapshot }: Plane, x: Exchange) {
   const cluster = snapshot.clusters[0]!;
   x.endpoint = cluster.members.find(({ endpoint }) => endpoint !== x.endpoint)!.endpoint;

@@ -17,7 +17,7 @@ trusted.addSubnet("2001:db8::", 32, "ipv6");
 
 type Seen = { client: string; scheme: string; authority: string; sent: Record<string, string> };
 
-/** What is believed of a request with these fields, and what is sent of it. */
+/** The evaluated origin of a request with these fields, and the forwarded headers. */
 function see(
   fields: string,
   { peer = "10.0.0.1", target = "/", list = trusted as BlockList | null, over = "http" as Scheme } = {},
@@ -202,7 +202,7 @@ test("a malformed Forwarded is ignored, and the client's address is unknown", ()
   for (const host of ['"a, b"', '"a\\"b"', '"a/b"', '""'])
     assert.equal(authority(`Forwarded: for=1.1.1.1;host=${host}`), "app.example", host);
   assert.equal(scheme("Forwarded: for=1.1.1.1;proto=gopher"), "http");
-  // The proxy reads and writes Forwarded alone, and has passed on what the client wrote beside it.
+  // The proxy reads and writes only Forwarded, and has forwarded the client's other headers.
   assert.equal(client("X-Forwarded-Proto: https\nForwarded: for=203.0.113.9"), "unknown");
   assert.equal(client("X-Real-IP: 203.0.113.9\nX-Forwarded-Host: a\nForwarded: for=1.1.1.1"), "203.0.113.9");
   assert.equal(client("Forwarded: proto=https"), "10.0.0.1");

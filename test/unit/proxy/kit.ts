@@ -1,4 +1,4 @@
-/** A data plane in this process: a real listener, pipeline and cluster, with all that they count within reach. */
+/** A data plane in this process: a real listener, pipeline and cluster, with access to its counters. */
 import { BoundSocket } from "node:net";
 import type { TestContext } from "node:test";
 import { HOOK } from "../../../src/abi/abi.ts";
@@ -29,7 +29,7 @@ import { Incoming, type IncomingOptions } from "../../../src/worker/incoming.ts"
 import { Listener } from "../../../src/worker/listener.ts";
 import { atEnd } from "../../e2e/program.ts";
 
-/** Where each thing is counted; nothing here looks at more than whether counts go back to zero. */
+/** Cells of the counters; tests only check whether gauges return to zero. */
 export const CELLS = {
   listener: 100,
   requests: 200,
@@ -43,9 +43,9 @@ export type Settings = {
   /** Of the route. */
   timeout?: number;
   cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool">>;
-  /** By which pools end a suspension. */
+  /** The clock by which pools end a suspension. */
   poolClock?: () => number;
-  /** In the place of the one of HTTP/1. */
+  /** Replaces the connector of HTTP/1. */
   connector?: Connector;
   /** Of the listener and the route. */
   chain?: readonly Instance[];
@@ -54,7 +54,7 @@ export type Settings = {
 
 type Hooks = { [N in keyof typeof HOOK]?: (x: Exchange) => number };
 
-/** A plugin of the test's own. */
+/** A plugin implemented by the test. */
 export function makeInstance(index: number, hooks: Hooks, more: Partial<Instance> = {}): Instance {
   const names = Object.keys(hooks) as (keyof typeof HOOK)[];
   return {
@@ -74,7 +74,7 @@ export function makeInstance(index: number, hooks: Hooks, more: Partial<Instance
 /** Suspended calls, and the exchange of each. */
 export class Waits {
   readonly calls: { readonly hook: number; readonly x: Exchange; cancelled: boolean }[] = [];
-  /** What a call does to the exchange when it is cancelled. */
+  /** Called with the exchange when a call is cancelled. */
   onCancel: (x: Exchange) => void = () => {};
 
   /** Begins one, as a plugin's instance would. */

@@ -1,4 +1,4 @@
-/** Unsolicited responses: none is taken for the response to the next request. */
+/** Unsolicited responses: none is forwarded as the response to the next request. */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
@@ -43,7 +43,7 @@ function startIn(t: TestContext, mode: string, upstreams: readonly number[], set
 for (const mode of ["handle", "public"]) {
   test(`bytes received before a request was written on a reused connection are not its response (${mode})`, async (t) => {
     const { port, last } = await startNumbering(t);
-    // Every suspension is over at once: each try needs a kept connection.
+    // Suspensions end at once: each try needs a pooled connection.
     let now = 0;
     const plane = startIn(t, mode, [port], { poolClock: () => (now += 3_600_000) });
     const client = await connectTo(t, plane.port);
@@ -128,7 +128,7 @@ for (const mode of ["handle", "public"]) {
     const { port } = await startNumbering(t);
     const plane = startIn(t, mode, [port]);
     const clients = await Promise.all(Array.from({ length: 64 }, () => connectTo(t, plane.port)));
-    // Pipelines too: their requests are written from within the read of the response before.
+    // Pipelines too: their requests are written during the read of the previous response.
     await Promise.all(
       clients.map(async (client, index) => {
         for (let turn = 0; turn < 40; turn++) {

@@ -54,7 +54,7 @@ describe("a query", () => {
   test("has the parameters that URLSearchParams has", () => {
     fc.assert(
       fc.property(wire, fc.constantFrom("a", "b", "", "a b", "é"), (query, name) => {
-        // It would take a question mark away.
+        // It would remove a question mark.
         const oracle = new URLSearchParams(`?${query}`);
         assert.deepEqual(pairs(query), [...oracle]);
         assert.equal(guest.text("queryGet", query, name), oracle.get(name));
@@ -149,7 +149,7 @@ describe("a URL", () => {
   });
 });
 
-/** Near an address, and near what Node takes. */
+/** Similar to an address, and to what Node accepts. */
 const nearIp = fc.oneof(
   fc.ipV4(),
   fc.ipV6(),
@@ -216,7 +216,7 @@ describe("a set of networks", () => {
               ? `::ffff:${guest.text("ipNetwork", ip, bits - 96, 0)}`
               : guest.text("ipNetwork", ip, 32, bits)!;
           oracle.addSubnet(cut, bits, isIPv4(cut) ? "ipv4" : "ipv6");
-          // It does not know that an IPv4 address in IPv6 is that address.
+          // It does not treat an IPv4-mapped address as that IPv4 address.
           if (cut.startsWith("::ffff:")) oracle.addSubnet(cut.slice(7), bits - 96, "ipv4");
           return `${cut}/${bits}`;
         });

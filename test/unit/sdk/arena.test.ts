@@ -1,5 +1,5 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the strings are plugins
-/** The arena keeps what must be kept, gives back the rest as zeros, and stops whoever keeps a pointer past its call. */
+/** The arena keeps objects of the start, zeroes the rest after each call, and stops a guest that stores a pointer beyond its call. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { HOOK } from "../../../src/abi/abi.ts";

@@ -7,7 +7,7 @@ import { loadSdkGuest } from "./sdk-guest.ts";
 const guest = await loadSdkGuest("sdk-json.as.ts");
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** What JavaScript makes of the bytes; undefined when they are not JSON. */
+/** JavaScript's value of the bytes; undefined if they are not JSON. */
 function oracle(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(utf8.decode(bytes));

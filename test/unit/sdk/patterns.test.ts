@@ -8,7 +8,7 @@ const guest = await loadSdkGuest("sdk-patterns.as.ts");
 
 /**
  * A turn that may be left out and may be empty, as in `(?:|a)?` and `(?:a*?)*`: JavaScript looks for one that is not
- * empty, the SDK takes the first. The description says so.
+ * empty, the SDK takes the first. The documentation states this.
  */
 function hasEmptyTurn(inner: string, quantifier: string): boolean {
   const bare = inner.replaceAll(/\\b|\\B|(?<![[\\])\^|\$/gi, "");
@@ -17,7 +17,7 @@ function hasEmptyTurn(inner: string, quantifier: string): boolean {
 
 type Parts = { regex: string; sequence: string; term: string; atom: string; repeated: string };
 
-/** What both engines serve. A group inside a repetition is left out: JavaScript forgets it at each turn. */
+/** The syntax that both engines support. A group inside a repetition is left out: JavaScript forgets it at each turn. */
 const expressions = (emptyTurns: boolean): fc.Arbitrary<string> =>
   fc.letrec<Parts>((tie) => ({
     regex: fc.oneof(

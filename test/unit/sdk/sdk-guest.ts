@@ -9,7 +9,7 @@ const FIXTURES = join(import.meta.dirname, "../../fixtures");
 
 export type Argument = string | number | Uint8Array;
 
-/** What a fixture returns: numbers are themselves, texts and bytes are asked for by `text` and `bytes`. */
+/** What a fixture returns: numbers are themselves, texts and bytes are read by `text` and `bytes`. */
 export type SdkGuest = {
   number(name: string, ...args: Argument[]): number;
   /** Null when it returned null. */
@@ -17,7 +17,7 @@ export type SdkGuest = {
   bytes(name: string, ...args: Argument[]): Buffer | null;
 };
 
-/** A fixture that hands in bytes exports `BYTES = idof<StaticArray<u8>>()`. */
+/** A fixture that takes bytes exports `BYTES = idof<StaticArray<u8>>()`. */
 export async function loadSdkGuest(fixture: string): Promise<SdkGuest> {
   let wasm: Uint8Array | undefined;
   const flags = ["--outFile", "a.wasm", "--exportRuntime", "--enable", "simd", "-O2", "--baseDir", FIXTURES];

@@ -1,4 +1,4 @@
-/** The compiler's step checks hooks at the author's own words, and exports nothing but the ABI. */
+/** The compiler's transform reports mistakes in hooks at the author's lines, and exports only the ABI. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { readChecked } from "../../../src/plugin/wasm/build.ts";

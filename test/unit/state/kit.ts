@@ -1,4 +1,4 @@
-/** The store as host calls see it, with texts in the place of memory. */
+/** The store as host calls use it, with texts instead of memory. */
 import { STATUS } from "../../../src/abi/abi.ts";
 import { type KeyValue, Operation } from "../../../src/state/key-value.ts";
 
@@ -7,7 +7,7 @@ export class Keys {
   readonly namespace: number;
   readonly operation = new Operation();
   now = 1_000_000;
-  /** Reads again what is busy. */
+  /** Repeats calls that return `busy`. */
   patient = false;
 
   constructor(store: KeyValue, namespace = 0) {

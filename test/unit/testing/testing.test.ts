@@ -1,4 +1,4 @@
-/** `sluice/test`: what a test of a plugin sees of it. */
+/** `sluice/test`: results of hooks of a plugin. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -5,7 +5,7 @@ import { Origins } from "../../../src/worker/fetch.ts";
 import { type Peer, startRawUpstream } from "../../e2e/peers.ts";
 import { atEnd, bounded } from "../../e2e/program.ts";
 
-/** What an origin says to one request, with the head that it has. */
+/** The response of an origin to one request. */
 function ask(origins: Origins, port: number, method = "GET", timeout = 3_600_000): Promise<number | string> {
   const request = {
     target: `http://127.0.0.1:${port}`,

@@ -44,7 +44,7 @@ const plan: Plan = {
   grace: 0,
 };
 
-/** A worker, and what it says. */
+/** A worker, and its messages. */
 async function startThread(t: TestContext) {
   const workerData: WorkerInit = {
     worker: 1,
@@ -73,7 +73,7 @@ async function startThread(t: TestContext) {
   return { tell, says, said };
 }
 
-/** A connection that was accepted here, and on which its client has asked already. */
+/** A connection that was accepted here, with a request already sent. */
 async function makeConnection(t: TestContext): Promise<{ accepted: Socket; client: Socket }> {
   const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, "127.0.0.1");
   await once(server, "listening");

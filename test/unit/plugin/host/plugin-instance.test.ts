@@ -179,7 +179,7 @@ test("a plugin that cannot be started again is quarantined, and tried again afte
   const config: { cluster?: string } = { cluster: "app" };
   const set = host.prepare([buildFixture("finds-cluster")], [planOf({ config, fuel: 5 })]);
   const instance = set.instances[0]!;
-  // Its fuel for a call is too little, but not that for starting; then the configuration is taken from under it.
+  // Its fuel suffices for the start, but not for a call; then its configuration is removed.
   assert.equal(instance.call(HOOK.route, makeExchange()), OUTCOME.failed);
   assert.equal(host.failures("route", "fuel"), 1);
   config.cluster = "gone";
@@ -204,7 +204,7 @@ function badExchange(): Exchange {
   return bad;
 }
 
-/** Has `moody` fail so often in a row that it is quarantined, and the time of one restart is owed. */
+/** Makes `moody` fail until it is quarantined and its budget is negative by one restart. */
 function exhaust(instance: Instance): void {
   for (let i = 0; i <= RECOVERY.failures; i++) instance.call(HOOK.request_head, badExchange());
 }

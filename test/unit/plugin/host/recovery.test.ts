@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { CLIENT, clientKey } from "../../../../src/plugin/host/client-failures.ts";
 import { RECOVERY, Recovery } from "../../../../src/plugin/host/recovery.ts";
 
-/** A plugin with the recovery, as a holder drives it, over a clock of its own. */
+/** A plugin with its recovery, driven as by `ManagedGuest`, with a separate clock. */
 class Plugin {
   time = 0;
   /** Every restart: when, and what it took. */
@@ -67,7 +67,7 @@ test("in no interval do restarts take more than their share, the burst, and the 
         for (let to = from; to < restarts.length; to++) {
           const { at, cost } = restarts[to]!;
           const may = RECOVERY.burst + (at - restarts[from]!.at) * RECOVERY.share;
-          // The restarts of one pause's end and of the failure that follows may both be under way.
+          // The restart at the end of a pause and the one after the next failure may both be in progress.
           assert.ok(spent <= may + 400 + 1e-6, `${spent} ms were spent before ${at}, ${may} may be`);
           spent += cost;
         }
@@ -99,7 +99,7 @@ test("after any history, a plugin that works again is tried within a minute or t
   );
 });
 
-/** So many requests a second for a minute, in pseudo-random order; the results of the good ones. */
+/** These rates of requests per second for a minute, in pseudo-random order; the results of the good ones. */
 function flood(poisoned: number, good: number, cost: number): { share: number; plugin: Plugin } {
   const plugin = new Plugin();
   let sent = 0;
@@ -115,7 +115,7 @@ function flood(poisoned: number, good: number, cost: number): { share: number; p
 }
 
 test("occasional poisoned requests do not affect others", () => {
-  // A plugin that is cheap to make again, and one that is dear: Go takes some 14 ms.
+  // A plugin with cheap restarts, and one with expensive restarts: Go takes some 14 ms.
   assert.equal(flood(100, 100, 0.5).share, 1);
   assert.equal(flood(100, 100, 0.5).plugin.reported.length, 0);
   assert.equal(flood(20, 1, 0.5).share, 1);
@@ -189,7 +189,7 @@ test("a guest with more memory costs more to replace: its memory stays allocated
   const small = restartsIn(128 * 1024);
   const large = restartsIn(16 * 1024 * 1024);
   assert.equal(small, restartsIn(1024 * 1024));
-  // A second's worth saved up, and a tenth of ten seconds: 2,000 ms at 121 ms each.
+  // The burst of a second, and a tenth of ten seconds: 2,000 ms at 121 ms each.
   assert.ok(large >= 14 && large <= 18, `${large}`);
   assert.ok(small > 900, `${small}`);
 });

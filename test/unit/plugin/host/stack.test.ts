@@ -1,4 +1,4 @@
-/** Stacks are parsed in one pass; no name or message of a guest is taken for a frame. */
+/** Stacks are parsed in one pass; no name or message of a guest is parsed as a frame. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

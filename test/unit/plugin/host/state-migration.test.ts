@@ -1,4 +1,4 @@
-/** `tick`, and the way of a plugin's state from one version to the next. */
+/** `tick`, and the migration of a plugin's state from one version to the next. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -54,7 +54,7 @@ function ask(instance: Instance): number {
   return exchange.localStatus - 200;
 }
 
-/** Takes a version of that module into service. */
+/** Commits a version of that module. */
 function take(host: TestHost, module: ModulePlan, plans: readonly Partial<InstancePlan>[] = [{}]): InstanceSet {
   const instances = plans.map((plan, i) =>
     planOf({ key: `${module.hash} ${i} ${JSON.stringify(plan.config)}`, plugin: "counter", ...plan }),
@@ -154,7 +154,7 @@ test("a tick that fails is counted, quarantined when it always does, and stops n
     const plans = [planOf({ key: "bad" }), planOf({ key: "good", plugin: "good", module: 1, cells: 1000 })];
     host.prepare([module, good], plans).commit();
     for (let i = 0; i <= RECOVERY.failures; i++) {
-      // Far enough that no tick is put off by what the one before took.
+      // Far enough that no tick is delayed by the duration of the previous one.
       host.time += 60_000;
       host.host.tick();
     }
@@ -247,7 +247,7 @@ for (const [what, old, next, hook, reason] of failing)
 
 test("saved state is limited, and read back chunk by chunk", () => {
   const host = new TestHost();
-  // 256 KiB at a time, until the host refuses; then the refusal is the count.
+  // 256 KiB at a time, until the host rejects more; then the status is the count.
   const save = `(local $status i32)
     (loop $more (br_if $more (i32.eqz (local.tee $status (call $put (i32.const 0) (i32.const 262144))))))
     (if (i32.ne (local.get $status) (i32.const -4)) (then unreachable)) i32.const 0`;

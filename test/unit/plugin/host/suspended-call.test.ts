@@ -102,7 +102,7 @@ test("a suspended guest is not called: by no other request, log, tick, pick, sav
   host.host.tick();
   await until(() => host.resumed.length === 1 && !instance.isTicking, "those that do not sleep have ended");
   assert.equal(host.resumed[0]!.outcome, OUTCOME.continue);
-  // The next version's guest is handed what the first one's has saved.
+  // The next version's guest restores what the first one's has saved.
   host.prepare([alone('(export "other" (func $other))')], [plan("second")]).commit();
   for (const hook of ["log", "tick", "save", "restore"] as const) assert.equal(host.calls(hook), 1, hook);
   assert.deepEqual(host.lines, []);

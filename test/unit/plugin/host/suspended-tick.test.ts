@@ -1,4 +1,4 @@
-/** `tick` of a module that waits: a call of its own, one at a time, that goes with its version. */
+/** `tick` of a module that suspends: a separate call, one at a time, cancelled with its version. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
@@ -9,7 +9,7 @@ import type { InstancePlan } from "../../../../src/plugin/host/plan.ts";
 import { buildModule, type ModulePlan } from "../../../../src/plugin/wasm/build.ts";
 import { compileWat, MEMORY, makeExchange, planOf, TestHost } from "../kit.ts";
 
-/** Sleeps so long in each tick; its start-up code asks for an interval of 100 ms, each tick for one of `every`. */
+/** Sleeps `milliseconds` in each tick; its start-up code sets an interval of 100 ms, each tick one of `every`. */
 function sleeper(milliseconds: number, { every = 100, after = "" } = {}): ModulePlan {
   const text = `(module
     (import "sluice:sleep/1" "sleep" (func $sleep (param i32) (result i32)))
@@ -34,7 +34,7 @@ function take(host: TestHost, module: ModulePlan, plan: Partial<InstancePlan> = 
   return set;
 }
 
-/** Lets so much of the host's time go by, and the clock tick once. */
+/** Advances the host's time, and runs one tick of the clock. */
 function pass(host: TestHost, milliseconds: number): void {
   host.time += milliseconds;
   host.host.tick();

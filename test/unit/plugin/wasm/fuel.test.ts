@@ -1,4 +1,4 @@
-/** How much fuel a call has: `limits.fuel`, and more for each byte that it sees. */
+/** How much fuel a call has: `limits.fuel`, and more for each byte that it can read. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FUEL, HOOK, HOOKS, type Hook } from "../../../../src/abi/abi.ts";
@@ -34,7 +34,7 @@ function fill({ chunk }: FilteredBody, bytes: number): void {
   chunk.set(Buffer.alloc(bytes + 10), 5, 5 + bytes, true);
 }
 
-/** The fuel of one call of a guest that spins, and what its failure says. */
+/** The fuel of one call of a guest that loops, and the message of its failure. */
 function spend(hook: Hook, exchange: Exchange, fuel = BASE): { fuel: number; message: string } {
   const host = new TestHost();
   const { instances } = host.prepare([SPINS], [planOf({ fuel })]);

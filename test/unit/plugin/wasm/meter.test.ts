@@ -111,7 +111,7 @@ for (const [name, script] of Object.entries(scripts)) {
 
 function instantiate(bytes: Uint8Array): WebAssembly.Exports {
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(bytes)));
-  // What was a start function runs when the host says so.
+  // A former start function runs when the host calls it.
   ((exports[EXPORT.initialize] ?? exports[METER.start]) as (() => void) | undefined)?.();
   return exports;
 }
@@ -217,7 +217,7 @@ test("bulk operations are charged by their length, before they run", () => {
     assert.ok(cost(0xffffff) - cost(0) >= Math.floor(0xffffff / PRICE.bulkBytes));
   }
   assert.ok(costOf(run("(drop (memory.grow (i32.const 16)))")) >= PRICE.grow + 16 * PRICE.growPage);
-  // It cannot be afforded: it does not run, whether or not its range is inside.
+  // Without enough fuel it does not run, for ranges inside and outside of the memory.
   const exports = instantiate(
     meter(
       compileWat(

@@ -145,7 +145,7 @@ test("a stack starts with the author's frame and the thrown message", () => {
   for (const offset of [25, 35])
     assert.equal(describeStack(gap, [frame("plugin/outer", offset, 5)], ""), "outer (plugin.ts:7:3)");
   assert.equal(describeStack(gap, [frame("plugin/outer", 25, 20)], ""), "outer function[3]+0x19");
-  // A guest says where it was thrown, and may say anything.
+  // A guest reports where it was thrown, and may report any text.
   assert.equal(describeStack(map, [abort, inner], "a\nb"), "inner function[3]+0x5");
   assert.equal(describeStack(null, [abort, inner], "plugin.ts:4:2"), "plugin/inner (plugin.ts:4:2)");
   assert.equal(describeStack(null, [frame("", 5)], ""), "function[3]+0x5");
@@ -223,7 +223,7 @@ test("the file names of a map are limited, since each worker gets a copy", () =>
 });
 
 test("long names in a module and its map cost no time, and no log space", () => {
-  // As long as the engine takes them.
+  // As long as the engine accepts.
   const size = 90_000;
   for (const name of [
     "a".repeat(size),

@@ -67,7 +67,7 @@ const configuration: Configuration = {
   },
 };
 
-/** What a connection and a check have of it. */
+/** The attributes that a connection and a check have. */
 function bareOf(hook: Hook, { id, clientAddress, listenerName, clusterName, endpoint }: Exchange): BareContext {
   const facts = hook === "connection" ? { clientAddress, listenerName } : { clusterName, endpoint };
   return Object.assign(new BareContext(), { id, ...facts });
@@ -771,7 +771,7 @@ test("the cost of a host call is charged to the guest's fuel", () => {
   context.charge = (units) => 1_000_000 - (taken += units);
   for (let i = 0; i < 10_000; i++) get("accept");
   const owed = taken + context.debt;
-  // Six fields are passed, of which each could have that name.
+  // Six fields are examined.
   const looked = ("accept".length + WORK.field) * 6;
   assert.equal(owed, 10_000 * (FUEL.hostCall + Math.floor(looked / 64)));
   context.charge = () => -1;
