@@ -189,8 +189,8 @@ function checkAny(tree: Tree, { whole, branches, decisions }: Alternatives): Pro
 /** The keys that distinguish alternatives: each alternative requires one of its own. */
 function listChoices(branches: readonly PluginSchema[]): readonly string[] | null {
   const keys = branches.map(({ required }) => required[0]);
-  const isTold = keys.every((key) => key !== undefined) && new Set(keys).size === keys.length;
-  return isTold ? (keys as string[]) : null;
+  const isDistinct = keys.every((key) => key !== undefined) && new Set(keys).size === keys.length;
+  return isDistinct ? (keys as string[]) : null;
 }
 
 const WORDS = {

@@ -85,7 +85,7 @@ export class Counters {
   allocate(key: string): number {
     const [kind, labels]: [SeriesKind, Labels] = JSON.parse(key);
     const size = SERIES_CELLS[kind] || 2 ** Math.ceil(Math.log2(Number(labels.cells)));
-    const base = this.#free.get(size)?.pop() ?? this.#takeFresh(size);
+    const base = this.#free.get(size)?.pop() ?? this.#allocateNew(size);
     this.#series.set(key, { kind, labels, base, size });
     return base;
   }
@@ -151,7 +151,7 @@ export class Counters {
     for (const { base } of this.list("listener")) for (const cell of LISTENER_GAUGES) block[base + cell] = 0;
   }
 
-  #takeFresh(size: number): number {
+  #allocateNew(size: number): number {
     if (this.#unused + size > BLOCK_CELLS)
       throw new Error(
         `the metrics need more than ${BLOCK_CELLS} counters: fewer routes, endpoints or plugins are possible`,

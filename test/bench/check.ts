@@ -24,7 +24,7 @@ const ROUNDS = 16;
 export async function checkSubject(subject: Subject, { work, endpoints, large }: Expected): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   try {
-    await checkAnswers(subject, work, agent);
+    await checkResponses(subject, work, agent);
     await checkForwarded(subject, work, endpoints, agent);
     if (large) await checkLarge(subject, agent);
   } finally {
@@ -32,7 +32,7 @@ export async function checkSubject(subject: Subject, { work, endpoints, large }:
   }
 }
 
-async function checkAnswers({ name, port }: Subject, work: Work, agent: Agent): Promise<void> {
+async function checkResponses({ name, port }: Subject, work: Work, agent: Agent): Promise<void> {
   for (const beta of [false, true]) {
     const { status, headers, body } = await ask(port, "/", beta, agent);
     const group = work === "chain" && beta ? "canary" : "app";

@@ -44,14 +44,19 @@ const HOSTILES: readonly Kind[] = [
 ];
 
 /** A plugin's counters, over all hooks. */
-export type Told = {
+export type PluginCounts = {
   readonly calls: number;
   readonly refused: number;
   /** By reason. */
   readonly failures: Readonly<Record<string, number>>;
 };
 
-type Seen = { readonly others: Paced; readonly hostile: Paced | null; readonly told: Told; readonly rss: number };
+type Seen = {
+  readonly others: Paced;
+  readonly hostile: Paced | null;
+  readonly counts: PluginCounts;
+  readonly rss: number;
+};
 
 export async function runFlood(site: Site, options: Options): Promise<string> {
   const [admin = 0] = await freePorts(1);
@@ -122,8 +127,8 @@ async function watch(site: Site, { port, pid }: Subject, { admin, kind, seconds 
         ? null
         : pace(site, { port, path: `/${kind.name}`, seconds, ...HOSTILE, rate: kind.rate ?? HOSTILE.rate }),
     ]);
-    const told = countTold(before, await readMetrics(admin), kind?.name ?? "");
-    return { others, hostile, told, rss };
+    const counts = countCalls(before, await readMetrics(admin), kind?.name ?? "");
+    return { others, hostile, counts, rss };
   } finally {
     clearInterval(sampling);
   }
@@ -142,7 +147,7 @@ async function pace(site: Site, { port, path, rate, seconds, connections }: Pace
 const readMetrics = (admin: number): Promise<string> => askAdmin(admin, "GET", "/metrics");
 
 /** What a plugin's counters have grown by from one text of metrics to the other. */
-export function countTold(before: string, after: string, plugin: string): Told {
+export function countCalls(before: string, after: string, plugin: string): PluginCounts {
   const sum = (text: string, name: string, reason?: string): number =>
     readSeries(text, name)
       .filter(({ labels }) => labels.plugin === plugin && (reason === undefined || labels.reason === reason))
@@ -157,7 +162,7 @@ export function countTold(before: string, after: string, plugin: string): Told {
   };
 }
 
-function renderLine(does: string, { others, hostile, told, rss }: Seen, harmless: number): string[] {
+function renderLine(does: string, { others, hostile, counts, rss }: Seen, harmless: number): string[] {
   const ms = (micros: number): string => (micros / 1000).toFixed(2);
   const good = others.statuses["200"] ?? 0;
   return [
@@ -165,10 +170,10 @@ function renderLine(does: string, { others, hostile, told, rss }: Seen, harmless
     ...[others.p50, others.p99, others.most].map(ms),
     (others.p99 / harmless).toFixed(1),
     String(others.asked - good),
-    hostile === null ? "" : list({ ...hostile.statuses, broken: hostile.broken, unanswered: hostile.unanswered }),
-    hostile === null ? "" : String(told.calls),
-    list(told.failures),
-    hostile === null ? "" : String(told.refused),
+    hostile === null ? "" : list({ ...hostile.statuses, broken: hostile.broken, pending: hostile.pending }),
+    hostile === null ? "" : String(counts.calls),
+    list(counts.failures),
+    hostile === null ? "" : String(counts.refused),
     (rss / 1024 ** 2).toFixed(0),
   ];
 }

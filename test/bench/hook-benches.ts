@@ -16,7 +16,7 @@ import { makeTracer } from "../../src/trace/tracer.ts";
 import { startHookHost } from "./hook-host.ts";
 
 /** Of a request or response body. */
-export const PIECE_BYTES = 64 * 1024;
+export const CHUNK_BYTES = 64 * 1024;
 const LIMITS = { head: 32 * 1024, target: 16 * 1024, headers: 100 };
 
 export const REQUEST = Buffer.from(
@@ -50,7 +50,7 @@ export type Bench = {
   /** What is done before each call, and not counted. */
   readonly base: () => void;
   /** Sets the callback for the end of a suspended call. */
-  readonly onEnd?: (told: () => void) => void;
+  readonly onEnd?: (resumed: () => void) => void;
   /** It takes longer than about a microsecond: fewer calls are measured. */
   readonly slow?: true;
 };
@@ -95,10 +95,10 @@ export async function makeBenches(): Promise<Bench[]> {
   const head = (name: string, hook: HeadHook, what: string): Bench => headBench(scene, find(name), hook, what);
   const waiting = (name: string, what: string): Bench => ({
     ...waitingBench(scene, find(name), what),
-    onEnd: (told) => {
+    onEnd: (resumed) => {
       host.onResume = (outcome) => {
         expectOutcome(outcome, OUTCOME.continue, name);
-        told();
+        resumed();
       };
     },
   });
@@ -189,13 +189,13 @@ function waitingBench({ x, request }: Scene, instance: PluginInstance, what: str
 }
 
 function bodyBench({ x }: Scene, instance: PluginInstance, hook: BodyHook, what: string): Bench {
-  const bytes = Buffer.alloc(PIECE_BYTES, "0123456789abcdef");
-  const { chunk: piece } = hook === "request_body" ? requestBody(x) : responseBody(x);
-  const base = (): void => piece.set(bytes, 0, PIECE_BYTES, false);
+  const bytes = Buffer.alloc(CHUNK_BYTES, "0123456789abcdef");
+  const { chunk } = hook === "request_body" ? requestBody(x) : responseBody(x);
+  const base = (): void => chunk.set(bytes, 0, CHUNK_BYTES, false);
   const call = (): void => {
     base();
     expectOutcome(instance.call(HOOK[hook], x), OUTCOME.continue, instance.plugin);
-    piece.accept();
+    chunk.accept();
   };
   return { name: `${hook}: 64 KiB ${what}`, call, base, slow: true };
 }
@@ -226,10 +226,10 @@ function makeView(count: number): EndpointView {
 
 function pickBench(strategy: PluginInstance, x: Exchange, count: number): Bench {
   const view = makeView(count);
-  let told = false;
+  let resumed = false;
   const call = (): void => {
     // An instance gets its endpoints when its bench starts: the last update counts.
-    if (!told) told = strategy.update(view);
+    if (!resumed) resumed = strategy.update(view);
     if (strategy.pick(x, view) < 0) throw new Error(`round-robin picked none of ${count}`);
   };
   return { name: `pick: round robin over ${count}`, call, base: () => {} };

@@ -2,7 +2,7 @@
  * What one call of a hook costs, in this process, through the plugin host as a worker uses it: metered guest,
  * counters, host calls. The head is scanned anew before each call, and the time of the scan alone is taken off.
  */
-import { type Bench, makeBenches, PIECE_BYTES, REQUEST } from "./hook-benches.ts";
+import { type Bench, CHUNK_BYTES, makeBenches, REQUEST } from "./hook-benches.ts";
 import type { Options } from "./options.ts";
 import { type Spread, spreadOf } from "./statistics.ts";
 import { renderTable } from "./table.ts";
@@ -22,7 +22,7 @@ export async function runHooks(_: unknown, options: Options): Promise<string> {
   }
   const table = renderTable(["hook", "ns a call", "quartiles"], lines);
   const method = `${batches} batches of ${BATCH} calls, of ${SLOW_BATCH} for bodies, suspension and update`;
-  return `${table}\n\n${method}; request headers of ${REQUEST.length} bytes, 7 fields; chunks of ${PIECE_BYTES} bytes.`;
+  return `${table}\n\n${method}; request headers of ${REQUEST.length} bytes, 7 fields; chunks of ${CHUNK_BYTES} bytes.`;
 }
 
 async function timeBench(bench: Bench, batches: number): Promise<Spread> {

@@ -12,7 +12,7 @@ export type Paced = {
   readonly statuses: Readonly<Record<string, number>>;
   /** Connections that failed during a request, and requests without a response at the end. */
   readonly broken: number;
-  readonly unanswered: number;
+  readonly pending: number;
   /** Time to the complete response, µs. */
   readonly p50: number;
   readonly p99: number;
@@ -23,7 +23,7 @@ type Line = { socket: Socket; due: number; text: string };
 
 const STEP = 1;
 /** What is asked last may take so long, ms. */
-const PATIENCE = 8000;
+const LAST_RESPONSE_TIME = 8000;
 
 export class Pacer {
   readonly #port: number;
@@ -53,12 +53,12 @@ export class Pacer {
       for (; this.#asked < due; this.#asked++) this.#ask(now);
       await sleep(STEP);
     }
-    const end = performance.now() + PATIENCE;
+    const end = performance.now() + LAST_RESPONSE_TIME;
     while (this.#open > 0 && performance.now() < end) await sleep(STEP);
     const sorted = this.#times.sort((a, b) => a - b);
     const micros = (share: number): number => Math.round(quantileOf(sorted, share) * 1000);
     return {
-      ...{ asked: this.#asked, statuses: this.#statuses, broken: this.#broken, unanswered: this.#open },
+      ...{ asked: this.#asked, statuses: this.#statuses, broken: this.#broken, pending: this.#open },
       ...{ p50: micros(0.5), p99: micros(0.99), most: micros(1) },
     };
   }
@@ -91,7 +91,7 @@ export class Pacer {
 
   #receive(line: Line, bytes: Buffer): void {
     line.text += bytes.toString("latin1");
-    const status = readAnswer(line.text);
+    const status = readStatus(line.text);
     if (status === null || line.due === 0) return;
     this.#times.push(performance.now() - line.due);
     this.#statuses[status] = (this.#statuses[status] ?? 0) + 1;
@@ -121,7 +121,7 @@ export class Pacer {
 }
 
 /** The status of a complete response; null if it is incomplete. */
-export function readAnswer(text: string): string | null {
+export function readStatus(text: string): string | null {
   const end = text.indexOf("\r\n\r\n");
   if (end < 0) return null;
   const length = Number(/^content-length: (\d+)\r$/im.exec(text.slice(0, end + 2))?.[1] ?? 0);

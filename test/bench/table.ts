@@ -47,7 +47,7 @@ function renderCompared(compared: Compared): string[] {
     show(cpu.median),
     `${show(cpu.low)} – ${show(cpu.high)}`,
     target === undefined ? "" : `≤ ${show(target)}${next === undefined ? "" : `, then ${show(next)}`}`,
-    judge(compared),
+    compareToTarget(compared),
     `× ${rate.median.toFixed(2)}`,
   ];
 }
@@ -56,7 +56,7 @@ function renderCompared(compared: Compared): string[] {
 const DISTURBED = 0.05;
 
 /** No claim inside the quartiles, and none when others had the core. */
-export function judge({ cpu, target, next, waited }: Compared): string {
+export function compareToTarget({ cpu, target, next, waited }: Compared): string {
   if (target === undefined) return "";
   if (waited > DISTURBED) return "disturbed";
   if (next !== undefined && cpu.high <= next) return "met, and the next";

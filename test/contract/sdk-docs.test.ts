@@ -8,7 +8,7 @@ const sdk = join(import.meta.dirname, "../../sdk");
 const linesOf = (file: string): string[] => readFileSync(join(sdk, `${file}.ts`), "utf8").split("\n");
 
 /** Whether a doc comment precedes that line; decorators and suppressions may be between. */
-function isTold(lines: readonly string[], at: number): boolean {
+function isDocumented(lines: readonly string[], at: number): boolean {
   let before = at - 1;
   while (/^\s*(@\w+|\/\/ @ts-ignore)/.test(lines[before]!)) before--;
   return lines[before]!.endsWith("*/");
@@ -34,14 +34,14 @@ test("every public name of the SDK is documented, and every member of it", () =>
       const at = lines.findIndex((line) => declared.test(line));
       assert.ok(at >= 0, `${file}.ts declares no ${name}`);
       names++;
-      if (!isTold(lines, at)) missing.push(`${file}.ts:${at + 1}: ${name}`);
+      if (!isDocumented(lines, at)) missing.push(`${file}.ts:${at + 1}: ${name}`);
       if (!/ class /.test(lines[at]!)) continue;
-      const told = new Set<string>();
+      const documented = new Set<string>();
       for (const [member, line] of membersOf(lines, at)) {
         members++;
         // Of a property that can be read and set one comment is enough.
-        if (isTold(lines, line)) told.add(member);
-        else if (!told.has(member)) missing.push(`${file}.ts:${line + 1}: ${name}.${member}`);
+        if (isDocumented(lines, line)) documented.add(member);
+        else if (!documented.has(member)) missing.push(`${file}.ts:${line + 1}: ${name}.${member}`);
       }
     }
   }

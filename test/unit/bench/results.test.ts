@@ -7,13 +7,13 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { readSeries } from "../../bench/admin.ts";
-import { countTold } from "../../bench/flood.ts";
+import { countCalls } from "../../bench/flood.ts";
 import { readOptions } from "../../bench/options.ts";
-import { Pacer, readAnswer } from "../../bench/pace.ts";
+import { Pacer, readStatus } from "../../bench/pace.ts";
 import { replaceBlock } from "../../bench/report.ts";
 import { LOAD_ROWS } from "../../bench/rows.ts";
 import { quantileOf, slopeOf, spreadOf } from "../../bench/statistics.ts";
-import { judge } from "../../bench/table.ts";
+import { compareToTarget } from "../../bench/table.ts";
 
 test("the median and the quartiles are interpolated", () => {
   assert.deepEqual(spreadOf([5, 1, 3, 2, 4]), { low: 2, median: 3, high: 4 });
@@ -73,16 +73,16 @@ test("a plugin's row has the growth of its own counters", () => {
       'sluice_plugin_failures_total{plugin="good",hook="request_head",reason="trap"} 7',
       `sluice_plugin_refused_total{plugin="bad",hook="request_head"} ${refused}`,
     ].join("\n");
-  const reported = countTold(metrics(10, 2, 0), metrics(15, 6, 90), "bad");
+  const reported = countCalls(metrics(10, 2, 0), metrics(15, 6, 90), "bad");
   assert.deepEqual(reported, { calls: 5, refused: 90, failures: { fuel: 4 } });
-  assert.deepEqual(countTold("", metrics(15, 6, 90), "bad").failures, { fuel: 6 });
+  assert.deepEqual(countCalls("", metrics(15, 6, 90), "bad").failures, { fuel: 6 });
 });
 
 test("a response is complete when its length was received", () => {
   const head = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\n";
-  assert.equal(readAnswer(head.slice(0, -1)), null);
-  assert.equal(readAnswer(`${head}bus`), null);
-  assert.equal(readAnswer(`${head}busy`), "503");
+  assert.equal(readStatus(head.slice(0, -1)), null);
+  assert.equal(readStatus(`${head}bus`), null);
+  assert.equal(readStatus(`${head}busy`), "503");
 });
 
 test("a constant rate is kept to the last request, and the result of each is recorded", async () => {
@@ -98,7 +98,7 @@ test("a constant rate is kept to the last request, and the result of each is rec
     const paced = await new Pacer(port, "/", 4).run(500, 0.2);
     assert.equal(asked, 100);
     assert.deepEqual(paced.statuses, { 200: 40, 503: 50 });
-    assert.deepEqual([paced.asked, paced.broken, paced.unanswered], [100, 10, 0]);
+    assert.deepEqual([paced.asked, paced.broken, paced.pending], [100, 10, 0]);
   } finally {
     server.close();
     server.closeAllConnections();
@@ -108,7 +108,7 @@ test("a constant rate is kept to the last request, and the result of each is rec
 test("a target is met or missed only if both quartiles are on its side and no other process used the core", () => {
   const resultOf = (low: number, high: number, waited = 0): string => {
     const spread = { low, median: (low + high) / 2, high };
-    return judge({ ours: "a", peer: "b", target: 1.2, next: 1.1, cpu: spread, rate: spread, waited });
+    return compareToTarget({ ours: "a", peer: "b", target: 1.2, next: 1.1, cpu: spread, rate: spread, waited });
   };
   assert.equal(resultOf(1.0, 1.05), "met, and the next");
   assert.equal(resultOf(1.0, 1.15), "met");

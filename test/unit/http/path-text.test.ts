@@ -28,7 +28,7 @@ test("a configured path is normalised like a request's path", () => {
 });
 
 test("whatever a request's path can be, its text has the same form", () => {
-  const piece = fc.constantFrom(
+  const element = fc.constantFrom(
     "/",
     "a",
     ".",
@@ -43,7 +43,7 @@ test("whatever a request's path can be, its text has the same form", () => {
     "%2b",
     "%C0%80",
   );
-  const path = fc.array(piece, { maxLength: 10 }).map((pieces) => `/${pieces.join("")}`);
+  const path = fc.array(element, { maxLength: 10 }).map((elements) => `/${elements.join("")}`);
   fc.assert(
     fc.property(path, (text) => {
       const raw = Buffer.from(`GET ${text} HTTP/1.1\r\nHost: a\r\n\r\n`, "latin1");

@@ -75,8 +75,8 @@ test("every spelling of a path is rejected, or has an interpretation for each up
 });
 
 test("the interpretations of any path are those of upstream programs", () => {
-  const piece = fc.constantFrom("/", "/", "a", ".", "..", ";", "%2F", "%2E", "%2b", "+", "%3B", "b");
-  const path = fc.array(piece, { maxLength: 12 }).map((pieces) => `/${pieces.join("")}`);
+  const element = fc.constantFrom("/", "/", "a", ".", "..", ";", "%2F", "%2E", "%2b", "+", "%3B", "b");
+  const path = fc.array(element, { maxLength: 12 }).map((elements) => `/${elements.join("")}`);
   fc.assert(
     fc.property(path, (text) => {
       const readings = readingsOf(text);

@@ -82,7 +82,7 @@ test("a normal path is not copied", () => {
 
 const segment = fc
   .array(fc.constantFrom("a", ".", "..", "%2e", "%2E", "%2f", "%41", "%c3", "-", "b.c", ";x"), { maxLength: 3 })
-  .map((pieces) => pieces.join(""));
+  .map((elements) => elements.join(""));
 const path = fc.array(segment, { minLength: 1, maxLength: 6 }).map((segments) => `/${segments.join("/")}`);
 
 test("normalising is idempotent, leaves no dot segment, and agrees with the URL standard on what it decodes", () => {

@@ -54,10 +54,10 @@ const framed = fc.oneof(
       fc.constantFrom("", ";a", ";a=b", ';a="b"', " ; a = b", ";a\t ;b"),
       fc.constantFrom("", "t: u\r\n"),
     )
-    .map(([pieces, extension, trailers]) => {
-      const chunks = pieces
-        .filter((piece) => piece !== "")
-        .map((piece) => `${piece.length.toString(16)}${extension}\r\n${piece}\r\n`);
+    .map(([parts, extension, trailers]) => {
+      const chunks = parts
+        .filter((part) => part !== "")
+        .map((part) => `${part.length.toString(16)}${extension}\r\n${part}\r\n`);
       return ["Transfer-Encoding: chunked\r\n", `${chunks.join("")}0${extension}\r\n${trailers}\r\n`];
     }),
 );
@@ -83,13 +83,13 @@ const full = fc
   .tuple(fc.constantFrom("200 OK", "404 Not Found", "500"), framed)
   .map(([status, [frame, data]]) => [status, frame, data]);
 
-const answerLines = fc
+const responseLines = fc
   .array(fc.tuple(name, fc.constantFrom(":", ": ", " :", "\t : "), value), { maxLength: 6 })
   .map((fields) => fields.map(([key, separator, text]) => `${key}${separator}${text}\r\n`).join(""));
 
 /** One response that is well-formed, or of which a proxy removes what is not. */
 export const responses = fc
-  .tuple(fc.oneof(empty, full), answerLines)
+  .tuple(fc.oneof(empty, full), responseLines)
   .map(([[status, frame, data], fields]) =>
     Buffer.from(`HTTP/1.1 ${status}\r\n${fields}${frame}\r\n${data}`, "latin1"),
   );

@@ -13,16 +13,16 @@ function readBody(reader: BodyReader, raw: string, sizes: number[]): Result {
   let consumed = 0;
   for (let turn = 0; consumed < raw.length && !reader.done && reader.problem === ""; turn++) {
     const size = Math.max(1, sizes[Math.min(turn, sizes.length - 1)]!);
-    const piece = raw.slice(consumed, consumed + size);
-    const buf = Buffer.from(`<<<${piece}\r\n0\r\n\r\n`, "latin1");
-    const past = reader.read(buf, 3, 3 + piece.length);
-    assert.ok(past >= reader.dataEnd && past <= 3 + piece.length && reader.dataStart >= 3);
+    const part = raw.slice(consumed, consumed + size);
+    const buf = Buffer.from(`<<<${part}\r\n0\r\n\r\n`, "latin1");
+    const past = reader.read(buf, 3, 3 + part.length);
+    assert.ok(past >= reader.dataEnd && past <= 3 + part.length && reader.dataStart >= 3);
     // Nothing outside the area is touched.
     assert.equal(buf.toString("latin1", 0, 3), "<<<");
-    assert.equal(buf.toString("latin1", 3 + piece.length), "\r\n0\r\n\r\n");
+    assert.equal(buf.toString("latin1", 3 + part.length), "\r\n0\r\n\r\n");
     body += buf.toString("latin1", reader.dataStart, reader.dataEnd);
     consumed += past - 3;
-    if (!reader.done && reader.problem === "") assert.equal(past, 3 + piece.length);
+    if (!reader.done && reader.problem === "") assert.equal(past, 3 + part.length);
   }
   assert.equal(reader.received, body.length);
   const trailers = reader.trailers === null ? [] : listFields(reader.trailers);

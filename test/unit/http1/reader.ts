@@ -74,9 +74,9 @@ export class StreamReader {
     this.#limits = limits;
   }
 
-  feed(piece: Buffer): void {
+  feed(part: Buffer): void {
     // Other bytes surround those of the stream, as in a read buffer.
-    this.#pending = Buffer.concat([this.#pending, piece]);
+    this.#pending = Buffer.concat([this.#pending, part]);
     const framed = Buffer.concat([Buffer.from("\r\n\r\n"), this.#pending, Buffer.from("\r\n\r\nHost: x\r\n\r\n")]);
     const end = 4 + this.#pending.length;
     let at = 4;

@@ -143,10 +143,10 @@ test("reading from the endpoint pauses while a plugin is suspended, also for a f
 
 test("a plugin that rejects the request body ends another's suspended call on the response headers", async (t) => {
   const waits = new Waits();
-  let pieces = 0;
+  let calls = 0;
   const waiting = makeInstance(0, {
     response_head: (x) => waits.begin("response_head", x),
-    request_body: () => (++pieces === 1 ? OUTCOME.continue : OUTCOME.reject),
+    request_body: () => (++calls === 1 ? OUTCOME.continue : OUTCOME.reject),
   });
   const plane = startPlane(t, [await findFreePort()], { chain: [waiting] });
   const client = await connectTo(t, plane.port);
@@ -341,10 +341,10 @@ test("a plugin failure on the body causes a 500 while no headers were sent", asy
     [OUTCOME.reject, 403],
   ] as const) {
     const waits = new Waits();
-    let pieces = 0;
+    let calls = 0;
     const waiting = makeInstance(0, {
       response_head: (x) => waits.begin("response_head", x),
-      request_body: () => (++pieces === 1 ? OUTCOME.continue : outcome),
+      request_body: () => (++calls === 1 ? OUTCOME.continue : outcome),
     });
     const upstream = await startRawUpstream(t, async (peer) => {
       await peer.head();

@@ -3,14 +3,14 @@ import { test } from "node:test";
 import { Chunk } from "../../../src/proxy/chunk.ts";
 
 test("a chunk keeps a plugin's changes when it moves to its own memory", () => {
-  const block = Buffer.from("--piece--");
-  const piece = new Chunk();
-  piece.set(block, 2, 7, true);
-  piece.replace(Buffer.from("other"));
-  piece.own();
+  const block = Buffer.from("--chunk--");
+  const chunk = new Chunk();
+  chunk.set(block, 2, 7, true);
+  chunk.replace(Buffer.from("other"));
+  chunk.own();
   block.fill(0);
-  assert.equal(piece.bytes.toString("latin1", piece.start, piece.end), "piece");
-  piece.append(Buffer.from("+"), 0, 1);
-  piece.accept();
-  assert.deepEqual([piece.bytes.toString("latin1", piece.start, piece.end), piece.last], ["other+", true]);
+  assert.equal(chunk.bytes.toString("latin1", chunk.start, chunk.end), "chunk");
+  chunk.append(Buffer.from("+"), 0, 1);
+  chunk.accept();
+  assert.deepEqual([chunk.bytes.toString("latin1", chunk.start, chunk.end), chunk.last], ["other+", true]);
 });

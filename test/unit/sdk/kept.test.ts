@@ -70,9 +70,9 @@ test("tokens split between chunks are seen whole, in both bodies of a request", 
       const texts = { requestBody: Buffer.from(up.join("\n")), responseBody: Buffer.from(down.join("\n")) };
       const at = { requestBody: 0, responseBody: 0 };
       const pass = async (body: "requestBody" | "responseBody", size: number, last: boolean) => {
-        const piece = texts[body].subarray(at[body], at[body] + size);
+        const part = texts[body].subarray(at[body], at[body] + size);
         at[body] += size;
-        bodies[body] += Buffer.from((await guest[`${body}Async`](piece, { request, last })).bytes).toString("latin1");
+        bodies[body] += Buffer.from((await guest[`${body}Async`](part, { request, last })).bytes).toString("latin1");
       };
       for (const [i, size] of sizes.entries()) await pass(i % 2 === 0 ? "requestBody" : "responseBody", size, false);
       await pass("requestBody", texts.requestBody.length, true);

@@ -71,9 +71,9 @@ test("a call suspended for too long fails by limits.time, and the next one is se
 });
 
 test("a connection is decided after a suspension, and has its cluster", async () => {
-  const judges = join(directory, "judges.ts");
+  const decides = join(directory, "decides.ts");
   writeFileSync(
-    judges,
+    decides,
     `import { cluster, Connection, Fetch } from "sluice/sdk";
 const canary = cluster("canary");
 export function onConnection(connection: Connection): void {
@@ -83,7 +83,7 @@ export function onConnection(connection: Connection): void {
 }
 `,
   );
-  const guest = await plugin(judges, {
+  const guest = await plugin(decides, {
     allow: ALLOW,
     clusters: ["auth", "canary"],
     fetch: ({ url }) => ({ status: url.endsWith(".9") ? 403 : 200, delay: 20 }),

@@ -234,7 +234,7 @@ export function given(req: Request): void {}
 
 test("a connection is decided by its peer and its listener", async () => {
   const file = write(
-    "judges.ts",
+    "decides.ts",
     `import { Connection, log } from "sluice/sdk";
 export function onConnection(connection: Connection): void {
   if (connection.clientAddress.startsWith("198.51.100.") || connection.listener == "closed") connection.deny();
@@ -264,13 +264,13 @@ export function onHealthCheck(endpoint: Endpoint): bool {
 `,
   );
   const guest = await plugin(file);
-  const judged = ({ address = "10.0.0.1:80", cluster = "app" } = {}) => {
+  const decide = ({ address = "10.0.0.1:80", cluster = "app" } = {}) => {
     const { healthy, problem } = guest.healthCheck({ address, cluster });
     return [healthy, problem];
   };
-  assert.deepEqual(judged(), [true, ""]);
-  assert.deepEqual(judged({ cluster: "down" }), [false, ""]);
-  assert.deepEqual(judged({ address: "10.0.0.2:80" }), [false, "ist überlastet"]);
+  assert.deepEqual(decide(), [true, ""]);
+  assert.deepEqual(decide({ cluster: "down" }), [false, ""]);
+  assert.deepEqual(decide({ address: "10.0.0.2:80" }), [false, "ist überlastet"]);
   assert.match(guest.healthCheck().log[0]!.text, /^app 192\.0\.2\.80:80 \d+$/);
   assert.equal((await guest.healthCheckAsync({ address: "10.0.0.1:80" })).healthy, true);
   assert.throws(() => guest.tick(), /has no hook tick; its hooks are health_check/);

@@ -16,7 +16,7 @@ function ask(origins: Origins, port: number, method = "GET", timeout = 3_600_000
     most: 1000,
   };
   const response = new Promise<number | string>((resolve) => {
-    origins.fetch(request, (came) => resolve(typeof came === "number" ? came : came.body.toString()));
+    origins.fetch(request, (result) => resolve(typeof result === "number" ? result : result.body.toString()));
   });
   return bounded(response, "the response");
 }

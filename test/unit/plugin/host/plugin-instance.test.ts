@@ -256,12 +256,12 @@ test("a plugin whose configurations are all quarantined is reported once, and re
   const reported = () => host.lines.map(({ message }) => message).filter((message) => message.includes("quarantined"));
   assert.deepEqual(reported(), ["plugin auth is quarantined: unreachable"]);
   host.time += RECOVERY.quiet / 2;
-  const heal = (instance: Instance) => {
+  const recover = (instance: Instance) => {
     for (let i = 0; i < RECOVERY.passes; i++) instance.call(HOOK.request_head, makeExchange());
   };
-  heal(one!);
+  recover(one!);
   assert.equal(host.changes.at(-1)!.quarantined, true);
-  heal(other!);
+  recover(other!);
   assert.deepEqual(reported().slice(1), ["plugin auth is no longer quarantined: its calls succeed"]);
   assert.equal(host.changes.at(-1)!.quarantined, false);
 });

@@ -953,14 +953,14 @@ test("a shared value is set where the configuration allows, read by all, and dro
 
 test("a body replaced or extended by a plugin is limited", () => {
   const limit = configuration.bodyLimit;
-  const { chunk: piece } = requestBody(exchange);
+  const { chunk } = requestBody(exchange);
   enter("request_body");
-  const begin = (size: number) => piece.set(Buffer.alloc(size, 1), 0, size, false);
+  const begin = (size: number) => chunk.set(Buffer.alloc(size, 1), 0, size, false);
   begin(10);
   assert.equal(core.body_replace(0, limit + 1), STATUS.tooLarge);
-  assert.equal(piece.size, 10);
+  assert.equal(chunk.size, 10);
   assert.equal(core.body_replace(0, limit), STATUS.ok);
-  assert.equal(piece.size, limit);
+  assert.equal(chunk.size, limit);
   // A received chunk can be larger: only additions count, however small.
   for (const size of [0, 10, 5 * limit]) {
     begin(size);
@@ -968,7 +968,7 @@ test("a body replaced or extended by a plugin is limited", () => {
     assert.equal(core.body_append(0, 2), STATUS.tooLarge);
     assert.equal(core.body_append(0, 1), STATUS.ok);
     assert.equal(core.body_append(0, 1), STATUS.tooLarge);
-    assert.equal(piece.size, size + limit);
+    assert.equal(chunk.size, size + limit);
   }
 });
 
