@@ -157,6 +157,11 @@ const plugin = convert(
           16,
           "Concurrent calls per worker of a plugin with asynchronous calls, including a `tick`. Up to 8 × this many calls are queued; further ones get 503.",
         ),
+        slow: withDefault(
+          percentage,
+          "0.25%",
+          "Share of each worker's time for what slow calls take beyond 5 ms, or beyond 10 ns a unit of fuel if that is more (ordinary code takes 2). Above it calls are not made, and `onFailure` applies. `100%`: no limit.",
+        ),
       }),
       {},
       "Limits of one call of the plugin.",

@@ -93,7 +93,7 @@ function registerPlugins(register: Register, { counters, quarantined }: MetricsS
   register(
     "counter",
     "sluice_plugin_refused_total",
-    "Calls not made because the plugin was quarantined or the client blocked.",
+    "Calls not made because the plugin was quarantined, its calls were slow, or the client blocked.",
     () => listHooks(counters, PLUGIN_CELLS.refused),
   );
   register("counter", "sluice_plugin_rejected_total", "Calls rejected because the plugin's queue was full.", () =>

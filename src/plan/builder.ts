@@ -134,6 +134,7 @@ class PlanBuilder {
       tooLarge: declared?.limits.tooLarge ?? "reject",
       time: declared?.limits.time ?? BUILTIN_SUSPENDABLE.time,
       guests: declared?.limits.guests ?? BUILTIN_SUSPENDABLE.guests,
+      slow: declared?.limits.slow ?? 1,
       fetch: declared === null ? builtinFetch(plugin, config) : declared.allow.fetch,
       memory,
       clusters: declared?.allow.clusters?.map((cluster) => cluster.name) ?? null,

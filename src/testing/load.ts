@@ -57,6 +57,7 @@ export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: Pl
       tooLarge: "reject",
       time: DEFAULT_TIME,
       guests: 16,
+      slow: 1,
       fetch: [],
       hidden: [],
       cluster: "",

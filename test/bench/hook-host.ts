@@ -61,7 +61,7 @@ function planOf({ config = null, hidden = [] }: Use, module: number, plugin: str
   const metric = { kind: METRIC.counter, name: "bench_total", help: "", labels: [], buckets: [] };
   return {
     ...{ key: plugin, plugin, module, config, hidden, cells, onFailure: "reject", fuel: 1_000_000, memory: MEMORY },
-    ...{ body: 1_048_576, tooLarge: "reject", time: 5000, guests: 16, fetch: ["cluster:app"] },
+    ...{ body: 1_048_576, tooLarge: "reject", time: 5000, guests: 16, slow: 0.01, fetch: ["cluster:app"] },
     ...{ clusters: null, cluster: "", metrics: [{ ...metric, cells: cells + METRIC_AT }], shares: ["tenant"] },
     namespaces: [{ name: "bench", number: 0 }],
   };

@@ -1,10 +1,15 @@
 /** The suspension of a guest in an asynchronous host call, and the time that the guest has run. */
 import type { Fault } from "../host/fault.ts";
+import { processorTime } from "../host/slow-calls.ts";
 
 export class GuestSuspension {
   /** Milliseconds that the guest has run in the current call, and the time since when it runs (0: suspended). */
   ran = 0;
   #since = 0;
+  /** Processor time likewise, if it is read. */
+  readsProcessorTime = false;
+  processor = 0;
+  #processorSince = 0;
   #cancel: ((fault: Fault) => void) | null = null;
 
   /**
@@ -31,11 +36,15 @@ export class GuestSuspension {
   /** The guest runs again. */
   resumed(): void {
     this.#since = performance.now();
+    if (this.readsProcessorTime) this.#processorSince = processorTime();
   }
 
   /** The guest is suspended, or has ended. */
   paused(): void {
-    if (this.#since > 0) this.ran += performance.now() - this.#since;
+    if (this.#since > 0) {
+      this.ran += performance.now() - this.#since;
+      if (this.readsProcessorTime) this.processor += processorTime() - this.#processorSince;
+    }
     this.#since = 0;
   }
 

@@ -94,6 +94,7 @@ export class Guest {
     context.begin(hook, target, null, configuration);
     context.allow(fuel, seen);
     context.suspension.ran = 0;
+    context.suspension.processor = 0;
     context.probed = null;
     context.suspension.resumed();
     const running = this.#linked.suspendable.get(hook)!(instance, target === null ? 0 : target.id, fuel);

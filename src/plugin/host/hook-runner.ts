@@ -6,6 +6,7 @@ import type { PluginConfiguration } from "./configuration.ts";
 import type { Guest } from "./guest.ts";
 import type { EndpointList, HookContext, TracedHook } from "./hook-context.ts";
 import type { InstanceCounters } from "./instance-counters.ts";
+import { processorTime, SLOW, type SlowCalls } from "./slow-calls.ts";
 
 export type RunnerParts = {
   /** Index of the instance, for traces. */
@@ -15,6 +16,7 @@ export type RunnerParts = {
   readonly configuration: PluginConfiguration;
   readonly counters: InstanceCounters;
   readonly version: Version | null;
+  readonly slow: SlowCalls;
 };
 
 export class HookRunner {
@@ -24,23 +26,39 @@ export class HookRunner {
   readonly #configuration: PluginConfiguration;
   readonly #counters: InstanceCounters;
   readonly #version: Version | null;
+  readonly #slow: SlowCalls;
 
-  constructor({ index, fuel, configuration, counters, version }: RunnerParts) {
+  constructor({ index, fuel, configuration, counters, version, slow }: RunnerParts) {
     this.plugin = configuration.plugin;
     this.index = index;
     this.#fuel = fuel;
     this.#configuration = configuration;
     this.#counters = counters;
     this.#version = version;
+    this.#slow = slow;
   }
 
   /** Calls a hook and returns its result, not validated. @throws what `Guest.explain` accepts */
   run(guest: Guest, hook: number, target: HookContext | null, view: EndpointList | null): number {
     if (target !== null && target.trace !== null) return this.#runTraced(guest, hook, target, view);
     this.#counters.called(hook);
+    if (this.#slow.isTimed) return this.#runTimed(guest, hook, target, view);
     try {
       return this.#call(guest, hook, target, view);
     } finally {
+      this.#count(guest, hook, target);
+    }
+  }
+
+  #runTimed(guest: Guest, hook: number, target: HookContext | null, view: EndpointList | null): number {
+    const slow = this.#slow;
+    const readsProcessorTime = slow.readsProcessorTime;
+    const processor = readsProcessorTime ? processorTime() : 0;
+    const began = performance.now();
+    try {
+      return this.#call(guest, hook, target, view);
+    } finally {
+      slow.ended(performance.now() - began, readsProcessorTime ? processorTime() - processor : -1, guest.spent);
       this.#count(guest, hook, target);
     }
   }
@@ -65,11 +83,16 @@ export class HookRunner {
     const traced = target === null ? null : this.#beginTrace(guest, hook, target);
     let result: number | null = null;
     this.#counters.called(hook);
+    const slow = this.#slow;
+    const { isTimed } = slow;
+    const { suspension } = guest.context;
+    suspension.readsProcessorTime = isTimed && slow.readsProcessorTime;
     try {
       const { id } = this.#configuration;
       result = await guest.runSuspendable(hook, id, fuelFor(this.#fuel, seen), this.#configuration, target, seen);
       return result;
     } finally {
+      if (isTimed) slow.ended(suspension.ran, suspension.readsProcessorTime ? suspension.processor : -1, guest.spent);
       this.#count(guest, hook, target);
       guest.context.recorder = null;
       if (target !== null) traced?.leave(target, result, guest.spent);
@@ -91,6 +114,7 @@ export class HookRunner {
   #count(guest: Guest, hook: number, target: HookContext | null): void {
     const { spent } = guest;
     this.#counters.spent(hook, spent);
+    if (spent >= SLOW.fuel) this.#slow.usedMuch();
     this.#version?.addFuel(target, spent);
   }
 }

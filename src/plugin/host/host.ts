@@ -15,6 +15,7 @@ import { NameIds, NameTable } from "./name-table.ts";
 import type { InstancePlan, RolloutPlan } from "./plan.ts";
 import { PluginInstance } from "./plugin-instance.ts";
 import { hookName, type PluginEvent, PluginReport, type Report } from "./report.ts";
+import { SlowCalls } from "./slow-calls.ts";
 import { type Clocks, GuestStartError } from "./start-guest.ts";
 import { migrateState } from "./state-migration.ts";
 import { type After, setTimer } from "./timer.ts";
@@ -75,6 +76,8 @@ export class PluginHost {
   readonly #keyValue: KeyValue | null;
   readonly #guests = new Map<string, ManagedGuest[]>();
   readonly #reports = new Map<string, PluginReport>();
+  /** By plugin and `limits.slow`: over all its configurations and versions. */
+  readonly #slowCalls = new Map<string, SlowCalls>();
   readonly #clusterIds = new NameIds();
   readonly #strategyIds = new NameIds();
   /** The instances of the version in service. */
@@ -221,6 +224,7 @@ export class PluginHost {
           ? this.#canaryReport(canaryReports, plan.plugin, version.rollout)
           : this.#reportOf(plan.plugin),
         warnings: this.#warnings,
+        slow: this.#slowCallsOf(plan),
         monotonic: this.#clocks.monotonic,
         after: this.#clocks.after,
         keyValue: this.#keyValue,
@@ -236,6 +240,13 @@ export class PluginHost {
       known.set(plugin, (report = new PluginReport(parts)));
     }
     return report;
+  }
+
+  #slowCallsOf({ plugin, slow }: InstancePlan): SlowCalls {
+    const key = `${plugin} ${slow}`;
+    let calls = this.#slowCalls.get(key);
+    if (calls === undefined) this.#slowCalls.set(key, (calls = new SlowCalls(slow, this.#clocks.monotonic)));
+    return calls;
   }
 
   #reportOf(plugin: string): PluginReport {

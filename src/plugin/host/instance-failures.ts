@@ -7,6 +7,7 @@ import type { Guest, GuestFailure } from "./guest.ts";
 import type { HookContext } from "./hook-context.ts";
 import type { InstanceCounters } from "./instance-counters.ts";
 import { hookName, type PluginReport } from "./report.ts";
+import type { SlowCalls } from "./slow-calls.ts";
 import { GuestStartError } from "./start-guest.ts";
 
 /** Hooks without a context, whose failures the canary rollout counts here. A failed `update` is counted by its caller. */
@@ -42,7 +43,7 @@ export class InstanceFailures {
     report.fail(hook, failure);
   }
 
-  /** A call was not made: the plugin is in quarantine, or the client is blocked. */
+  /** A call was not made: the plugin is in quarantine, the client is blocked, or earlier calls were slow. */
   refused(hook: number): void {
     this.#parts.counters.refused(hook);
     this.#parts.report.refuse();
@@ -54,6 +55,14 @@ export class InstanceFailures {
     if (!warnings?.admits("plugin_client_refused", plugin)) return;
     const fields = { plugin, hook: hookName(hook), client: clientAddress };
     warnings.write("a plugin is not called for a client whose requests make it fail", fields);
+  }
+
+  /** A call was not made because earlier ones took longer than their fuel accounts for. */
+  slow(hook: number, { milliseconds, fuel }: SlowCalls): void {
+    const { plugin, warnings } = this.#parts;
+    if (!warnings?.admits("plugin_slow", plugin)) return;
+    const fields = { plugin, hook: hookName(hook), milliseconds: Math.round(milliseconds), fuel };
+    warnings.write("a plugin is not called: its calls take longer than their fuel accounts for (limits.slow)", fields);
   }
 
   /** A call was rejected: all guests are in use, and the queue is full. */

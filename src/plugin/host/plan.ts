@@ -35,6 +35,8 @@ export type InstancePlan = {
   /** Suspendable calls: time limit in milliseconds, and most guests per worker. */
   readonly time: number;
   readonly guests: number;
+  /** Share of a worker's time, from 0 to 1, for calls that take longer than their fuel accounts for. */
+  readonly slow: number;
   /** Permitted targets of subrequests: `cluster:NAME`, an origin, `endpoint`. */
   readonly fetch: readonly string[];
   /** Names of clusters that it may choose; null: any. */

@@ -19,6 +19,7 @@ import { InstanceCounters } from "./instance-counters.ts";
 import { InstanceFailures } from "./instance-failures.ts";
 import type { ManagedGuest } from "./managed-guest.ts";
 import { OUTCOME } from "./outcome.ts";
+import type { SlowCalls } from "./slow-calls.ts";
 import { GuestStartError } from "./start-guest.ts";
 import { type CallOwner, SuspendableCall } from "./suspended-call.ts";
 import type { After } from "./timer.ts";
@@ -42,6 +43,7 @@ export type InstanceParts = Omit<ConfigurationParts, "counters"> & {
   readonly suspends: boolean;
   /** The figures of this version, during a canary rollout. */
   readonly version: Version | null;
+  readonly slow: SlowCalls;
   readonly monotonic: () => number;
   readonly after: After;
 };
@@ -50,6 +52,7 @@ export class PluginInstance implements Instance, CallOwner {
   readonly configuration: PluginConfiguration;
   readonly #runner: HookRunner;
   readonly #failures: InstanceFailures;
+  readonly #slow: SlowCalls;
   readonly index: number;
   readonly plugin: string;
   readonly hooks: number;
@@ -75,7 +78,7 @@ export class PluginInstance implements Instance, CallOwner {
   #failedAt = Number.NEGATIVE_INFINITY;
 
   constructor(parts: InstanceParts) {
-    const { index, plan, hooks, monotonic } = parts;
+    const { index, plan, hooks, slow, monotonic } = parts;
     this.#version = parts.version;
     this.rollout = this.#version?.isCanary ? this.#version.rollout : 0;
     this.after = parts.after;
@@ -93,7 +96,8 @@ export class PluginInstance implements Instance, CallOwner {
     const configuration = new PluginConfiguration({ ...parts, counters });
     this.configuration = configuration;
     this.#failures = new InstanceFailures({ ...parts, plugin: plan.plugin, counters });
-    this.#runner = new HookRunner({ index, fuel: plan.fuel, configuration, counters, version: parts.version });
+    this.#slow = slow;
+    this.#runner = new HookRunner({ index, fuel: plan.fuel, configuration, counters, version: parts.version, slow });
     this.#now = monotonic;
   }
 
@@ -115,6 +119,10 @@ export class PluginInstance implements Instance, CallOwner {
     if (target.skipped?.has(this.index)) return OUTCOME.continue;
     if (this.#managed.hasFailingClients && this.#managed.isBlocked(target)) {
       this.#failures.blocked(hook, target);
+      return this.refuse(hook, target);
+    }
+    if (this.#slow.hasExceeded && this.#slow.refuses()) {
+      this.#failures.slow(hook, this.#slow);
       return this.refuse(hook, target);
     }
     if (((this.#suspendable >>> hook) & 1) === 1) return this.#callSuspendable(hook, target);
@@ -149,6 +157,10 @@ export class PluginInstance implements Instance, CallOwner {
     if (((this.hooks >>> HOOK.pick) & 1) === 0) return FAILED;
     if (this.#managed.hasFailingClients && this.#managed.isBlocked(exchange)) {
       this.#failures.blocked(HOOK.pick, exchange);
+      return this.#refusePick();
+    }
+    if (this.#slow.hasExceeded && this.#slow.refuses()) {
+      this.#failures.slow(HOOK.pick, this.#slow);
       return this.#refusePick();
     }
     if (this.#managed.updatedBy !== this.configuration && !this.#updateGuest()) return FAILED;
@@ -288,7 +300,7 @@ export class PluginInstance implements Instance, CallOwner {
 
   // ── Failure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A call is not made, in quarantine or for a blocked client: the failure policy applies. Ticks are not counted. */
+  /** A call is not made, in quarantine, for a blocked client, or after slow calls: the failure policy applies. Ticks are not counted. */
   refuse(hook: number, target: HookContext | null): number {
     if (target === null) return OUTCOME.continue;
     this.#failures.refused(hook);

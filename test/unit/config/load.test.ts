@@ -153,6 +153,7 @@ clusters:
     tooLarge: "reject",
     time: 5000,
     guests: 16,
+    slow: 0.0025,
   });
   assert.deepEqual(
     tenant?.allow.clusters?.map(({ name }) => name),

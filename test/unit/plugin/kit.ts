@@ -114,6 +114,7 @@ export function planOf(more: Partial<InstancePlan> = {}): InstancePlan {
     ...base,
     time: 5000,
     guests: 4,
+    slow: 1,
     fetch: [],
     body: 65_536,
     tooLarge: "reject",

@@ -1,0 +1,92 @@
+/**
+ * Limits the time of one plugin's calls that take longer than their fuel accounts for, on one worker. Fuel bounds the
+ * time of a call by the worst code for it: 75 ns a unit, where ordinary code takes 1 or 2. Calls that approach this bound
+ * delay all other requests.
+ *
+ * Time is not read for ordinary calls: only after a call of much fuel, and the thread's processor time, which is exact but
+ * slow to read, only after such a call took long. Waiting for a busy processor is therefore not counted.
+ */
+export const SLOW = {
+  /** Least fuel of a call that can take `least` milliseconds. */
+  fuel: 50_000,
+  /** Milliseconds that every call may take, and per unit of fuel. */
+  least: 5,
+  unit: 1e-5,
+  /** Milliseconds of slow calls that are saved up. */
+  burst: 50,
+  /** Share of the permitted time that a call within it adds: slow calls are rare if garbage collection causes them. */
+  credit: 0.01,
+  /** Calls that are timed after one of much fuel. */
+  calls: 1000,
+} as const;
+
+export class SlowCalls {
+  readonly #share: number;
+  readonly #now: () => number;
+  /** The next call is timed; its processor time is read as well. */
+  isTimed = false;
+  readsProcessorTime = false;
+  /** Calls may have to be refused (`refuses`). A field, because every call reads it. */
+  hasExceeded = false;
+  /** Of the last slow call. */
+  milliseconds = 0;
+  fuel = 0;
+  #left = 0;
+  #budget: number = SLOW.burst;
+  #filledAt: number;
+
+  /** `share`: of the worker's time, 1 for no limit; `now`: a monotonic clock, milliseconds. */
+  constructor(share: number, now: () => number) {
+    this.#share = share;
+    this.#now = now;
+    this.#filledAt = now();
+  }
+
+  /** A call has used at least SLOW.fuel: further ones are timed. */
+  usedMuch(): void {
+    if (this.#share === 1) return;
+    this.isTimed = true;
+    this.#left = SLOW.calls;
+  }
+
+  /** A timed call has ended. `processor`: its processor time in ms; negative: it was not read. */
+  ended(elapsed: number, processor: number, fuel: number): void {
+    const permitted = Math.max(SLOW.least, fuel * SLOW.unit);
+    if (processor >= 0) this.#charge(Math.min(elapsed, processor), permitted, fuel);
+    else if (elapsed > permitted) this.readsProcessorTime = true;
+    if (--this.#left > 0) return;
+    this.isTimed = false;
+    this.readsProcessorTime = false;
+  }
+
+  #charge(time: number, permitted: number, fuel: number): void {
+    this.#fill();
+    if (time <= permitted) {
+      if (fuel >= SLOW.fuel) this.#budget = Math.min(SLOW.burst, this.#budget + permitted * SLOW.credit);
+      return;
+    }
+    this.milliseconds = time;
+    this.fuel = fuel;
+    this.#budget -= time - permitted;
+    this.hasExceeded = this.#budget < 0;
+  }
+
+  /** Whether calls are refused now. */
+  refuses(): boolean {
+    this.#fill();
+    this.hasExceeded = this.#budget < 0;
+    return this.hasExceeded;
+  }
+
+  #fill(): void {
+    const now = this.#now();
+    this.#budget = Math.min(SLOW.burst, this.#budget + (now - this.#filledAt) * this.#share);
+    this.#filledAt = now;
+  }
+}
+
+/** The processor time of this thread, milliseconds. */
+export function processorTime(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
+}

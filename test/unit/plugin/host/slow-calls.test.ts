@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { HOOK } from "../../../../src/abi/abi.ts";
+import { ThrottledLog } from "../../../../src/observe/throttled-log.ts";
+import { GuestSuspension } from "../../../../src/plugin/abi/guest-suspension.ts";
+import { OUTCOME, PluginHost } from "../../../../src/plugin/host/host.ts";
+import { SLOW, SlowCalls } from "../../../../src/plugin/host/slow-calls.ts";
+import { buildModule } from "../../../../src/plugin/wasm/build.ts";
+import { compileWat, makeExchange, planOf, TestHost } from "../kit.ts";
+
+const MUCH = 400_000;
+
+class Calls {
+  time = 0;
+  readonly slow: SlowCalls;
+  refused = 0;
+
+  constructor(share = 0.0025) {
+    this.slow = new SlowCalls(share, () => this.time);
+  }
+
+  /** Makes a call as `HookRunner` does. */
+  call(elapsed: number, processor: number, fuel: number): void {
+    const { slow } = this;
+    if (slow.hasExceeded && slow.refuses()) {
+      this.refused++;
+      return;
+    }
+    if (slow.isTimed) slow.ended(elapsed, slow.readsProcessorTime ? processor : -1, fuel);
+    if (fuel >= SLOW.fuel) slow.usedMuch();
+    this.time += elapsed;
+  }
+}
+
+test("calls that take 90 ns a unit are limited to their share of the time", () => {
+  const calls = new Calls();
+  for (let i = 0; i < 600; i++) {
+    calls.call(40, 40, MUCH);
+    calls.time += 60;
+  }
+  // 35 ms of each are beyond the permitted 5: 50 ms saved up, 0.25 % of a minute, and the calls that were not measured.
+  const made = 600 - calls.refused;
+  assert.ok(made >= 5 && made <= 9, `${made}`);
+  calls.time += 60_000;
+  calls.call(1, 1, MUCH);
+  assert.equal(calls.refused, 600 - made, "made again after the time");
+});
+
+test("a call is not charged for waiting, for its first measurement, or for much fuel in ordinary time", () => {
+  const calls = new Calls();
+  for (let i = 0; i < 5000; i++) {
+    calls.call(i % 10 === 0 ? 200 : 1, 1, MUCH);
+    calls.call(70, 70, 8_000_000);
+  }
+  assert.equal(calls.refused, 0);
+});
+
+test("little fuel is never timed, and timing ends when no more calls use much", () => {
+  const calls = new Calls();
+  calls.call(1, 1, SLOW.fuel - 1);
+  assert.equal(calls.slow.isTimed, false);
+  calls.call(1, 1, SLOW.fuel);
+  assert.equal(calls.slow.isTimed, true);
+  calls.call(1000, 0, MUCH);
+  assert.equal(calls.slow.readsProcessorTime, true);
+  for (let i = 0; i < SLOW.calls; i++) calls.call(0, 0, 10);
+  assert.deepEqual([calls.slow.isTimed, calls.slow.readsProcessorTime], [false, false]);
+});
+
+test("rare slow calls among many of ordinary time, as by garbage collection, refuse nothing", () => {
+  const calls = new Calls();
+  for (let i = 0; i < 20_000; i++) {
+    const time = i % 1000 === 999 ? 30 : 0.5;
+    calls.call(time, time, MUCH);
+  }
+  assert.equal(calls.refused, 0);
+});
+
+test("with a share of 1 nothing is timed", () => {
+  const calls = new Calls(1);
+  for (let i = 0; i < 100; i++) calls.call(1000, 1000, MUCH);
+  assert.deepEqual([calls.refused, calls.slow.isTimed], [0, false]);
+});
+
+test("in no span of time do slow calls take more than their share, the burst, the credit and one call each", () => {
+  const call = fc.record({
+    processor: fc.integer({ min: 0, max: 200 }),
+    fuel: fc.integer({ min: 0, max: 1_000_000 }),
+    pause: fc.integer({ min: 0, max: 5000 }),
+  });
+  fc.assert(
+    fc.property(fc.array(call, { maxLength: 200 }), (many) => {
+      const calls = new Calls();
+      calls.slow.usedMuch();
+      calls.slow.readsProcessorTime = true;
+      let [beyond, credit, most] = [0, 0, 0];
+      for (const { processor, fuel, pause } of many) {
+        const before = calls.refused;
+        calls.call(processor, processor, fuel);
+        const permitted = Math.max(SLOW.least, fuel * SLOW.unit);
+        if (calls.refused === before) beyond += Math.max(0, processor - permitted);
+        most = Math.max(most, processor);
+        credit += permitted * SLOW.credit;
+        calls.time += pause;
+      }
+      assert.ok(beyond <= SLOW.burst + calls.time * 0.0025 + credit + most, `${beyond}`);
+    }),
+  );
+});
+
+/** A filter that uses more than SLOW.fuel in `request_head`; every such call takes 40 ms of the clocks that are read. */
+const LOOP = `(module (memory (export "memory") 1)
+  (func (export "sluice_abi") (result i32) i32.const 1)
+  (func (export "request_head") (param i32 i32) (result i32) (local $i i32)
+    (loop (br_if 0 (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 200000)))) i32.const 0))`;
+
+test("slow calls are refused by the failure policy, counted and logged, and made again after a time", async (t) => {
+  const module = await buildModule(compileWat(LOOP), { memory: 2 ** 20 });
+  const test = new TestHost();
+  const lines: unknown[] = [];
+  const log = new ThrottledLog(
+    (_level, message, fields) => void lines.push({ message, ...fields }),
+    () => test.time,
+  );
+  const host = new PluginHost({ cells: test.cells, report: () => {}, warnings: log, now: () => test.time });
+  const plans = [planOf({ slow: 0.0025, onFailure: "reject" })];
+  const set = host.prepare({ modules: [module], instances: plans, clusters: [], strategies: [] });
+  const [instance] = set.instances;
+  let clock = 0;
+  t.mock.method(performance, "now", () => (clock += 40));
+  t.mock.method(process, "threadCpuUsage", () => ({ user: (clock += 40) * 1000, system: 0 }));
+  const outcomes = Array.from({ length: 20 }, () => instance!.call(HOOK.request_head, makeExchange()));
+  const made = outcomes.indexOf(OUTCOME.failed);
+  assert.ok(made >= 3 && made <= 5, `${made}`);
+  assert.ok(outcomes.slice(made).every((outcome) => outcome === OUTCOME.failed));
+  assert.equal(test.calls("request_head"), made);
+  assert.ok(test.fuel("request_head") > made * SLOW.fuel, `${test.fuel("request_head")}`);
+  assert.equal(test.refused("request_head"), 20 - made);
+  assert.equal(lines.length, 1);
+  assert.match(JSON.stringify(lines), /takes? longer than their fuel.*limits\.slow.*"milliseconds":\d\d,"fuel":\d/);
+  // A new version has the same budget.
+  const next = host.prepare({ modules: [module], instances: plans, clusters: [], strategies: [] });
+  assert.equal(next.instances[0]!.call(HOOK.request_head, makeExchange()), OUTCOME.failed);
+  test.time += 600_000;
+  assert.equal(instance!.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
+});
+
+test("the processor time of a suspended call is that of its parts", async (t) => {
+  let clock = 0;
+  t.mock.method(process, "threadCpuUsage", () => ({ user: (clock += 1000), system: 0 }));
+  const suspension = new GuestSuspension();
+  suspension.readsProcessorTime = true;
+  suspension.resumed();
+  clock += 2000;
+  const result = suspension.suspend((complete) => {
+    clock += 700_000;
+    queueMicrotask(() => complete(1));
+    return () => undefined;
+  });
+  assert.equal(await result, 1);
+  clock += 3000;
+  suspension.paused();
+  assert.equal(suspension.processor, 2 + 3 + 2, "and one for each reading");
+});
