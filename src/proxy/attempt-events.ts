@@ -41,7 +41,7 @@ export class AttemptEvents implements UpstreamEvents {
     try {
       if (x.phase === PHASE.bufferingResponse) return bodies.bufferMoreResponse(x, bytes);
       if (x.responseBody?.streaming) return bodies.filterMoreResponse(x, bytes);
-      const more = x.client!.sendBody(source, bytes, x);
+      const more = x.client!.sendBody(source, bytes);
       if (!attempt.bodyDone) return more;
     } catch (error) {
       this.internal(x, error);

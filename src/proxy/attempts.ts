@@ -21,7 +21,7 @@ export function pick(pipeline: PipelineControl, x: Exchange): number {
   const { strategyNames } = x.listener!.snapshot;
   const strategy = x.chosenStrategy < 0 ? 0 : cluster.strategyNamed(strategyNames[x.chosenStrategy]);
   const endpoint = cluster.pick(x, strategy);
-  if (x.trace !== null) x.trace.picked(x, strategy, endpoint === null ? null : endpoint.address);
+  if (x.trace !== null) x.trace.picked(strategy, endpoint === null ? null : endpoint.address);
   if (endpoint !== null) {
     x.endpoint = endpoint;
     return PHASE.forward;

@@ -241,7 +241,7 @@ export class Bodies {
     }
     x.attempt.bodyStart = chunk.start;
     x.attempt.bodyEnd = chunk.end;
-    const more = x.client!.sendBody(null, chunk.bytes, x);
+    const more = x.client!.sendBody(null, chunk.bytes);
     if (x.attempt.bodyDone) return PHASE.done;
     if (more) x.attempt.stream?.resumeBody();
     else x.attempt.stream?.pauseBody();

@@ -7,7 +7,6 @@ import type { Head } from "../http/head.ts";
 import type { Scheme } from "../http/protocol.ts";
 import type { Connection } from "../net/connection.ts";
 import type { TlsFacts } from "../net/tls-facts.ts";
-import type { Exchange } from "./exchange.ts";
 
 export interface Downstream {
   /** The address for X-Forwarded-For; empty without one. */
@@ -24,23 +23,23 @@ export interface Downstream {
    * Sends the response headers and the present part of the body: all of `localBody`, or the window of the attempt.
    * Returns false when the source of the body should pause until it is drained.
    */
-  sendHeaders(x: Exchange): boolean;
+  sendHeaders(): boolean;
   /**
    * Sends more of the response body, the window of the attempt in `bytes`, with its end and its trailers when
    * `Attempt.bodyDone` is set. `source` may lend its block; null: `bytes` are to be copied. Returns as `sendHeaders`.
    */
-  sendBody(source: Connection | null, bytes: Buffer, x: Exchange): boolean;
+  sendBody(source: Connection | null, bytes: Buffer): boolean;
   /** Sends an interim response (1xx). */
   sendInterim(head: Head): void;
   /** More of the request body can be sent. */
   resumeBody(): void;
   /**
-   * Sends the 101, then relays between its client and `x.attempt.upgraded`. Absent where no other protocol is possible:
+   * Sends the 101, then relays between its client and `Attempt.upgraded`. Absent where no other protocol is possible:
    * `Upgrade` is not forwarded then.
    */
-  openTunnel?(x: Exchange): void;
+  openTunnel?(): void;
   /** Aborts the response, so that the peer can detect that it is incomplete. */
   reset(): void;
   /** The exchange has ended; it returns to its pool after this call. */
-  finished(x: Exchange): void;
+  finished(): void;
 }

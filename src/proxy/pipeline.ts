@@ -176,14 +176,14 @@ export class Pipeline implements HookCaller, PipelineControl {
   #send(x: Exchange): number {
     const upgraded = isUpgraded(x);
     if (!upgraded) fitResponse(x);
-    if (x.trace !== null) x.trace.addIdHeader(x);
+    if (x.trace !== null) x.trace.addIdHeader();
     if (upgraded) return this.#openTunnel(x);
     if (x.localStatus === 0 && isBodiless(x)) {
       // A plugin may have changed method or status: the endpoint's body is discarded.
       x.attempt.body = null;
       x.attempt.bodyDone = true;
     }
-    const more = x.client!.sendHeaders(x);
+    const more = x.client!.sendHeaders();
     if (x.localStatus !== 0 || x.attempt.bodyDone) {
       cancelAttempts(this.context, x);
       return PHASE.done;
@@ -196,7 +196,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   /** Opens the tunnel; the exchange ends. */
   #openTunnel(x: Exchange): number {
     x.attempt.stream = null;
-    x.client!.openTunnel!(x);
+    x.client!.openTunnel!();
     return PHASE.done;
   }
 
@@ -304,9 +304,9 @@ export class Pipeline implements HookCaller, PipelineControl {
     if (x.suspension !== null || x.requestBody !== null || x.responseBody !== null) x.cancelCalls();
     if (x.timeLimit !== null) this.context.clock.remove(x.timeLimit);
     if (!x.isSubrequest) this.#record(x);
-    if (x.trace !== null) this.#report(x, x.trace);
+    if (x.trace !== null) this.#report(x.trace);
     try {
-      client.finished(x);
+      client.finished();
     } catch (error) {
       this.internal(null, error);
       client.reset();
@@ -326,9 +326,9 @@ export class Pipeline implements HookCaller, PipelineControl {
     }
   }
 
-  #report(x: Exchange, trace: ExchangeTrace): void {
+  #report(trace: ExchangeTrace): void {
     try {
-      trace.finish(x);
+      trace.finish();
     } catch (error) {
       this.internal(null, error);
     }

@@ -16,7 +16,7 @@ export function selectRoute(pipeline: PipelineControl, x: Exchange): number {
   const { router, routes, plan } = x.listener!;
   for (let from = 0; ; ) {
     const at = router.match(x, from);
-    if (x.trace !== null) x.trace.routesEvaluated(x, from, at);
+    if (x.trace !== null) x.trace.routesEvaluated(from, at);
     if (x.request.doubts !== 0 && !plan.path.allowsAmbiguous) {
       const rival = router.findRival(x, from, at);
       if (rival !== null) return rejectAmbiguous(pipeline, x, at, rival);
@@ -63,7 +63,7 @@ export function takeCluster(x: Exchange): void {
   const { clusters } = x.listener!.snapshot;
   x.cluster = clusters[x.chosenCluster >= 0 ? x.chosenCluster : clusterOf(x.route!)]!;
   x.clusterName = x.cluster.plan.name;
-  if (x.trace !== null) x.trace.clusterTaken(x);
+  if (x.trace !== null) x.trace.clusterTaken();
 }
 
 function clusterOf(route: RouteState): number {

@@ -10,7 +10,7 @@ import type { TlsServer } from "../net/tls-server.ts";
 import type { ListenerPlan, RetryPlan, RouteAction } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Router } from "../route/match.ts";
-import type { ExchangeTracer } from "./exchange-trace.ts";
+import type { Exchange } from "./exchange.ts";
 import type { Connector } from "./upstream-stream.ts";
 
 export type RouteState = {
@@ -44,6 +44,12 @@ export type ListenerState = {
   readonly routes: readonly RouteState[];
   readonly trusted: Networks | null;
 };
+
+/** Selects the requests of one configuration that are traced. */
+export interface ExchangeTracer {
+  /** Sets `x.trace` if the request is to be traced. */
+  consider(x: Exchange): void;
+}
 
 export class Snapshot {
   readonly version: number;

@@ -72,7 +72,8 @@ class Subrequest implements Downstream {
 
   // ── Downstream ────────────────────────────────────────────────────────────────────────────────────────────────
 
-  sendHeaders(x: Exchange): boolean {
+  sendHeaders(): boolean {
+    const x = this.#exchange!;
     x.headSent = true;
     if (x.error !== null) {
       if (x.error === ERROR.responseTimeout || x.error === ERROR.connectTimeout) this.#failure = STATUS.timedOut;
@@ -83,8 +84,8 @@ class Subrequest implements Downstream {
     return true;
   }
 
-  sendBody(_source: Connection | null, bytes: Buffer, x: Exchange): boolean {
-    this.#buffer(x, bytes);
+  sendBody(_source: Connection | null, bytes: Buffer): boolean {
+    this.#buffer(this.#exchange!, bytes);
     return true;
   }
 

@@ -4,9 +4,8 @@ import { HOOK, HOOKS } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
 import { VERSION } from "../http/protocol.ts";
 import type { HookContext } from "../plugin/host/hook-context.ts";
-import type { Attempt } from "../proxy/attempt.ts";
 import type { Exchange } from "../proxy/exchange.ts";
-import type { ExchangeTrace } from "../proxy/exchange-trace.ts";
+import type { ExchangeTrace, TracedAttempt } from "../proxy/exchange-trace.ts";
 import type { Snapshot } from "../proxy/snapshot.ts";
 import type { Mask } from "./mask.ts";
 import {
@@ -53,6 +52,7 @@ export type Names = { readonly clusters: readonly string[]; readonly strategies:
 export class Trace implements ExchangeTrace {
   readonly id: string;
   readonly mask: Mask;
+  readonly #exchange: Exchange;
   readonly #isDryRun: boolean;
   readonly instant: boolean;
   readonly #why: TraceRecord["why"];
@@ -79,6 +79,7 @@ export class Trace implements ExchangeTrace {
     const { id, why, mask, isDryRun = false, instant = false, fetchStatus = null, names = null } = init;
     this.id = id;
     this.mask = mask;
+    this.#exchange = x;
     this.#isDryRun = isDryRun;
     this.instant = instant;
     this.#why = why;
@@ -208,7 +209,8 @@ export class Trace implements ExchangeTrace {
   // ── Decisions ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The routes in `[from, to)` do not match; `to` does. -1: no route from `from` on matches. */
-  routesEvaluated(x: Exchange, from: number, to: number): void {
+  routesEvaluated(from: number, to: number): void {
+    const x = this.#exchange;
     const { router, routes } = x.listener!;
     const end = to < 0 ? routes.length : to + 1;
     const first = Math.max(from, end - this.#most);
@@ -226,7 +228,8 @@ export class Trace implements ExchangeTrace {
     this.#push({ step: "route", at: this.now(), route, ...(ambiguous ? { ambiguous } : {}), routes });
   }
 
-  clusterTaken(x: Exchange): void {
+  clusterTaken(): void {
+    const x = this.#exchange;
     const last = this.#steps.findLast((step) => step.step === "cluster");
     if (last?.step === "cluster" && last.cluster === x.clusterName) return;
     const at = this.now();
@@ -242,9 +245,9 @@ export class Trace implements ExchangeTrace {
     else this.#push({ ...step, plugin: x.connectionChoice.plugin, connection: true });
   }
 
-  picked(x: Exchange, strategy: number, endpoint: string | null): void {
-    const cluster = x.cluster!;
-    const candidates = cluster.candidates(x);
+  picked(strategy: number, endpoint: string | null): void {
+    const cluster = this.#exchange.cluster!;
+    const candidates = cluster.candidates(this.#exchange);
     if (candidates.length > this.#most) this.#cut = true;
     const last = this.#steps.at(-1);
     const isFromHook = last?.step === "hook" && last.hook === "pick" && /^\d+$/.test(last.result);
@@ -260,8 +263,9 @@ export class Trace implements ExchangeTrace {
   }
 
   /** An attempt ended. Called before the strategy's `outcome` hook. */
-  attempted(attempt: Attempt, status: number, failed: boolean): void {
-    const { exchange, endpoint, respondedAt, startedAt, reused } = attempt;
+  attempted(attempt: TracedAttempt, status: number, failed: boolean): void {
+    const exchange = this.#exchange;
+    const { endpoint, respondedAt, startedAt, reused } = attempt;
     const { error, problem } = attempt.error === null ? exchange : attempt;
     this.#push({
       step: "attempt",
@@ -279,19 +283,20 @@ export class Trace implements ExchangeTrace {
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Adds the trace's id to the response, if the request carried the debug token. */
-  addIdHeader(x: Exchange): void {
-    if (this.#why === "token") x.response.add(ID_HEADER, Buffer.from(this.id), 0);
+  addIdHeader(): void {
+    if (this.#why === "token") this.#exchange.response.add(ID_HEADER, Buffer.from(this.id), 0);
   }
 
-  finish(x: Exchange): void {
-    this.#ended?.(this.record(x));
+  finish(): void {
+    this.#ended?.(this.#record());
   }
 
-  record(x: Exchange): TraceRecord {
+  #record(): TraceRecord {
+    const x = this.#exchange;
     const { error, response } = x;
     const by = error !== null ? "sluice" : x.localStatus === 0 ? "endpoint" : this.#localBy();
     return {
-      ...this.#recordRequest(x),
+      ...this.#recordRequest(),
       response: {
         status: response.status,
         by,
@@ -311,12 +316,13 @@ export class Trace implements ExchangeTrace {
   }
 
   /** The record of a connection that was closed before its request was received. */
-  recordDenied(x: Exchange, problem: string): TraceRecord {
+  recordDenied(problem: string): TraceRecord {
     const response = { status: 0, by: "none", problem, headers: [], body: 0 } as const;
-    return { ...this.#recordRequest(x), response, took: this.now(), cut: this.#cut };
+    return { ...this.#recordRequest(), response, took: this.now(), cut: this.#cut };
   }
 
-  #recordRequest(x: Exchange): Omit<TraceRecord, "response" | "took" | "cut"> {
+  #recordRequest(): Omit<TraceRecord, "response" | "took" | "cut"> {
+    const x = this.#exchange;
     return {
       version: TRACE_VERSION,
       id: this.id,

@@ -3,7 +3,7 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { FIELD_WORDS, VALUE_END, VALUE_START } from "../http/head.ts";
 import type { TracePlan } from "../plan/plan.ts";
 import type { Exchange } from "../proxy/exchange.ts";
-import type { ExchangeTracer } from "../proxy/exchange-trace.ts";
+import type { ExchangeTracer } from "../proxy/snapshot.ts";
 import { Mask } from "./mask.ts";
 import type { TraceRecord } from "./record.ts";
 import { Trace } from "./trace.ts";

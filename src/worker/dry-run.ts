@@ -149,7 +149,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     throw new Error(`the request is rejected with ${status} before any plugin runs: ${x.request.problem || "no head"}`);
   }
   const body = Buffer.from(request.body);
-  x.client = new DryDownstream(request, listener);
+  x.client = new DryDownstream(x, request, listener);
   x.listener = listener;
   x.headAt = x.startedAt = performance.now();
   x.clientAddress = request.client;
@@ -176,7 +176,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
       x.listenerName = listener.plan.name;
       const problem =
         outcome === OUTCOME.reject ? "a plugin denied the connection" : "a plugin failed on the connection";
-      post({ trace: trace.recordDenied(x, problem) });
+      post({ trace: trace.recordDenied(problem) });
     },
     guard: (run) => run(),
   };
@@ -241,13 +241,15 @@ const DRY_STREAM: UpstreamStream = {
 };
 
 class DryDownstream implements Downstream {
+  readonly #exchange: Exchange;
   readonly peer: string;
   readonly scheme: Scheme;
   readonly tls: TlsFacts | null;
   readonly forwarded: Buffer;
   readonly alive = true;
 
-  constructor({ client: peer, url }: ExplainRequest, { plan }: ListenerState) {
+  constructor(x: Exchange, { client: peer, url }: ExplainRequest, { plan }: ListenerState) {
+    this.#exchange = x;
     const { protocol, hostname } = parseTarget(url);
     const scheme = protocol === "https:" ? "https" : "http";
     this.peer = peer;
@@ -256,20 +258,22 @@ class DryDownstream implements Downstream {
     this.forwarded = makeForwarded(peer, scheme);
   }
 
-  sendHeaders(x: Exchange): boolean {
+  sendHeaders(): boolean {
+    const x = this.#exchange;
     const { bodyStart, bodyEnd } = x.attempt;
     x.headSent = true;
     x.bytesSent = x.localStatus !== 0 ? (x.localBody?.length ?? 0) : bodyEnd - bodyStart;
     return true;
   }
 
-  sendBody(_source: unknown, _bytes: Buffer, x: Exchange): boolean {
+  sendBody(): boolean {
+    const x = this.#exchange;
     x.bytesSent += x.attempt.bodyEnd - x.attempt.bodyStart;
     return true;
   }
 
-  openTunnel(x: Exchange): void {
-    x.headSent = true;
+  openTunnel(): void {
+    this.#exchange.headSent = true;
   }
 
   sendInterim(): void {}

@@ -67,10 +67,8 @@ test("every file of src follows the module rules", () => {
   assert.deepEqual(faults, []);
 });
 
-/** The exchange, its two ends and its trace refer to each other: one state that several protocols and observers share. */
-const EXCHANGE = "attempt downstream exchange-trace exchange snapshot upstream-stream"
-  .split(" ")
-  .map((name) => `proxy/${name}.ts`);
+/** The exchange and its attempts refer to each other. The snapshot that it holds refers to the connectors, which take attempts. */
+const EXCHANGE = "attempt exchange snapshot upstream-stream".split(" ").map((name) => `proxy/${name}.ts`);
 
 /** Files in import cycles, types included. */
 function findCycles(imports: ReadonlyMap<string, readonly string[]>): string[] {
@@ -87,7 +85,7 @@ function findCycles(imports: ReadonlyMap<string, readonly string[]>): string[] {
   return [...imports.keys()].filter(reaches).sort();
 }
 
-test("files form no import cycles, types included, except the exchange and its ends", () => {
+test("files form no import cycles, types included, except the exchange and its attempts", () => {
   const src = join(import.meta.dirname, "../../src");
   const imports = new Map<string, string[]>();
   for (const file of globSync("**/*.ts", { cwd: src })) {

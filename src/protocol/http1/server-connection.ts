@@ -259,7 +259,8 @@ export class ServerConnection implements Downstream, ServerHandler {
   }
 
   /** Sends the response head with the body bytes received so far. False: the source pauses until `RequestEvents.drained`. */
-  sendHeaders(x: Exchange): boolean {
+  sendHeaders(): boolean {
+    const x = this.#exchange!;
     const frame = frameResponse(x);
     if (frame.untilClose || !x.requestComplete || this.#port.draining) this.#closing = true;
     frame.close = this.#closing;
@@ -274,7 +275,8 @@ export class ServerConnection implements Downstream, ServerHandler {
   }
 
   /** Sends more of the response body. False: the source pauses until `RequestEvents.drained`. */
-  sendBody(source: Connection | null, bytes: Buffer, x: Exchange): boolean {
+  sendBody(source: Connection | null, bytes: Buffer): boolean {
+    const x = this.#exchange!;
     const frame = this.#frame;
     frame.last = x.attempt.bodyDone;
     frame.trailers = x.responseTrailers;
@@ -290,7 +292,8 @@ export class ServerConnection implements Downstream, ServerHandler {
     this.#sent(this.connection.send(out, writeInterimHead(out, head)));
   }
 
-  openTunnel(x: Exchange): void {
+  openTunnel(): void {
+    const x = this.#exchange!;
     const out = this.#context.buffers.outFor(responseHeadBound(x.response));
     this.connection.send(out, writeUpgradeHead(out, x.response, x.upgrade!));
     x.headSent = true;
@@ -307,9 +310,10 @@ export class ServerConnection implements Downstream, ServerHandler {
   }
 
   /** The exchange has ended; the next request follows. */
-  finished(x: Exchange): void {
+  finished(): void {
+    const x = this.#exchange;
     this.#exchange = null;
-    if (this.#state === STATE.closed) return;
+    if (x === null || this.#state === STATE.closed) return;
     if (this.#closing || !x.requestComplete) {
       this.#finishWriting();
       return;
