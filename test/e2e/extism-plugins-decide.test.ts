@@ -46,16 +46,21 @@ const MARKS = extismModule(
      (i32.const 0))`,
 );
 
+const SEEN = '{"kind":"counter","name":"seen_total","help":"Seen.","labels":{"a":"b"}}';
+
 /** Hooks without a message: an endpoint is healthy if it responds with 200; a line for each of the others. */
 const EVENTS = extismModule(
   `(func (export "on_health_check")
      (drop (call $http_request (call $text ${place(0, '{"url":"endpoint/healthz"}')}) (i64.const 0)))
      (if (i32.ne (call $http_status_code) (i32.const 200)) (then (call $put ${place(1, '{"healthy":false}')}))))
    (func (export "on_connection") (call $log_info (call $text ${place(2, "connected")})))
-   (func (export "on_log") (call $log_info (call $text ${place(3, "ended")})))
+   (global $seen (mut i64) (i64.const -1))
+   (func (export "on_configure") (global.set $seen (call $user_metrics_define (call $text ${place(6, SEEN)}))))
+   (func (export "on_log")
+     (call $log_info (call $text ${place(3, "ended")})) (call $metrics_add (global.get $seen) (f64.const 2)))
    (func (export "on_tick")
      (call $log_info (call $text ${place(4, "ticked")})) (call $put ${place(5, '{"every":60000}')}))`,
-  ['{"url":"endpoint/healthz"}', '{"healthy":false}', "connected", "ended", "ticked", '{"every":60000}'],
+  ['{"url":"endpoint/healthz"}', '{"healthy":false}', "connected", "ended", "ticked", '{"every":60000}', SEEN],
 );
 
 const files = {
@@ -133,6 +138,7 @@ testInUsualMode("Extism plugins filter, route, pick, send requests, and are relo
   // Hooks without a message.
   for (const line of ["connected", "ended", "ticked"])
     await sluice.logged(({ msg }) => msg === line, `the line ${line}`);
+  await sluice.metricIs(2, "seen_total", { plugin: "events", a: "b" });
   await sluice.metricIs(0, "sluice_endpoint_healthy", { cluster: "checked", endpoint: `127.0.0.1:${ill.port}` });
   for (let i = 0; i < 3; i++) assert.equal((await get("/checked")).body.toString(), "well");
 

@@ -51,6 +51,15 @@ const HTTP: { readonly [name: string]: string } = {
   strategy_choose: "(param i64)",
 };
 
+/** Of `sluice:metrics/1`: `$metrics_define` and so on. */
+const METRICS: { readonly [name: string]: string } = {
+  define: "(param i64) (result i64)",
+  of: "(param i64 i64) (result i64)",
+  add: "(param i64 f64)",
+  set: "(param i64 f64)",
+  observe: "(param i64 f64)",
+};
+
 /** Copies a text of the module's memory to a new block: `(call $text (i32.const at) (i32.const length))`. */
 const TEXT = `
   (func $text (param $from i32) (param $count i32) (result i64)
@@ -69,6 +78,12 @@ const TEXT = `
   (func $put_block (param $block i64)
     (call $output_set (local.get $block) (call $length (local.get $block))))`;
 
+function userFunctions(): typeof IMPORTS {
+  const named = (functions: typeof IMPORTS, prefix: string) =>
+    Object.entries(functions).map(([name, type]) => [`${prefix}_${name}`, type]);
+  return Object.fromEntries([...named(KEY_VALUE, "kv"), ...named(METRICS, "metrics"), ...named(HTTP, "http")]);
+}
+
 /**
  * A module with these functions of Extism as `$name`, those that the text names, a memory, `$text`, `$put` and `$put_block`.
  * `${place("text")}` in a body is the address and length of that text, as two constants.
@@ -82,7 +97,10 @@ export function extismModule(body: string, texts: readonly string[] = []): Uint8
   const lines = [
     ...importsOf("extism:host/env", IMPORTS, ""),
     ...importsOf("sluice:kv/1", KEY_VALUE, "kv_"),
+    ...importsOf("sluice:metrics/1", METRICS, "metrics_"),
     ...importsOf("sluice:http/1", HTTP, "http_"),
+    // Of `extism:host/user`: `$user_kv_get` and so on.
+    ...importsOf("extism:host/user", userFunctions(), "user_").map((line) => line.replace('" "', '" "sluice_')),
   ];
   const data = texts.map((text, i) => {
     const hex = Buffer.from(text, "utf8").toString("hex").replace(/../g, "\\$&");

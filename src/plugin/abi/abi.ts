@@ -31,6 +31,8 @@ export type HookNames = { readonly [hook: string]: string | undefined };
 export type ModuleTraits = {
   /** Bit mask of the exported hooks (`1 << HOOK.name`) and of REWRITES. */
   readonly hooks: number;
+  /** Groups of host calls that it imports, each a permission request, sorted. */
+  readonly groups: readonly string[];
   /** One guest serves several configurations, distinguished by the `instance` argument of its hooks. */
   readonly servesMany: boolean;
   /** Linear memories of one guest: a process has address space for about 16,000. */
@@ -73,7 +75,7 @@ export type LinkedModule = {
   readonly suspends: boolean;
   /** Limit of the linear memory in bytes. */
   readonly memory: number;
-  /** Names of the import modules. */
+  /** Groups of host calls that it imports. */
   readonly groups: readonly string[];
 };
 

@@ -96,7 +96,6 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): CheckedModule {
     info: {
       ...abi.describe(bytes, shape, names),
       abi: abi.name,
-      groups: importGroups(shape),
       size: bytes.length,
       memory: options.memory,
       hookNames: names,
@@ -138,10 +137,6 @@ function readModule(bytes: Uint8Array, names: HookNames): { readonly abi: Module
   if (reserved !== undefined)
     throw new PluginError(`the export "${reserved.name}" begins with "${RESERVED}", which is reserved`);
   return { abi, shape };
-}
-
-function importGroups(shape: ModuleShape): string[] {
-  return [...new Set(shape.imports.map((declared) => declared.module))].sort();
 }
 
 function validate(bytes: Uint8Array): void {

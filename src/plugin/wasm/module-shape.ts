@@ -199,3 +199,8 @@ export function formatSignature(signature: Signature): string {
   const names = (types: readonly number[]) => types.map((type) => TYPE_NAMES[type] ?? "ref").join(", ");
   return `(${names(signature.params)}) -> ${signature.results.length === 0 ? "()" : names(signature.results)}`;
 }
+
+/** The modules that it imports from, sorted. */
+export function importModules({ imports }: ModuleShape): string[] {
+  return [...new Set(imports.map(({ module }) => module))].sort();
+}

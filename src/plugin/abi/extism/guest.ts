@@ -14,6 +14,7 @@ import { WASI } from "../wasi-names.ts";
 import { makeHostCalls } from "./calls.ts";
 import { makeKeyValueCalls } from "./calls-kv.ts";
 import { MessageCalls } from "./calls-message.ts";
+import { makeMetricCalls } from "./calls-metrics.ts";
 import {
   bareInput,
   endpointsRoom,
@@ -24,7 +25,18 @@ import {
   writeResponse,
   writeUpdate,
 } from "./inputs.ts";
-import { EXTISM, EXTISM_HOOKS, HOOK_EXPORTS, HTTP, KEY_VALUE, LIMITS, START_EXPORTS } from "./interface.ts";
+import {
+  EXTISM,
+  EXTISM_HOOKS,
+  HOOK_EXPORTS,
+  HTTP,
+  KEY_VALUE,
+  LIMITS,
+  METRICS,
+  START_EXPORTS,
+  USER,
+  userName,
+} from "./interface.ts";
 import { headRoom, JsonWriter } from "./json-writer.ts";
 import { INPUT, Kernel } from "./kernel.ts";
 import { HookOutputs } from "./outputs.ts";
@@ -55,6 +67,14 @@ const notExported: HookFunction = () => {
 /** Shared by all guests of the worker; used within one call only. */
 const json = new JsonWriter();
 
+/** The functions of Sluice's own modules by their names in `extism:host/user`. */
+function userImports(own: WebAssembly.Imports): WebAssembly.ModuleImports {
+  const named: WebAssembly.ModuleImports = {};
+  for (const module in own)
+    for (const [name, call] of Object.entries(own[module]!)) named[userName(module, name)] = call;
+  return named;
+}
+
 class ExtismGuest implements LinkedGuest {
   readonly imports: WebAssembly.Imports;
   readonly hooks: HookFunction[] = HOOKS.map(() => notExported);
@@ -72,10 +92,15 @@ class ExtismGuest implements LinkedGuest {
     this.#context = context;
     this.#kernel = new Kernel(memory, context.memory);
     this.#message = groups.includes(HTTP) ? new MessageCalls(context, this.#kernel) : null;
-    this.imports = {
-      [EXTISM]: { ...this.#kernel.functions, ...makeHostCalls(context, this.#kernel, suspends) },
+    const own: WebAssembly.Imports = {
       ...(groups.includes(KEY_VALUE) ? { [KEY_VALUE]: makeKeyValueCalls(context, this.#kernel) } : {}),
+      ...(groups.includes(METRICS) ? { [METRICS]: makeMetricCalls(context, this.#kernel) } : {}),
       ...(this.#message === null ? {} : { [HTTP]: this.#message.imports }),
+    };
+    this.imports = {
+      ...own,
+      [EXTISM]: { ...this.#kernel.functions, ...makeHostCalls(context, this.#kernel, suspends) },
+      [USER]: userImports(own),
       ...(groups.includes(WASI) ? { [WASI]: makeWasi(context, this.#own) } : {}),
     };
   }

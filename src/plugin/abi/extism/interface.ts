@@ -27,7 +27,7 @@ export const EXTISM_HOOKS = Object.keys(HOOK_EXPORTS) as ExtismHook[];
 /** Start-up code: the first of these exports is called. */
 export const START_EXPORTS = ["_initialize", "_start"] as const;
 
-const { i32, i64 } = TYPE;
+const { i32, i64, f64 } = TYPE;
 const of = (params: readonly number[], results: readonly number[]): Signature => ({ params, results });
 const LOG = of([i64], []);
 
@@ -79,6 +79,19 @@ export const KEY_VALUE_FUNCTIONS = {
   increment: of([i64, i64, i64, i64], [i64]),
 } as const satisfies Record<string, Signature>;
 
+/** Sluice's own: metrics. */
+export const METRICS = "sluice:metrics/1";
+export const METRICS_FUNCTIONS = {
+  /** (JSON) -> metric or family */
+  define: of([i64], [i64]),
+  /** (family, value) -> metric */
+  of: of([i64, i64], [i64]),
+  /** (metric, number) */
+  add: of([i64, f64], []),
+  set: of([i64, f64], []),
+  observe: of([i64, f64], []),
+} as const satisfies Record<string, Signature>;
+
 /** Sluice's own: the message of the hook. A plugin that imports it gets and returns no JSON in its head hooks. */
 export const HTTP = "sluice:http/1";
 export const HTTP_FUNCTIONS = {
@@ -107,11 +120,37 @@ export const HTTP_FUNCTIONS = {
 /** Host functions that suspend the guest. */
 export const SUSPENDING: readonly string[] = ["http_request"];
 
+/** Sluice's own functions by module. */
+const OWN: { readonly [module: string]: { readonly [name: string]: Signature } } = {
+  [KEY_VALUE]: KEY_VALUE_FUNCTIONS,
+  [METRICS]: METRICS_FUNCTIONS,
+  [HTTP]: HTTP_FUNCTIONS,
+};
+
+/** The import module of some PDKs for all host functions that are not Extism's. */
+export const USER = "extism:host/user";
+
+/** The name of one of Sluice's own functions there: `sluice_kv_get`. */
+export function userName(module: string, name: string): string {
+  return `${module.slice(0, module.indexOf("/")).replace(":", "_")}_${name}`;
+}
+
+/** The module of a function of `extism:host/user`; null: there is none of that name. */
+export function userModule(name: string): string | null {
+  return (
+    Object.keys(OWN).find((module) => Object.keys(OWN[module]!).some((own) => userName(module, own) === name)) ?? null
+  );
+}
+
 /** By module, except those of WASI. */
 export const FUNCTIONS: { readonly [module: string]: { readonly [name: string]: Signature } } = {
   [EXTISM]: { ...KERNEL_FUNCTIONS, ...HOST_FUNCTIONS },
-  [KEY_VALUE]: KEY_VALUE_FUNCTIONS,
-  [HTTP]: HTTP_FUNCTIONS,
+  ...OWN,
+  [USER]: Object.fromEntries(
+    Object.entries(OWN).flatMap(([module, functions]) =>
+      Object.entries(functions).map(([name, signature]) => [userName(module, name), signature]),
+    ),
+  ),
 };
 
 /** Limits; sizes are bytes. */

@@ -6,7 +6,7 @@ import { PluginError } from "../../wasm/error.ts";
 import { formatSignature, type ImportShape, type ModuleShape, sameSignature } from "../../wasm/module-shape.ts";
 import type { EntryPoint, EntryPoints, HookNames, ModuleAbi, ModuleTraits } from "../abi.ts";
 import { WASI, wasiSignature } from "../wasi-names.ts";
-import { EXTISM, EXTISM_HOOKS, FUNCTIONS, HOOK_EXPORTS, SUSPENDING } from "./interface.ts";
+import { EXTISM, EXTISM_HOOKS, FUNCTIONS, HOOK_EXPORTS, SUSPENDING, USER, userModule } from "./interface.ts";
 
 export const extismModule: ModuleAbi = {
   name: "extism",
@@ -37,7 +37,7 @@ export const extismModule: ModuleAbi = {
     if ((mask & (1 << HOOK.request_body)) !== 0) mask |= REWRITES.request;
     if ((mask & (1 << HOOK.response_body)) !== 0) mask |= REWRITES.response;
     // Its own and the kernel's.
-    return { hooks: mask, servesMany: false, memories: 2, configSchema: null };
+    return { hooks: mask, groups: groupsOf(shape), servesMany: false, memories: 2, configSchema: null };
   },
 
   entryPoints(shape: ModuleShape, names: HookNames): EntryPoints {
@@ -65,6 +65,12 @@ function hooksOf({ exports }: ModuleShape, names: HookNames): (EntryPoint & { re
     if (names[hook] === undefined) return [];
     throw new PluginError(`exports no ${JSON.stringify(target)}, which is named as its hook ${hook}`, hook);
   });
+}
+
+/** The modules of its imports; for functions of `extism:host/user` the ones that they are of. */
+function groupsOf({ imports }: ModuleShape): string[] {
+  const modules = imports.map(({ module, name }) => (module === USER ? userModule(name)! : module));
+  return [...new Set(modules)].sort();
 }
 
 function checkImport({ module, name, signature }: ImportShape): void {

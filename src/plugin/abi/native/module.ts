@@ -20,6 +20,7 @@ import { PluginError } from "../../wasm/error.ts";
 import {
   type ExportShape,
   formatSignature,
+  importModules,
   type ModuleShape,
   readConstant,
   type Signature,
@@ -54,6 +55,7 @@ export const nativeModule: ModuleAbi = {
   describe(bytes: Uint8Array, shape: ModuleShape): ModuleTraits {
     return {
       hooks: hookMask(shape) | rewriteMask(shape),
+      groups: importModules(shape),
       servesMany: readServesMany(bytes, shape),
       memories: 1,
       configSchema: readConfigSchema(bytes),
