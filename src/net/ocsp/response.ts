@@ -44,6 +44,7 @@ const FAILURES: Readonly<Record<number, string>> = {
 
 /** Context-specific tags. */
 const EXPLICIT_0 = 0xa0;
+const EXTENSIONS = 0xa1;
 const BY_NAME = 0xa1;
 const BY_KEY = 0xa2;
 const GOOD = 0x80;
@@ -121,6 +122,7 @@ function readBasic(basic: DerReader): Basic {
   const list = data.enter();
   const statements: Basic["statements"][number][] = [];
   while (!list.isDone) statements.push(readStatement(list.enter()));
+  rejectCritical(data.readOptional(EXTENSIONS));
   const isSigned = readAlgorithm(basic.enter());
   const signature = basic.readBits();
   const certificates: Buffer[] = [];
@@ -139,7 +141,19 @@ function readStatement(single: DerReader): Basic["statements"][number] {
   const thisUpdate = single.readTime();
   const next = single.readOptional(EXPLICIT_0);
   const nextUpdate = next === null ? null : new DerReader(next).readTime();
+  rejectCritical(single.readOptional(EXTENSIONS));
   return { id, status, thisUpdate, nextUpdate, revokedAt };
+}
+
+/** Clients reject a response with a critical extension that they do not know; none is known here. */
+function rejectCritical(extensions: Buffer | null): void {
+  const list = extensions === null ? null : new DerReader(extensions).enter();
+  while (list !== null && !list.isDone) {
+    const extension = list.enter();
+    const id = extension.readOid();
+    const isCritical = extension.readOptional(TAG.boolean);
+    if (isCritical !== null && isCritical[0] !== 0) throw new Error(`unknown critical extension ${id}`);
+  }
 }
 
 /** Null: made with another hash than the request. */
