@@ -97,12 +97,12 @@ function malformed(): Error {
   return new Error("malformed DER");
 }
 
-/** An element with these parts as its content. */
+/** An element with these parts, less than 16 MiB, as its content. */
 export function der(tag: number, ...parts: readonly Buffer[]): Buffer {
   const content = Buffer.concat(parts);
   const { length } = content;
   if (length < 0x80) return Buffer.concat([Buffer.from([tag, length]), content]);
-  const width = length < 0x100 ? 1 : length < 0x10000 ? 2 : 4;
+  const width = length < 0x100 ? 1 : length < 0x10000 ? 2 : 3;
   const head = Buffer.alloc(2 + width);
   head[0] = tag;
   head[1] = 0x80 + width;
