@@ -50,9 +50,13 @@ function describeExpiring(certificate: CertificateStatus): string {
 export function describeCertificate({ file, names, expires, days, warning, ocsp }: CertificateStatus): string {
   const more = names.length > MAX_NAMES ? ` and ${names.length - MAX_NAMES} more` : "";
   const shown = names.length === 0 ? "no names" : `${names.slice(0, MAX_NAMES).join(", ")}${more}`;
-  const when = warning === "expired" ? `expired ${-days} days ago` : `expires in ${days} days`;
+  const when = warning === "expired" ? `expired ${countDays(-days)} ago` : `expires in ${countDays(days)}`;
   const stapling = describeOcsp(ocsp);
   return `certificate ${file} (${shown}): ${when}, at ${expires}${stapling === "" ? "" : `; ${stapling}`}`;
+}
+
+function countDays(days: number): string {
+  return days === 1 ? "1 day" : `${days} days`;
 }
 
 /** `OCSP response until 2027-01-31T00:00:00.000Z`; empty: nothing is stapled, nor expected. */
@@ -69,14 +73,14 @@ export function describeAddress({ address, tls }: ListenerStatus): string {
   return tls === null ? address : `${address} (https)`;
 }
 
-/** `3 tunnels open, the oldest 2 listed`, and workers that did not report. */
+/** `3 open, the oldest 2 listed`, and workers that did not report. */
 export function describeTunnels({ open, tunnels, silentWorkers }: TunnelList, listed: number): string {
   const part = Math.min(listed, tunnels.length) < open ? `, the oldest ${Math.min(listed, tunnels.length)} listed` : "";
   const silent = silentWorkers.length > 0 ? `; no report from worker ${silentWorkers.join(", ")}` : "";
   return `${open} open${part}${silent}`;
 }
 
-/** `1h 2m 3s`, the two largest units. */
+/** `1h 2m`: the two largest units. */
 export function formatAge(ms: number): string {
   const seconds = Math.floor(ms / 1000);
   const parts = [
