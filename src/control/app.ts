@@ -85,6 +85,7 @@ export class App {
   readonly log: Log;
   readonly #lines = new ProgramLines();
   readonly #options: AppOptions;
+  readonly #memory: SharedMemory;
   readonly #workers: Workers;
   readonly #versions: Versions;
   readonly #workerPool: WorkerPool;
@@ -112,7 +113,7 @@ export class App {
     this.#config = config;
     this.log = createLog(options.logLevel ?? config.log.level, this.#lines);
     this.#denials = new Denials(this.log);
-    const memory = new SharedMemory(this.#countWorkers(config), config.kv.size);
+    const memory = (this.#memory = new SharedMemory(this.#countWorkers(config), config.kv.size));
     this.#traces = new Traces(config.trace.keep);
     this.#tunnels = new TunnelLists({
       workers: () => this.#workers.up(),
@@ -147,13 +148,9 @@ export class App {
         onEnd: (worker, reason) => this.#workerEnded(worker, reason),
       },
     );
-    const release = (version: number) => {
-      this.#endpoints.sets.release(version);
-      memory.release(version);
-    };
     this.#versions = new Versions({
       workers: this.#workers,
-      release,
+      release: (version) => this.#release(version),
       onServing: (worker) => this.#workerPool.serves(worker),
     });
     this.#listeners = new Listeners(() => this.#workers.running());
@@ -178,36 +175,7 @@ export class App {
       log: this.log,
       rebuild: (reason) => this.#reloader.rebuild(reason),
     });
-    this.#reloader = new Reloader({
-      file: options.file,
-      log: this.log,
-      builtins: BUILTIN_PLUGINS,
-      parse: (text) => this.#checkLog(loadConfig(text, { file: options.file, env: options.env ?? process.env })),
-      format: formatProblem,
-      modules: new Modules({
-        build: (bytes, place) => this.#builder.build(bytes, place),
-        readSettings,
-        builtins: BUILTIN_PLUGINS,
-      }),
-      readSettings,
-      rollouts: this.#rollouts,
-      endpoints: this.#endpoints.sets,
-      stapling: this.#stapling,
-      listeners: this.#listeners,
-      versions: this.#versions,
-      memory,
-      release,
-      checkPlugins: (built, config) => checkPlugins(checkStart, { built, config, workers: this.#countWorkers(config) }),
-      grow: (config) => this.#workerPool.grow(this.#countWorkers(config)),
-      shrink: (config) => this.#workerPool.shrink(this.#countWorkers(config), config.shutdown.grace),
-      onFiles: (paths) => this.#watch?.update(paths),
-      onAccepted: ({ config, plan, certificates }) => {
-        this.#tls.take(certificates);
-        this.#stapling.take(certificates);
-        this.#accept(config);
-        this.#endpoints.take(plan);
-      },
-    });
+    this.#reloader = this.#makeReloader();
     this.#status = new ProxyStatus({
       memory,
       rates: this.#rates,
@@ -220,11 +188,50 @@ export class App {
       tls: this.#tls,
       stapling: this.#stapling,
     });
-    this.#metrics = createMetrics({
-      counters: memory.counters,
+    this.#metrics = this.#makeMetrics();
+  }
+
+  #makeReloader(): Reloader {
+    const { file, env = process.env } = this.#options;
+    return new Reloader({
+      file,
+      log: this.log,
+      builtins: BUILTIN_PLUGINS,
+      parse: (text) => this.#checkLog(loadConfig(text, { file, env })),
+      format: formatProblem,
+      modules: new Modules({
+        build: (bytes, place) => this.#builder.build(bytes, place),
+        readSettings,
+        builtins: BUILTIN_PLUGINS,
+      }),
+      readSettings,
+      rollouts: this.#rollouts,
+      endpoints: this.#endpoints.sets,
+      stapling: this.#stapling,
+      listeners: this.#listeners,
+      versions: this.#versions,
+      memory: this.#memory,
+      release: (version) => this.#release(version),
+      checkPlugins: (built, config) => checkPlugins(checkStart, { built, config, workers: this.#countWorkers(config) }),
+      grow: (config) => this.#workerPool.grow(this.#countWorkers(config)),
+      shrink: (config) => this.#workerPool.shrink(this.#countWorkers(config), config.shutdown.grace),
+      onFiles: (paths) => this.#watch?.update(paths),
+      onAccepted: ({ config, plan, certificates }) => {
+        this.#tls.take(certificates);
+        this.#stapling.take(certificates);
+        this.#accept(config);
+        this.#endpoints.take(plan);
+      },
+    });
+  }
+
+  #makeMetrics(): Metrics {
+    const { counters } = this.#memory;
+    return createMetrics({
+      counters,
       workers: () => this.#workers.present(),
       pluginMetrics: () => listMetrics(this.#reloader.current?.plan ?? null),
-      keyValue: () => memory.keyValueUse(),
+      keyValue: () => this.#memory.keyValueUse(),
       restarts: () => this.#workers.restarts(),
       reloads: () => this.#reloader.counts,
       version: () => this.#reloader.current?.plan.version ?? 0,
@@ -350,6 +357,12 @@ export class App {
     }).catch((error: Error) => {
       throw new StartError([error.message]);
     });
+  }
+
+  /** Frees the shared memory of a version that no worker uses. */
+  #release(version: number): void {
+    this.#endpoints.sets.release(version);
+    this.#memory.release(version);
   }
 
   /** The number of workers; the command line overrides the configuration. */
