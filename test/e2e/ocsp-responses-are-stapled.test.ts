@@ -11,7 +11,7 @@ import { issuedBy, MUST_STAPLE, respond, withResponder, writeIndex } from "../su
 import { findFreePort } from "./free-port.ts";
 import { startUpstream } from "./peers.ts";
 import { atEnd, bounded, type LiveTest, runSluice, startSluice, testInEachMode, until } from "./program.ts";
-import { handshake } from "./tls.ts";
+import { handshake, subjectOf } from "./tls.ts";
 
 const authority = new Authority();
 test.after(() => authority.remove());
@@ -27,8 +27,16 @@ for (const [name, key] of [
 ] as const)
   authority.issue(name, { names: "DNS:both.example", extensions: withResponder(url, MUST_STAPLE), key });
 authority.issue("filed", { names: "DNS:filed.example" });
+authority.issue("late", { names: "DNS:bare.example", extensions: withResponder(url, MUST_STAPLE) });
 authority.issue("delegate", { key: "rsa", extensions: ["extendedKeyUsage=OCSPSigning"] });
-writeIndex(authority, { site: "good", gone: "revoked", bare: "good", "both-ec": "good", "both-rsa": "good" });
+writeIndex(authority, {
+  site: "good",
+  gone: "revoked",
+  bare: "good",
+  "both-ec": "good",
+  "both-rsa": "good",
+  late: "good",
+});
 
 /** `openssl ocsp` as the responder; the returned function stops it. */
 async function startResponder(t: LiveTest, signer: string): Promise<() => Promise<void>> {
@@ -126,4 +134,15 @@ clusters:
   sluice.config(`${sluice.configText}  other: ["127.0.0.1:${upstream.port}"]\n`);
   assert.equal((await sluice.reload()).status, 200);
   for (let i = 0; i < 4; i++) assert.equal(await stapled(port, "site.example"), "good");
+
+  if (t.accept !== "handle") return; // The rest does not depend on the mode.
+  // A new must-staple certificate is served without a response, which is reported, and gets one later.
+  sluice.write("bare.key", authority.read("late.key"));
+  sluice.write("bare.pem", authority.read("late.pem") + authority.read("ca.pem"));
+  const missing = await sluice.logged(({ event }) => event === "ocsp_must_staple", "the missing response");
+  assert.match(String(missing.cause), /ECONNREFUSED/);
+  await until(async () => subjectOf(await handshake({ port, ca, host: "bare.example" })) === "late", "it is served");
+  assert.equal(await stapled(port, "bare.example"), "none");
+  await startResponder(t, "ca");
+  await until(async () => (await stapled(port, "bare.example")) === "good", "the response is fetched");
 });
