@@ -5,11 +5,13 @@ import type { EndpointColumns } from "./columns.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 export class EndpointView implements EndpointList {
-  readonly list: Endpoint[] = [];
-  count = 0;
+  readonly list: Endpoint[];
+  count: number;
   readonly columns: EndpointColumns;
 
-  constructor(columns: EndpointColumns) {
+  constructor(columns: EndpointColumns, list: Endpoint[] = []) {
+    this.list = list;
+    this.count = list.length;
     this.columns = columns;
   }
 
@@ -23,9 +25,7 @@ export class EndpointView implements EndpointList {
 
   /** Returns an immutable copy. */
   clone(): EndpointView {
-    const view = new EndpointView(this.columns);
-    for (let i = 0; i < this.count; i++) view.push(this.list[i]!);
-    return view;
+    return new EndpointView(this.columns, this.list.slice(0, this.count));
   }
 
   /** The value of a COLUMN for the endpoint at `index`; both must be in range. */
@@ -55,6 +55,12 @@ export class EndpointView implements EndpointList {
   read(column: number, target: Int32Array): void {
     const { list, count, columns } = this;
     switch (column) {
+      case COLUMN.id:
+        for (let i = 0; i < count; i++) target[i] = list[i]!.slot;
+        return;
+      case COLUMN.weight:
+        for (let i = 0; i < count; i++) target[i] = list[i]!.weight;
+        return;
       case COLUMN.in_flight:
         for (let i = 0; i < count; i++) target[i] = columns.inFlight(list[i]!.slot);
         return;
