@@ -1,5 +1,6 @@
 /** Checks each response before the measurement, so that no row compares different work. */
 import { Agent, type IncomingHttpHeaders, request } from "node:http";
+import { request as requestTls, Agent as TlsAgent } from "node:https";
 import { BODY, LARGE, REMOVED_HEADER, ROUTE_HEADER, SET_VALUE, type Work } from "./site.ts";
 import type { Subject } from "./subject.ts";
 
@@ -22,7 +23,8 @@ const ROUNDS = 16;
 
 /** @throws if the proxy sends a wrong response, forwards the wrong headers, or does not keep connections alive on both sides. */
 export async function checkSubject(subject: Subject, { work, endpoints, large }: Expected): Promise<void> {
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const kept = { keepAlive: true, maxSockets: 1 };
+  const agent = subject.tls ? new TlsAgent({ ...kept, rejectUnauthorized: false }) : new Agent(kept);
   try {
     await checkResponses(subject, work, agent);
     await checkForwarded(subject, work, endpoints, agent);
@@ -42,7 +44,12 @@ async function checkResponses({ name, port }: Subject, work: Work, agent: Agent)
   }
 }
 
-async function checkForwarded({ name, port }: Subject, work: Work, endpoints: number, agent: Agent): Promise<void> {
+async function checkForwarded(
+  { name, port, tls }: Subject,
+  work: Work,
+  endpoints: number,
+  agent: Agent,
+): Promise<void> {
   let served = 0;
   for (let round = 0; round < ROUNDS; round++) {
     const { status, body, reused } = await ask(port, "/echo", false, agent);
@@ -53,7 +60,7 @@ async function checkForwarded({ name, port }: Subject, work: Work, endpoints: nu
     served = Math.max(served, Number(requests));
     expect(name, "via", via.replace(/^1\.1 \S+$/, "1.1 …"), "1.1 …");
     expect(name, "x-forwarded-for", from, "127.0.0.1");
-    expect(name, "x-forwarded-proto", proto, "http");
+    expect(name, "x-forwarded-proto", proto, tls ? "https" : "http");
     expect(name, "x-forwarded-host", forwardedHost, authority);
     expect(name, "host", host, authority);
     expect(name, "connection", String(connection === "" || connection === "keep-alive"), "true");
@@ -78,7 +85,8 @@ function ask(port: number, path: string, beta: boolean, agent: Agent, upload?: B
   const headers = beta ? { [ROUTE_HEADER]: "1" } : {};
   return new Promise((resolve, reject) => {
     const method = upload === undefined ? "GET" : "POST";
-    const asked = request({ host: "127.0.0.1", port, method, path, headers, agent }, (response) => {
+    const send = agent instanceof TlsAgent ? requestTls : request;
+    const asked = send({ host: "127.0.0.1", port, method, path, headers, agent }, (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => chunks.push(chunk));
       response.on("error", reject);

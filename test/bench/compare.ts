@@ -86,9 +86,10 @@ async function takeTurns(
   return samples;
 }
 
-function loadOf(site: Site, row: LoadRow, options: Options, { port }: Subject, warmUp: boolean): Load {
+function loadOf(site: Site, row: LoadRow, options: Options, { port, tls }: Subject, warmUp: boolean): Load {
   return {
     port,
+    tls,
     path: row.path ?? "/",
     headers: row.headers ?? [],
     upload: row.upload ?? 0,

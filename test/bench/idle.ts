@@ -2,10 +2,11 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { connect as connectTls } from "node:tls";
 import { measure } from "./load.ts";
 import type { Options } from "./options.ts";
-import { nginx } from "./peers/nginx.ts";
-import { sluice } from "./peers/sluice.ts";
+import { nginx, nginxFront } from "./peers/nginx.ts";
+import { sluice, sluiceFront } from "./peers/sluice.ts";
 import { readRss } from "./programs.ts";
 import { BODY, type Site } from "./site.ts";
 import type { Peer, Subject } from "./subject.ts";
@@ -16,11 +17,14 @@ const STEP = 5000;
 const GROUP = 100;
 const SETTLE = 3000;
 const PEERS = [sluice, nginx];
+/** As for the others; the client's side is in this process and needs more memory than the proxy's. */
+const TLS_STEP = 2000;
+const TLS_PEERS = [sluiceFront, nginxFront];
 
 export async function runIdle(site: Site, options: Options): Promise<string> {
   const peers = PEERS.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
   const idle: string[][] = [];
-  for (const peer of peers) idle.push(await measureIdle(site, peer, options));
+  for (const peer of peers) idle.push(await measureIdle(site, peer, { options, step: STEP, target: "≤ 8" }));
   const atOnce: string[][] = [];
   for (const peer of peers) atOnce.push(await measureAtOnce(site, peer, options));
   return `${renderTable(["proxy", "RSS MiB before", "of 5,000", "of 10,000", "KiB each of the first", "of the second", "target"], idle)}
@@ -32,21 +36,32 @@ ${renderTable(["proxy", "RSS MiB before", "of 5,000", "after", "KiB each", "afte
 5,000 requests at the same moment, each on a connection of its own, while all wait for their responses, and ${SETTLE / 1000} s after them.`;
 }
 
-async function measureIdle(site: Site, peer: Peer, options: Options): Promise<string[]> {
+export async function runIdleTls(site: Site, options: Options): Promise<string> {
+  const peers = TLS_PEERS.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
+  const idle: string[][] = [];
+  for (const peer of peers) idle.push(await measureIdle(site, peer, { options, step: TLS_STEP, target: "≤ 48" }));
+  return `${renderTable(["proxy", "RSS MiB before", "of 2,000", "of 4,000", "KiB each of the first", "of the second", "target"], idle)}
+
+2,000 TLS 1.3 connections and 2,000 more, a full handshake and one request on each, ${GROUP} at a time, then ${SETTLE / 1000} s idle.`;
+}
+
+type Idle = { readonly options: Options; readonly step: number; readonly target: string };
+
+async function measureIdle(site: Site, peer: Peer, { options, step, target }: Idle): Promise<string[]> {
   const subject = await peer.start(site);
   const sockets: Socket[] = [];
   try {
     await warmUp(site, subject, options);
     const steps = [readRss(subject.pid)];
-    for (const count of [STEP, 2 * STEP]) {
+    for (const count of [step, 2 * step]) {
       while (sockets.length < count)
-        sockets.push(...(await Promise.all(Array.from({ length: GROUP }, () => request(subject.port)))));
+        sockets.push(...(await Promise.all(Array.from({ length: GROUP }, () => request(subject)))));
       await sleep(SETTLE);
       steps.push(readRss(subject.pid));
     }
     checkOpen(peer, sockets);
-    const each = [1, 2].map((step) => (steps[step]! - steps[step - 1]!) / STEP);
-    return [peer.name, ...steps.map(mebibytes), ...each.map(kibibytes), peer === sluice ? "≤ 8" : ""];
+    const each = [1, 2].map((at) => (steps[at]! - steps[at - 1]!) / step);
+    return [peer.name, ...steps.map(mebibytes), ...each.map(kibibytes), peer.name === sluice.name ? target : ""];
   } finally {
     for (const socket of sockets) socket.destroy();
     await subject.close();
@@ -62,7 +77,7 @@ async function measureAtOnce(site: Site, peer: Peer, options: Options): Promise<
     await warmUp(site, subject, options);
     const before = readRss(subject.pid);
     upstream.delay();
-    const responses = Array.from({ length: STEP }, () => request(subject.port));
+    const responses = Array.from({ length: STEP }, () => request(subject));
     await upstream.received(STEP);
     const during = readRss(subject.pid);
     upstream.respond();
@@ -79,8 +94,8 @@ async function measureAtOnce(site: Site, peer: Peer, options: Options): Promise<
   }
 }
 
-async function warmUp(site: Site, { name, port, pid }: Subject, { warmUp: seconds }: Options): Promise<void> {
-  const load = { port, path: "/", headers: [], upload: 0, connections: 64, seconds, core: site.loadCore };
+async function warmUp(site: Site, { name, port, pid, tls }: Subject, { warmUp: seconds }: Options): Promise<void> {
+  const load = { port, tls, path: "/", headers: [], upload: 0, connections: 64, seconds, core: site.loadCore };
   await measure(name, pid, load);
   await sleep(SETTLE);
 }
@@ -128,9 +143,10 @@ async function startSlowUpstream(): Promise<{
 }
 
 /** A connection on which one response was received. */
-function request(port: number): Promise<Socket> {
+function request({ port, tls }: Subject): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect(port, "127.0.0.1");
+    const options = { port, host: "127.0.0.1", servername: "localhost", rejectUnauthorized: false };
+    const socket: Socket = tls ? connectTls(options) : connect(options);
     socket.write("GET / HTTP/1.1\r\nHost: idle.example\r\n\r\n");
     socket.once("data", () => resolve(socket));
     socket.on("error", reject);

@@ -6,6 +6,8 @@ import { readRss, readTimes } from "./programs.ts";
 
 export type Load = {
   readonly port: number;
+  /** Over https. */
+  readonly tls?: boolean | undefined;
   readonly path: string;
   readonly headers: readonly string[];
   /** Bytes of each request's body; 0: GET without one. */
@@ -50,12 +52,12 @@ export async function measure(name: string, pid: number, load: Load): Promise<Sa
   };
 }
 
-export async function runWrk({ port, path, headers, upload, connections, seconds, core }: Load): Promise<Result> {
+export async function runWrk({ port, tls, path, headers, upload, connections, seconds, core }: Load): Promise<Result> {
   const { stdout } = await run("taskset", [
     ...["-c", String(core), "wrk", "-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "10s"],
     ...["-s", join(import.meta.dirname, "wrk.lua")],
     ...headers.flatMap((header) => ["-H", header]),
-    `http://127.0.0.1:${port}${path}`,
+    `${tls ? "https" : "http"}://127.0.0.1:${port}${path}`,
     ...["--", String(upload)],
   ]);
   const line = /^RESULT (.*)$/m.exec(stdout)?.[1];

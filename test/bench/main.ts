@@ -1,8 +1,9 @@
 /** `npm run bench`: runs rows in order and prints their tables. */
 import { type LoadRow, runLoadRow, Unavailable } from "./compare.ts";
 import { runFlood } from "./flood.ts";
+import { runHandshakes } from "./handshakes.ts";
 import { runHooks } from "./hooks.ts";
-import { runIdle } from "./idle.ts";
+import { runIdle, runIdleTls } from "./idle.ts";
 import { describeMachine } from "./machine.ts";
 import { type Options, readOptions, USAGE } from "./options.ts";
 import { runPrices } from "./prices.ts";
@@ -23,6 +24,8 @@ const ROWS: readonly Row[] = [
   { name: "hooks", title: "One call of a hook", run: runHooks },
   { name: "prices", title: "How long a unit of fuel can take", run: runPrices },
   { name: "idle", title: "Memory for an idle client connection", run: runIdle },
+  { name: "idle-tls", title: "Memory for an idle TLS connection", run: runIdleTls },
+  { name: "handshakes", title: "TLS handshakes, full and resumed", run: runHandshakes },
   { name: "websockets", title: "WebSocket messages, and memory for an idle one", run: runWebSockets },
   { name: "stream", title: "Memory while a large body flows", run: runStream },
   { name: "soak", title: "One reload of a plugin after another, under load", run: runSoak },

@@ -1,16 +1,18 @@
 /** Every row: who is compared, at which work, and what we aim at. */
 import type { Comparison, LoadRow } from "./compare.ts";
 import { caddy } from "./peers/caddy.ts";
-import { haproxy, haproxyCount, haproxyLua } from "./peers/haproxy.ts";
+import { haproxy, haproxyCount, haproxyFront, haproxyLua, haproxyTlsUpstream } from "./peers/haproxy.ts";
 import {
   nginx,
   nginxAuth,
   nginxBody,
+  nginxFront,
   nginxLimit,
   nginxLogging,
   nginxLua,
   nginxLuaCount,
   nginxNjs,
+  nginxTlsUpstream,
 } from "./peers/nginx.ts";
 import { floor, floorChain, nodeHttp, nodeHttpChain, undici, undiciChain } from "./peers/node.ts";
 import {
@@ -18,9 +20,11 @@ import {
   sluiceBody,
   sluiceChain,
   sluiceFetch,
+  sluiceFront,
   sluiceKeyValue,
   sluiceLogging,
   sluiceNoop,
+  sluiceTlsUpstream,
   sluiceTraced,
   whyNotTraced,
 } from "./peers/sluice.ts";
@@ -119,6 +123,31 @@ export const LOAD_ROWS: readonly LoadRow[] = [
     work: "plain",
     peers: [sluiceLogging, nginxLogging],
     comparisons: [{ ours: "Sluice", peer: "nginx" }],
+  },
+  {
+    name: "tls",
+    title: "TLS from the client, kept connections",
+    work: "plain",
+    peers: [sluiceFront, nginxFront, haproxyFront],
+    comparisons: [
+      { ours: "Sluice", peer: "nginx", target: 1.12 },
+      { ours: "Sluice", peer: "HAProxy" },
+    ],
+  },
+  {
+    name: "tls-download",
+    title: "1 MiB from the upstream, TLS from the client",
+    work: "plain",
+    path: "/large",
+    peers: [sluiceFront, nginxFront, haproxyFront],
+    comparisons: againstNative,
+  },
+  {
+    name: "tls-upstream",
+    title: "TLS to the upstream, kept connections",
+    work: "plain",
+    peers: [sluiceTlsUpstream, nginxTlsUpstream, haproxyTlsUpstream],
+    comparisons: againstNative,
   },
   {
     name: "download",

@@ -5,6 +5,7 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Authority } from "../support/certificates.ts";
 import { Programs, waitForPort } from "./programs.ts";
 
 /** What a proxy does to a request: `chain` also routes by a header and edits the headers both ways. */
@@ -21,6 +22,8 @@ export type Site = {
   /** For programs that run on Node. */
   readonly nodeFlags: readonly string[];
   readonly groups: Groups;
+  /** The same upstreams over TLS, with the certificate of `path("site.pem")`. */
+  readonly tlsGroups: Groups;
   /** As many more addresses of the group `app`, for rows with many endpoints. */
   readonly many: readonly string[];
   /** Writes a generated file; returns its path. */
@@ -38,6 +41,10 @@ export const SET_HEADER = "x-tenant";
 export const SET_VALUE = "acme";
 export const REMOVED_HEADER = "x-powered-by";
 
+/** Sluice's default cipher suites, for every peer: the first of them is used. */
+export const CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305";
+export const SUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+
 const MANY = 1000;
 
 /** Bytes of the upstream's file for rows with a large body. */
@@ -53,15 +60,19 @@ export async function openSite(): Promise<Site> {
     renameSync(path(`${name}.new`), path(name));
     return path(name);
   };
-  const addresses = (await freePorts(4)).map((port) => `127.0.0.1:${port}`);
-  const groups = { app: addresses.slice(0, 2), canary: addresses.slice(2) };
+  const addresses = (await freePorts(8)).map((port) => `127.0.0.1:${port}`);
+  const groups = { app: addresses.slice(0, 2), canary: addresses.slice(2, 4) };
+  const tlsGroups = { app: addresses.slice(4, 6), canary: addresses.slice(6) };
+  const authority = new Authority(directory);
+  authority.issue("site");
+  write("both.pem", authority.read("site.pem") + authority.read("site.key"));
   const [port] = await freePorts(1);
   const many = Array.from({ length: MANY }, (_, i) => `127.0.${1 + Math.floor(i / 250)}.${1 + (i % 250)}:${port}`);
   const close = async (): Promise<void> => {
     await programs.close();
     rmSync(directory, { recursive: true });
   };
-  const site = { programs, proxyCore: 0, loadCore: 1, nodeFlags: [], groups, many, write, path, close };
+  const site = { programs, proxyCore: 0, loadCore: 1, nodeFlags: [], groups, tlsGroups, many, write, path, close };
   await startUpstream(site);
   return site;
 }
@@ -72,6 +83,13 @@ export async function freePorts(count: number): Promise<number[]> {
   const ports = servers.map((server) => (server.address() as { port: number }).port);
   await Promise.all(servers.map((server) => once(server.close(), "close")));
   return ports;
+}
+
+/** The TLS settings of an nginx server: those of Sluice's defaults, and tickets without a session cache. */
+export function nginxTls(site: Site): string {
+  return `ssl_certificate ${site.path("site.pem")}; ssl_certificate_key ${site.path("site.key")};
+    ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ${CIPHERS}; ssl_conf_command Ciphersuites ${SUITES};
+    ssl_prefer_server_ciphers on; ssl_session_cache off; ssl_session_tickets on;`;
 }
 
 /** What nginx needs to run Lua. */
@@ -110,6 +128,8 @@ async function startUpstream(site: Site): Promise<void> {
   const shown = echo.map((name) => `$http_${name}`).join("|");
   const server = (name: keyof Groups, addresses: readonly string[]): string => `server {
     ${addresses.map((address) => `listen ${address} backlog=4096;`).join(" ")}
+    ${site.tlsGroups[name].map((address) => `listen ${address} ssl backlog=4096;`).join(" ")}
+    ${nginxTls(site)}
     add_header X-Powered-By upstream;
     location / { return 200 "${BODY[name].replace("\n", "\\n")}"; }
     location = /echo { return 200 "$connection_requests|${shown}"; }

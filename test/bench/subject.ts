@@ -4,6 +4,8 @@ import type { Site, Work } from "./site.ts";
 export type Subject = {
   readonly name: string;
   readonly port: number;
+  /** Its port is for https. */
+  readonly tls?: boolean | undefined;
   /** The process whose time is counted. */
   readonly pid: number;
   close(): Promise<void>;

@@ -1,5 +1,5 @@
 import { waitForPort } from "../programs.ts";
-import { freePorts, type Groups, SET_HEADER, SET_VALUE, type Site, type Work } from "../site.ts";
+import { CIPHERS, freePorts, type Groups, SET_HEADER, SET_VALUE, type Site, SUITES, type Work } from "../site.ts";
 import type { Peer, Subject } from "../subject.ts";
 
 const SCRIPT = `core.register_action("route", { "http-req" }, function(txn)
@@ -11,8 +11,10 @@ core.register_action("strip", { "http-res" }, function(txn)
 end)
 `;
 
-function backend(site: Site, name: keyof Groups): string {
-  const servers = site.groups[name].map((address, index) => `  server ${name}${index} ${address} pool-max-conn -1`);
+function backend(site: Site, name: keyof Groups, keys: string): string {
+  const servers = site.groups[name].map(
+    (address, index) => `  server ${name}${index} ${address} pool-max-conn -1 ${keys}`,
+  );
   return `backend ${name}\n  balance roundrobin\n  http-reuse always\n${servers.join("\n")}`;
 }
 
@@ -28,7 +30,14 @@ const COUNT = [
   "http-request deny deny_status 429 if { sc_http_req_cnt(0) gt 1000000000 }",
 ];
 
-async function startHaproxy(site: Site, name: string, rules: readonly string[]): Promise<Subject> {
+type Tls = {
+  /** Keys of the `bind` line; absent: clients use http. */
+  readonly bind?: string;
+  /** Keys of each `server` line. */
+  readonly server?: string;
+};
+
+async function startHaproxy(site: Site, name: string, rules: readonly string[], tls: Tls = {}): Promise<Subject> {
   const [port = 0] = await freePorts(1);
   const scripted = rules === CHAIN;
   const file = name.replaceAll(/\W+/g, "-");
@@ -43,20 +52,20 @@ defaults
   timeout server 1h
   timeout http-keep-alive 1h
 frontend web
-  bind 127.0.0.1:${port} backlog 4096
+  bind 127.0.0.1:${port} backlog 4096 ${tls.bind ?? ""}
   option forwardfor
   http-request set-header Via "1.1 haproxy"
-  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Proto ${tls.bind === undefined ? "http" : "https"}
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
 ${rules.map((rule) => `  ${rule}`).join("\n")}
   default_backend app
-${backend(site, "app")}
-${backend(site, "canary")}
+${backend(site, "app", tls.server ?? "")}
+${backend(site, "canary", tls.server ?? "")}
 `;
   const run = ["haproxy", "-db", "-f", site.write(`${file}.cfg`, text)];
   const program = site.programs.start({ name, run, core: site.proxyCore });
   await waitForPort(program, port);
-  return { name, port, pid: program.pid, close: program.close };
+  return { name, port, tls: tls.bind !== undefined, pid: program.pid, close: program.close };
 }
 
 function peerOf(name: string, work: Work, rules: readonly string[]): Peer {
@@ -66,3 +75,22 @@ function peerOf(name: string, work: Work, rules: readonly string[]): Peer {
 export const haproxy = peerOf("HAProxy", "plain", []);
 export const haproxyLua = peerOf("HAProxy + Lua", "chain", CHAIN);
 export const haproxyCount = peerOf("HAProxy stick-table", "plain", COUNT);
+
+export const haproxyFront: Peer = {
+  name: "HAProxy",
+  work: "plain",
+  start: (site) => {
+    const suites = `ssl-min-ver TLSv1.2 ciphers ${CIPHERS} ciphersuites ${SUITES}`;
+    return startHaproxy(site, "HAProxy", [], { bind: `ssl crt ${site.path("both.pem")} ${suites}` });
+  },
+};
+
+/** Verifies the upstream's certificate, as Sluice does by default. */
+export const haproxyTlsUpstream: Peer = {
+  name: "HAProxy",
+  work: "plain",
+  start: (site) => {
+    const server = `ssl verify required ca-file ${site.path("ca.pem")} sni str(localhost) verifyhost localhost`;
+    return startHaproxy({ ...site, groups: site.tlsGroups }, "HAProxy", [], { server });
+  },
+};

@@ -6,6 +6,7 @@ import {
   LUA_MODULES,
   nginxHttp,
   nginxPreamble,
+  nginxTls,
   SET_HEADER,
   SET_VALUE,
   type Site,
@@ -58,11 +59,14 @@ type Flavour = {
   readonly location: string;
   /** Upgrades are passed on. */
   readonly upgrade?: true;
+  /** Clients use https. */
+  readonly tls?: true;
   /** Further locations. */
   readonly server?: (site: Site) => string;
 };
 
-async function startNginx(site: Site, { name, modules, http, location, server, upgrade }: Flavour): Promise<Subject> {
+async function startNginx(site: Site, flavour: Flavour): Promise<Subject> {
+  const { name, modules, http, location, server, upgrade, tls } = flavour;
   const [port = 0] = await freePorts(1);
   const file = name.replaceAll(/\W+/g, "-");
   const upstreams = GROUP_NAMES.map(
@@ -76,7 +80,8 @@ http { ${nginxHttp(site)}
   ${http(site)}
   ${upstreams.join("\n  ")}
   server {
-    listen 127.0.0.1:${port} backlog=4096;
+    listen 127.0.0.1:${port}${tls ? " ssl" : ""} backlog=4096;
+    ${tls ? nginxTls(site) : ""}
     location / {
       ${upgrade ? FORWARDED.replace('Connection ""', "Upgrade $http_upgrade; proxy_set_header Connection upgrade") : FORWARDED}
       ${location}
@@ -88,7 +93,7 @@ http { ${nginxHttp(site)}
   const run = ["nginx", "-p", site.path(""), "-c", site.write(`${file}.conf`, text)];
   const program = site.programs.start({ name, run, core: site.proxyCore });
   await waitForPort(program, port);
-  return { name, port, pid: await findWorker(program.pid), close: program.close };
+  return { name, port, tls, pid: await findWorker(program.pid), close: program.close };
 }
 
 function peerOf(flavour: Flavour): Peer {
@@ -111,6 +116,33 @@ export const nginxUpgrade = peerOf({
   location: "proxy_pass http://app; proxy_read_timeout 1h; proxy_send_timeout 1h;",
   upgrade: true,
 });
+
+export const nginxFront = peerOf({
+  name: "nginx",
+  work: "plain",
+  modules: [],
+  http: () => "",
+  location: "proxy_pass http://app;",
+  tls: true,
+});
+
+/** Verifies the upstream's certificate, as Sluice does by default. */
+export const nginxTlsUpstream: Peer = {
+  name: "nginx",
+  work: "plain",
+  start: (site) =>
+    startNginx(
+      { ...site, groups: site.tlsGroups },
+      {
+        name: "nginx",
+        work: "plain",
+        modules: [],
+        http: () => "",
+        location: `proxy_pass https://app; proxy_ssl_name localhost; proxy_ssl_server_name on; proxy_ssl_verify on;
+      proxy_ssl_trusted_certificate ${site.path("ca.pem")}; proxy_ssl_protocols TLSv1.2 TLSv1.3;`,
+      },
+    ),
+};
 
 /** Buffered, like Sluice's own log; both go to /dev/null. */
 export const nginxLogging = peerOf({

@@ -25,6 +25,10 @@ export type Settings = {
   readonly plugins?: readonly Use[];
   /** Keys of the listener besides its address, as flow YAML. */
   readonly listener: string;
+  /** Clients use https. */
+  readonly tls?: true;
+  /** Keys of the clusters besides endpoints and pool, as flow YAML. */
+  readonly cluster?: string;
   /** Write a line for each request. */
   readonly access?: true;
   /** Endpoints other than the upstream's. */
@@ -53,13 +57,15 @@ export function buildPlugin(
   return wasm;
 }
 
-function clusterOf(name: keyof Groups, addresses: readonly string[]): string {
-  return `  ${name}: { endpoints: [${addresses.join(", ")}], pool: { idle: 256, idleFor: 1h, requests: 0 } }`;
+function clusterOf(name: keyof Groups, addresses: readonly string[], keys = ""): string {
+  return `  ${name}: { endpoints: [${addresses.join(", ")}], pool: { idle: 256, idleFor: 1h, requests: 0 }, ${keys} }`;
 }
 
 /** Writes the configuration; the path. Written again, it is what a reload reads. */
 export function writeConfig(site: Site, port: number, settings: Settings): string {
-  const { name, plugins = [], listener, access, groups, admin, more = "" } = settings;
+  const { name, plugins = [], access, groups, admin, cluster, more = "" } = settings;
+  const tls = settings.tls ? ", tls: { certificates: [{ cert: site.pem, key: site.key }] }" : "";
+  const listener = settings.listener + tls;
   const modules = plugins.map((use) => {
     const keys = use.keys === undefined ? "" : `, ${use.keys}`;
     return `  ${use.name}: { wasm: ${JSON.stringify(buildPlugin(site, use.source ?? use.name))}${keys} }`;
@@ -71,8 +77,8 @@ ${modules.length > 0 ? `plugins:\n${modules.join("\n")}` : ""}
 listeners:
   web: { address: "127.0.0.1:${port}", timeouts: { idle: 1h }, ${listener} }
 clusters:
-${clusterOf("app", groups?.app ?? site.groups.app)}
-${clusterOf("canary", groups?.canary ?? site.groups.canary)}
+${clusterOf("app", groups?.app ?? site.groups.app, cluster)}
+${clusterOf("canary", groups?.canary ?? site.groups.canary, cluster)}
 `;
   return site.write(`${name.replaceAll(/\W+/g, "-")}.yaml`, text);
 }
@@ -84,7 +90,7 @@ export async function startSluice(site: Site, settings: Settings): Promise<Subje
   const run = [process.execPath, ...site.nodeFlags, PROGRAM, "run", "-c", config, "--workers", "1"];
   const program = site.programs.start({ name, run, core: site.proxyCore });
   await waitForPort(program, port);
-  return { name, port, pid: program.pid, close: program.close };
+  return { name, port, tls: settings.tls, pid: program.pid, close: program.close };
 }
 
 /** What is wrong with a configuration: the first line of what the program says of it; null: nothing. */
@@ -101,6 +107,20 @@ function peerOf(work: Work, settings: Settings): Peer {
 }
 
 export const sluice = peerOf("plain", { name: "Sluice", listener: "cluster: app" });
+
+export const sluiceFront = peerOf("plain", { name: "Sluice", listener: "cluster: app", tls: true });
+
+export const sluiceTlsUpstream: Peer = {
+  name: "Sluice",
+  work: "plain",
+  start: (site) =>
+    startSluice(site, {
+      name: "Sluice",
+      listener: "cluster: app",
+      groups: site.tlsGroups,
+      cluster: "tls: { sni: localhost, ca: ca.pem }",
+    }),
+};
 
 export const sluiceLogging = peerOf("plain", { name: "Sluice", listener: "cluster: app", access: true });
 
