@@ -91,7 +91,7 @@ function parseService(text: string): Address {
 
 /** The address of a DNS server; the default port is 53. */
 export const dnsServer: ScalarShape<Address> = scalar(
-  "a numeric address with a port if need be, such as 10.0.0.2, 127.0.0.1:8600 or [::1]:53",
+  "a numeric address with an optional port, such as 10.0.0.2, 127.0.0.1:8600 or [::1]:53",
   { type: "string" },
   (text) => {
     const bare = isIPv6(text) ? `[${text}]` : text;

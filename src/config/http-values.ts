@@ -34,7 +34,7 @@ export const cookieName: ScalarShape<string> = scalar("the name of a cookie", { 
 
 /** Any value that a cookie can have in a header: RFC 6265 section 4.1.1, and what browsers send beyond it. */
 export const cookieValue: ScalarShape<string> = scalar(
-  "the value of a cookie, without semicolon and control characters",
+  "the value of a cookie without semicolon and control characters",
   { type: ["string", "number", "boolean"] },
   (text) => (/^[^\0-\x1f\x7f;]*$/.test(text) ? text.trim() : undefined),
 );
@@ -109,7 +109,7 @@ export const pathPattern: ScalarShape<string> = scalar(
 
 /** A path prefix; it may end within a segment, so `/.` matches `/.well-known`. */
 export const pathPrefix: ScalarShape<string> = scalar(
-  "the beginning of a path, / first",
+  "the beginning of a path that starts with /",
   { type: "string", pattern: "^/|\\$\\{" },
   (text) => normalizePattern(text, true),
 );

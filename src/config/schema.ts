@@ -105,7 +105,7 @@ const extismHooks = object({
   on_log: optional(exported, "When a request has ended."),
   on_connection: optional(exported, "For each accepted connection."),
   on_health_check: optional(exported, "For each check of an endpoint, where it is `health.active.plugin`."),
-  on_tick: optional(exported, "Every second, or as it sets it."),
+  on_tick: optional(exported, "Every second, or at the interval that the hook sets."),
 });
 
 const plugin = convert(
@@ -262,7 +262,7 @@ const listenerFields = object({
   halfClose: withDefault(
     flag,
     false,
-    "Complete the response to a client that has closed its sending side. By default this ends the request, and a response that has begun, as in nginx: a client that has left looks the same.",
+    "Complete the response to a client that has closed its sending side. By default such a request is cancelled and its response aborted, as in nginx, because a client that has disconnected cannot be distinguished.",
   ),
   chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
   routes: optional(list(route), "The routes; the first one that matches is used."),

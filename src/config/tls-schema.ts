@@ -74,7 +74,7 @@ export const listenerTls = convert(
   object({
     certificates: required(
       list(certificate),
-      "Certificates with their keys. The one for the server name that the client asks for (SNI) is used: an exact name before a wildcard, otherwise the first. For one name there may be several with keys of different types.",
+      "Certificates with their keys. The one for the client's server name (SNI) is used: an exact name before a wildcard, otherwise the first. For one name there may be several with keys of different types.",
     ),
     minVersion: withDefault(version, "TLSv1.2", "The lowest version of TLS."),
     maxVersion: withDefault(version, "TLSv1.3", "The highest version of TLS."),
@@ -121,7 +121,7 @@ export const clusterTls = convert(
     ca: withDefault(
       oneOrMore(file),
       [],
-      "PEM files of the authorities that are accepted. Default: the public ones that Node trusts.",
+      "PEM files of the authorities that are accepted. Default: the public ones that are built into Node.",
     ),
     cert: optional(file, "PEM file of the certificate that is shown to endpoints that request one."),
     key: optional(file, "PEM file of its private key."),

@@ -293,7 +293,7 @@ clusters:
     's.yaml:2:1: admn: unknown key "admn", did you mean "admin"',
     's.yaml:5:5: listeners.web.adress: unknown key "adress", did you mean "address"',
     's.yaml:5:5: listeners.web: the key "address" is missing, expected an address such as :8080, 127.0.0.1:8080, [::1]:8080 or unix:/run/sluice.sock',
-    's.yaml:7:26: listeners.web.routes.0.match.prefix: invalid value "api": expected the beginning of a path, / first',
+    's.yaml:7:26: listeners.web.routes.0.match.prefix: invalid value "api": expected the beginning of a path that starts with /',
     's.yaml:8:18: listeners.web.routes.0.cluster: unknown cluster "ap", did you mean "app"',
     's.yaml:11:15: clusters.app.strategy: "headers" is a filter, expected a strategy',
     's.yaml:12:33: clusters.app.endpoints.1: invalid value "9002": expected an address with a port, such as 127.0.0.1:9001, app.local:9001, [::1]:9001 or unix:/run/app.sock',
