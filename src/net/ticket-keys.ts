@@ -15,10 +15,14 @@ const HEADER = 8;
 /** OpenSSL accepts a session for two hours: its key must be known that long after the last ticket was issued with it. */
 export const ROTATE_EVERY = 3_600_000;
 
-/** Results of OpenSSL's ticket callback: the key is unknown; it is known; it is known, and a new ticket is due. */
+/**
+ * Results of OpenSSL's ticket callback: the key is unknown; it is the one to encrypt with; the session is resumed and
+ * gets a new ticket. Clients of TLS 1.3 use a ticket once (RFC 8446 appendix C.4): without a new one each second or third
+ * connection would need a full handshake. The callback does not know the version, so TLS 1.2 gets new tickets as well.
+ */
 const UNKNOWN = 0;
-const KNOWN = 1;
-const RENEW = 2;
+const CURRENT = 1;
+const RESUMED = 2;
 
 type Callback = (name: Buffer, iv: Buffer, encrypts: boolean) => unknown[];
 type Native = {
@@ -72,7 +76,7 @@ export class TicketKeys {
 
   #encrypt(): unknown[] {
     const key = this.#current();
-    return [KNOWN, key.subarray(PART, 2 * PART), key.subarray(2 * PART), key.subarray(0, PART), randomBytes(PART)];
+    return [CURRENT, key.subarray(PART, 2 * PART), key.subarray(2 * PART), key.subarray(0, PART), randomBytes(PART)];
   }
 
   #decrypt(name: Buffer, iv: Buffer): unknown[] {
@@ -80,7 +84,7 @@ export class TicketKeys {
     for (let age = 1; age <= Math.min(count, KEYS); age++) {
       const key = this.#slot((count - age) % KEYS);
       if (!key.subarray(0, PART).equals(name)) continue;
-      return [age === 1 ? KNOWN : RENEW, key.subarray(PART, 2 * PART), key.subarray(2 * PART), name, iv];
+      return [RESUMED, key.subarray(PART, 2 * PART), key.subarray(2 * PART), name, iv];
     }
     return [UNKNOWN, Buffer.alloc(PART), Buffer.alloc(PART), name, iv];
   }

@@ -69,7 +69,11 @@ for (const version of ["TLSv1.2", "TLSv1.3"] as const)
     const servers = [await listen(t, () => workers[0]!), await listen(t, () => workers[1]!)];
     const first = await visit(servers[0]!, version);
     assert.equal(first.resumed, false);
-    assert.equal((await visit(servers[1]!, version, first.session)).resumed, true);
+    const second = await visit(servers[1]!, version, first.session);
+    assert.equal(second.resumed, true);
+    // A client of TLS 1.3 should use a ticket once (RFC 8446 appendix C.4): a resumed session brings the next one.
+    assert.notDeepEqual(second.session, first.session);
+    assert.equal((await visit(servers[0]!, version, second.session)).resumed, true);
     for (let age = 0; age < 3; age++) main.rotate();
     const renewed = await visit(servers[1]!, version, first.session);
     assert.equal(renewed.resumed, true);
