@@ -3,6 +3,7 @@
  * string each time it is tried, and for a path that has several readings.
  */
 
+import { SLASH } from "../http/bytes.ts";
 import { findHostEnd } from "../http/fields.ts";
 import {
   FIELD_WORDS,
@@ -19,6 +20,7 @@ import type { Scheme } from "../http/protocol.ts";
 import { READINGS, writeReading } from "../http/readings.ts";
 import { hasAddress } from "../net/networks.ts";
 import type { MatchPlan } from "../plan/plan.ts";
+import { equals, lower, startsWith } from "./compare.ts";
 import {
   type CompiledExtra,
   type CompiledMatch,
@@ -27,15 +29,8 @@ import {
   matchesForReadings,
   type Pair,
 } from "./compile.ts";
-
-const SLASH = 47;
-const AMPERSAND = 38;
-const EQUALS = 61;
-const PERCENT = 37;
-const PLUS = 43;
-const SEMICOLON = 59;
-const TAB = 9;
-const SPACE = 32;
+import { matchesCookies } from "./cookies.ts";
+import { matchesQuery } from "./query.ts";
 
 /** Keys of a `match` in the order in which they are evaluated, as the configuration names them. */
 const TARGET_KEYS = [
@@ -207,102 +202,4 @@ function hasField(pair: Pair, head: Head): boolean {
     if (k === length && equals(pair.value, bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!)) return true;
   }
   return false;
-}
-
-function matchesQuery(pairs: readonly Pair[], head: Head): boolean {
-  for (let i = 0; i < pairs.length; i++) if (!hasParameter(pairs[i]!, head)) return false;
-  return true;
-}
-
-function matchesCookies(pairs: readonly Pair[], head: Head): boolean {
-  for (let i = 0; i < pairs.length; i++) if (!hasCookie(pairs[i]!, head)) return false;
-  return true;
-}
-
-/** Whether the first cookie of that name has that value, both read as the SDK's `Cookies` reads them. */
-function hasCookie(pair: Pair, head: Head): boolean {
-  const { bytes, fields } = head;
-  for (let i = head.findKnown(NAME.cookie); i >= 0; i = head.findKnown(NAME.cookie, i + 1)) {
-    const end = fields[i * FIELD_WORDS + VALUE_END]!;
-    for (let at = fields[i * FIELD_WORDS + VALUE_START]!; at < end; ) {
-      let stop = bytes.indexOf(SEMICOLON, at);
-      if (stop < 0 || stop > end) stop = end;
-      const start = skipBlanks(bytes, at, stop);
-      at = stop + 1;
-      if (!startsWith(pair.name, bytes, start, stop)) continue;
-      const sign = skipBlanks(bytes, start + pair.name.length, stop);
-      if (sign === stop || bytes[sign] !== EQUALS) continue;
-      while (stop > sign + 1 && isBlank(bytes[stop - 1]!)) stop--;
-      return equals(pair.value, bytes, skipBlanks(bytes, sign + 1, stop), stop);
-    }
-  }
-  return false;
-}
-
-function skipBlanks(bytes: Uint8Array, start: number, end: number): number {
-  let at = start;
-  while (at < end && isBlank(bytes[at]!)) at++;
-  return at;
-}
-
-function isBlank(byte: number): boolean {
-  return byte === SPACE || byte === TAB;
-}
-
-/** Whether the first parameter of that name has that value, both read as the SDK's `Query` reads them. */
-function hasParameter(pair: Pair, head: Head): boolean {
-  const { bytes, parts } = head;
-  const end = parts[PART.query + 1]!;
-  let start = parts[PART.query]!;
-  while (start < end) {
-    let stop = start;
-    let split = -1;
-    for (; stop < end && bytes[stop] !== AMPERSAND; stop++) if (split < 0 && bytes[stop] === EQUALS) split = stop;
-    const nameEnd = split < 0 ? stop : split;
-    if (equalsDecoded(pair.name, bytes, start, nameEnd))
-      return equalsDecoded(pair.value, bytes, split < 0 ? stop : split + 1, stop);
-    start = stop + 1;
-  }
-  return false;
-}
-
-/** Form-encoded (WHATWG URL): `+` is a space, `%2B` a plus. */
-function equalsDecoded(wanted: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
-  let k = 0;
-  for (let at = start; at < end; at++, k++) {
-    let byte = bytes[at]!;
-    if (byte === PLUS) byte = SPACE;
-    else if (byte === PERCENT && at + 2 < end) {
-      const high = decodeHex(bytes[at + 1]!);
-      const low = decodeHex(bytes[at + 2]!);
-      // A `%` that does not begin an escape is literal.
-      if (high >= 0 && low >= 0) {
-        byte = high * 16 + low;
-        at += 2;
-      }
-    }
-    if (byte !== wanted[k]) return false;
-  }
-  return k === wanted.length;
-}
-
-function equals(wanted: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
-  return end - start === wanted.length && startsWith(wanted, bytes, start, end);
-}
-
-function startsWith(wanted: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean {
-  const length = wanted.length;
-  if (end - start < length) return false;
-  for (let i = 0; i < length; i++) if (bytes[start + i] !== wanted[i]) return false;
-  return true;
-}
-
-function decodeHex(byte: number): number {
-  if (byte >= 48 && byte <= 57) return byte - 48;
-  const letter = lower(byte);
-  return letter >= 97 && letter <= 102 ? letter - 87 : -1;
-}
-
-function lower(byte: number): number {
-  return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }

@@ -1,0 +1,40 @@
+/** Compares the cookies of a request, read as the SDK's `Cookies` reads them (RFC 6265 section 5.4). */
+import { EQUALS, HTAB, SEMICOLON, SPACE } from "../http/bytes.ts";
+import { FIELD_WORDS, type Head, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
+import { equals, startsWith } from "./compare.ts";
+import type { Pair } from "./compile.ts";
+
+export function matchesCookies(pairs: readonly Pair[], head: Head): boolean {
+  for (let i = 0; i < pairs.length; i++) if (!hasCookie(pairs[i]!, head)) return false;
+  return true;
+}
+
+/** Whether the first cookie of that name has that value. */
+function hasCookie(pair: Pair, head: Head): boolean {
+  const { bytes, fields } = head;
+  for (let i = head.findKnown(NAME.cookie); i >= 0; i = head.findKnown(NAME.cookie, i + 1)) {
+    const end = fields[i * FIELD_WORDS + VALUE_END]!;
+    for (let at = fields[i * FIELD_WORDS + VALUE_START]!; at < end; ) {
+      let stop = bytes.indexOf(SEMICOLON, at);
+      if (stop < 0 || stop > end) stop = end;
+      const start = skipBlanks(bytes, at, stop);
+      at = stop + 1;
+      if (!startsWith(pair.name, bytes, start, stop)) continue;
+      const sign = skipBlanks(bytes, start + pair.name.length, stop);
+      if (sign === stop || bytes[sign] !== EQUALS) continue;
+      while (stop > sign + 1 && isBlank(bytes[stop - 1]!)) stop--;
+      return equals(pair.value, bytes, skipBlanks(bytes, sign + 1, stop), stop);
+    }
+  }
+  return false;
+}
+
+function skipBlanks(bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  while (at < end && isBlank(bytes[at]!)) at++;
+  return at;
+}
+
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === HTAB;
+}
