@@ -1,0 +1,111 @@
+/** Listeners: where to listen, TLS, timeouts, limits, and which route serves a request. */
+import { FORM } from "../http/head.ts";
+import { addressBlock, listenAddress } from "./address-values.ts";
+import { clusterName } from "./references.ts";
+import { route } from "./route-schema.ts";
+import { convert, list, object, optional, required, use, withDefault } from "./shape.ts";
+import { listenerTls } from "./tls-schema.ts";
+import { choice, count, flag, idleTimeouts, size } from "./values.ts";
+
+/** Whether no normalised path can match the text, because of `form` (bits of FORM). */
+function isUnreachable(text: string, form: number): boolean {
+  const slashes = (form & FORM.mergeSlashes) !== 0 && text.includes("//");
+  return slashes || ((form & (FORM.decodeSlashes | FORM.rejectSlashes)) !== 0 && text.includes("%2F"));
+}
+
+const pathReading = convert(
+  object({
+    ambiguous: withDefault(
+      choice(["reject", "allow"]),
+      "reject",
+      "A path that contains `//`, an encoded slash, another escape of a character that may appear unescaped, or `;`, is also matched as other programs read it: slashes merged, escapes decoded, `;` and the rest of its segment removed. If one of these readings selects another route, or none: `reject` responds 400, `allow` uses the route that the path as received selects.",
+    ),
+    mergeSlashes: withDefault(
+      flag,
+      false,
+      "Merge consecutive slashes before routes are matched; the endpoint gets the merged path.",
+    ),
+    encodedSlash: withDefault(
+      choice(["keep", "decode", "reject"]),
+      "keep",
+      "Treatment of `%2F`: `keep` leaves it; `decode` turns it into a slash before routes are matched, and the endpoint gets the decoded path; `reject` responds 400.",
+    ),
+  }),
+  ({ ambiguous, mergeSlashes, encodedSlash }) => ({
+    allowsAmbiguous: ambiguous === "allow",
+    form:
+      (mergeSlashes ? FORM.mergeSlashes : 0) |
+      (encodedSlash === "decode" ? FORM.decodeSlashes : encodedSlash === "reject" ? FORM.rejectSlashes : 0),
+  }),
+);
+
+const listenerFields = object({
+  address: required(
+    listenAddress,
+    "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
+  ),
+  protocol: withDefault(choice(["http"], ["tcp", "auto"]), "http", "The protocol of the listener."),
+  tls: optional(listenerTls, "TLS: clients connect by https. Default: plain HTTP. tls.md shows each use."),
+  timeouts: withDefault(
+    object({
+      handshake: withDefault(idleTimeouts, "10s", "From the connection to the end of the TLS handshake."),
+      head: withDefault(idleTimeouts, "15s", "From a request's first byte to the end of its headers; then 408."),
+      body: withDefault(idleTimeouts, "60s", "Between two reads of a request's body."),
+      write: withDefault(idleTimeouts, "60s", "Between two successful writes to the client."),
+      idle: withDefault(idleTimeouts, "75s", "Between two requests on one connection."),
+    }),
+    {},
+    "Timeouts for the client.",
+  ),
+  limits: withDefault(
+    object({
+      head: withDefault(size("1KiB", "512KiB"), "32KiB", "Size of the request headers; above it 431."),
+      target: withDefault(size("64B", "64KiB"), "16KiB", "Size of the request target; above it 414."),
+      headers: withDefault(count(1, 500), 100, "Number of request headers; above it 431."),
+      body: withDefault(size("0", "1024GiB"), 0, "Size of the request body; above it 413. 0: no limit."),
+      connections: withDefault(
+        count(0, 10_000_000),
+        0,
+        "Concurrent client connections over all workers; further ones are closed. 0: no limit.",
+      ),
+      connectionsPerClient: withDefault(
+        count(0, 10_000_000),
+        0,
+        "Concurrent connections of one client address (IPv6: one /64 network) over all workers; further ones are closed. Peers in `trustedProxies` are exempt. 0: no limit.",
+      ),
+    }),
+    {},
+    "Limits of requests and connections.",
+  ),
+  path: withDefault(pathReading, {}, "Handling of ambiguous paths: paths.md."),
+  trustedProxies: withDefault(
+    list(addressBlock),
+    [],
+    "Peers whose X-Forwarded-* headers are used for the client's address, scheme, host and port. From all other peers these headers are dropped, in every spelling: behind-a-proxy.md.",
+  ),
+  halfClose: withDefault(
+    flag,
+    false,
+    "Complete the response to a client that has closed its sending side. By default such a request is cancelled and its response aborted, as in nginx, because a client that has disconnected cannot be distinguished.",
+  ),
+  chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
+  routes: optional(list(route), "The routes; the first one that matches is used."),
+  cluster: optional(clusterName, "Short for one route that sends every request to this cluster."),
+});
+
+export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { report, warn, read }) => {
+  if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
+  if (!routes && !cluster && rest.chain.length === 0)
+    report(at, "the listener has no action, expected cluster or routes");
+  const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
+  const all = routes ?? (short ? [short] : []);
+  for (const { match, at } of all)
+    for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix]))
+      if (text !== undefined && isUnreachable(text, rest.path.form))
+        report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
+  const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
+  for (const [i, { name, at }] of named.entries())
+    if (named.findIndex((other) => other.name === name) < i)
+      warn(at, `another route is named "${name}": metrics and logs do not distinguish them`);
+  return { ...rest, routes: named };
+});
