@@ -72,7 +72,42 @@ test("the clock, random bytes, no arguments and no environment", () => {
   }
 });
 
-test("files, sockets and polling return the errors of a host without them", () => {
+test("a sleep ends at once, and the clock has moved on", () => {
+  // A subscription of 48 bytes: what it is for, a clock, a timeout of 3 days (or until 1970), relative (or absolute).
+  const subscribe = (at: number, tag: number, id: number, days: number, flags = 0) => `
+    (i64.store (i32.const ${at}) (i64.const ${at}))
+    (i32.store8 (i32.const ${at + 8}) (i32.const ${tag}))
+    (i32.store (i32.const ${at + 16}) (i32.const ${id}))
+    (i64.store (i32.const ${at + 24}) (i64.const ${BigInt(days) * 86_400_000_000_000n}))
+    (i32.store16 (i32.const ${at + 40}) (i32.const ${flags}))`;
+  const poll = (count: number) =>
+    `(call $poll_oneoff (i32.const 2048) (i32.const 4096) (i32.const ${count}) (i32.const 1024))`;
+  const days = `(block (result i32)
+    (drop (call $clock_time_get (i32.const 1) (i64.const 1) (i32.const 1032)))
+    (i32.wrap_i64 (i64.rem_u (i64.div_u (i64.load (i32.const 1032)) (i64.const 86400000000000)) (i64.const 1000))))`;
+  const after_ = (subscriptions: string, count: number, load_: string) =>
+    resultOf(`(block (result i32) ${subscriptions} (if ${poll(count)} (then unreachable)) ${load_})`);
+  const now = (NOW / 86_400_000) % 1000;
+  const two = subscribe(2048, 0, 0, 5) + subscribe(2096, 0, 1, 3);
+  // The earlier one is the event.
+  assert.equal(after_(two, 2, days), now + 3);
+  assert.equal(after_(two, 2, "(i32.load (i32.const 1024))"), 1);
+  assert.equal(after_(two, 2, "(i32.wrap_i64 (i64.load (i32.const 4096)))"), 2096);
+  // A time of the past; a descriptor is ready before any sleep ends; one that does not exist.
+  assert.equal(after_(subscribe(2048, 0, 1, 1, 1), 1, days), now);
+  const written = subscribe(2048, 0, 0, 5) + subscribe(2096, 2, 1, 0);
+  assert.equal(after_(written, 2, days), now);
+  assert.equal(after_(written, 2, "(i32.load8_u (i32.const 4106))"), 2);
+  assert.equal(after_(subscribe(2048, 1, 9, 0), 1, "(i32.load16_u (i32.const 4104))"), 8);
+  assert.equal(after_(subscribe(2048, 0, 7, 0), 1, "(i32.load16_u (i32.const 4104))"), 28);
+  // The longest sleeps do not overflow the clock.
+  const longest = subscribe(2048, 0, 0, 213_503);
+  assert.equal(after_(longest, 1, `(block (result i32) (drop ${poll(1)}) ${days})`), 213_503 % 1000);
+  const outside = run(`(call $poll_oneoff (i32.const 65500) (i32.const 4096) (i32.const 1) (i32.const 1024))`);
+  assert.equal(outside.outcome, OUTCOME.failed);
+});
+
+test("files, sockets and empty polls return the errors of a host without them", () => {
   const cases: [code: string, error: number][] = [
     ["(call $fd_prestat_get (i32.const 3) (i32.const 1024))", 8],
     ["(call $fd_fdstat_get (i32.const 1) (i32.const 1024))", 0],
@@ -81,7 +116,7 @@ test("files, sockets and polling return the errors of a host without them", () =
     ["(call $fd_seek (i32.const 1) (i64.const 0) (i32.const 0) (i32.const 1024))", 70],
     ["(call $fd_close (i32.const 1))", 0],
     ["(call $path_unlink_file (i32.const 3) (i32.const 64) (i32.const 3))", 44],
-    ["(call $poll_oneoff (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 1024))", 58],
+    ["(call $poll_oneoff (i32.const 0) (i32.const 512) (i32.const 0) (i32.const 1024))", 28],
     ["(call $sock_shutdown (i32.const 3) (i32.const 0))", 58],
     ["(call $sched_yield)", 0],
   ];

@@ -10,6 +10,7 @@ import type { CallContext } from "./call-context.ts";
 import { writeLine } from "./log-lines.ts";
 import type { GuestMemory } from "./memory.ts";
 import { WASI_NAMES, type WasiName } from "./wasi-names.ts";
+import { EVENT, poll, SleptClock, SUBSCRIPTION } from "./wasi-poll.ts";
 
 /** Error numbers of WASI. */
 const ERROR = { none: 0, badDescriptor: 8, invalid: 28, noEntry: 44, notSupported: 58, noSeek: 70 } as const;
@@ -22,6 +23,8 @@ const MOST_RANDOM = 65_536;
 const MOST_RANGES = 1024;
 /** Cost of reading one, in bytes. */
 const RANGE = 64;
+/** Cost of a subscription, in bytes: 1 µs. */
+const POLLED = 6400;
 const LINE_FEED = 10;
 const RETURN = 13;
 const NANOSECONDS = 1_000_000n;
@@ -35,6 +38,7 @@ type Function_ = (...values: never[]) => number;
 
 /** `memory` is the guest's own, attached when there is an instance. */
 export function makeWasi(context: CallContext, memory: GuestMemory): Record<WasiName, Function_> {
+  const slept = new SleptClock(() => BigInt(Math.trunc(context.now())) * NANOSECONDS);
   /** Begins a call that reads or writes that number of bytes of the guest's memory. */
   const enter = (call: string, bytes = 0): void => {
     context.enter(call, bytes);
@@ -63,7 +67,7 @@ export function makeWasi(context: CallContext, memory: GuestMemory): Record<Wasi
       enter("clock_time_get");
       const at = memory.check(out, 8);
       if (clock !== 0 && clock !== 1) return leave(ERROR.invalid);
-      memory.bytes.writeBigUInt64LE(BigInt(Math.trunc(context.now())) * NANOSECONDS, at);
+      memory.bytes.writeBigUInt64LE(slept.now, at);
       return leave(ERROR.none);
     },
 
@@ -81,6 +85,16 @@ export function makeWasi(context: CallContext, memory: GuestMemory): Record<Wasi
       if (length >>> 0 > MOST_RANDOM) return leave(ERROR.invalid);
       context.spend(FUEL.bytesPerUnit * (CRYPTO_FUEL.random + (length >>> 0) / CRYPTO_FUEL.bytesPerUnit));
       randomFillSync(memory.bytes, at, length >>> 0);
+      return leave(ERROR.none);
+    },
+
+    poll_oneoff(from: number, to: number, count: number, out: number): number {
+      enter("poll_oneoff");
+      const at = memory.check(out, 4);
+      if (count <= 0 || count > MOST_RANGES) return leave(ERROR.invalid);
+      const events = memory.check(to, EVENT * count);
+      context.spend(POLLED * count);
+      memory.bytes.writeUInt32LE(poll(slept, memory, memory.check(from, SUBSCRIPTION * count), events, count), at);
       return leave(ERROR.none);
     },
 
