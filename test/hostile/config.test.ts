@@ -6,9 +6,14 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import wabt from "wabt";
 import { runSluice } from "../e2e/program.ts";
+import { Commands } from "../support/commands.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-config-"));
-after(() => rmSync(directory, { recursive: true, force: true }));
+const commands = new Commands();
+after(() => {
+  commands.close();
+  rmSync(directory, { recursive: true, force: true });
+});
 
 const base = `listeners:
   web: { address: 127.0.0.1:18080, cluster: app }
@@ -19,7 +24,7 @@ clusters:
 async function check(text: string | Uint8Array): Promise<{ code: number; problems: string[]; all: string }> {
   const file = join(directory, "sluice.yaml");
   writeFileSync(file, text);
-  const { code, stdout, stderr } = await runSluice("check", "-c", file);
+  const { code, stdout, stderr } = await commands.run("check", "-c", file);
   const all = stdout + stderr;
   const problems = all.split("\n").filter((line) => /sluice\.yaml:\d+:\d+: /.test(line));
   return { code, problems, all };
@@ -28,6 +33,14 @@ async function check(text: string | Uint8Array): Promise<{ code: number; problem
 test("the base configuration is valid", async () => {
   const { code, all } = await check(base);
   assert.equal(code, 0, all);
+});
+
+test("the program itself prints the problems and ends with 1", async () => {
+  const file = join(directory, "sluice.yaml");
+  writeFileSync(file, base.replace("18080", "99999"));
+  const { code, stdout, stderr } = await runSluice("check", "-c", file);
+  assert.deepEqual([code, stderr], [1, ""]);
+  assert.deepEqual(await commands.run("check", "-c", file), { code, stdout, stderr });
 });
 
 /** The replacement of the base, and the place of each expected problem, in order. */
