@@ -1,5 +1,7 @@
 /** `/metrics`: collectors that read the shared counters at each scrape, and metrics of the process. */
-import { collectDefaultMetrics, type Metric, type MetricType, Registry } from "prom-client";
+import type { Metric, MetricType } from "prom-client";
+import collectDefaultMetrics from "prom-client/lib/defaultMetrics.js";
+import Registry from "prom-client/lib/registry.js";
 import type { Counters } from "./counters.ts";
 import { type Kind, listFailures, listHooks, listValues, type Register, type Value } from "./metric-values.ts";
 import { type PluginMetric, renderPluginMetrics } from "./plugin-metrics.ts";
