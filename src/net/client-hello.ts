@@ -29,15 +29,16 @@ export type ClientHello = {
   /** In lower case, one character per byte; it may not be a valid name. Empty: none was sent. */
   readonly serverName: string;
   /**
-   * The signature schemes of a client that supports TLS 1.3, asks for an OCSP response (status_request), and does not
-   * limit the signatures of certificates further; otherwise empty.
+   * The content of signature_algorithms of a client that supports TLS 1.3, asks for an OCSP response (status_request),
+   * and does not limit the signatures of certificates further; otherwise empty.
    */
-  readonly staplingSchemes: readonly number[];
+  readonly staplingSchemes: Buffer;
   /** `more`: the hello is incomplete without at least that many more bytes. */
   readonly missing: number;
 };
 
-const NONE = { serverName: "", staplingSchemes: [] };
+const NO_BYTES = Buffer.alloc(0);
+const NONE = { serverName: "", staplingSchemes: NO_BYTES };
 const PLAIN: ClientHello = { state: "plain", ...NONE, missing: 0 };
 const OVERSIZE: ClientHello = { state: "oversize", ...NONE, missing: 0 };
 const NAMELESS: ClientHello = { state: "complete", ...NONE, missing: 0 };
@@ -84,29 +85,38 @@ function readExtensions(hello: Buffer): Pick<ClientHello, "serverName" | "stapli
   const end = at + 2 + hello.readUInt16BE(at);
   if (end > hello.length) return NONE;
   at += 2;
-  const found: (Buffer | undefined)[] = [];
+  let name: Buffer | null = null;
+  let versions: Buffer | null = null;
+  let schemes: Buffer | null = null;
+  // A client with own rules for signatures of certificates may not accept what OpenSSL would not choose.
+  let isLimited = false;
+  let asksForStatus = false;
   while (at + 4 <= end) {
     const type = hello.readUInt16BE(at);
-    const length = hello.readUInt16BE(at + 2);
-    if (type <= SIGNATURE_ALGORITHMS_CERT) found[type] ??= hello.subarray(at + 4, Math.min(end, at + 4 + length));
-    at += 4 + length;
+    const next = at + 4 + hello.readUInt16BE(at + 2);
+    if (type === SERVER_NAME) name ??= hello.subarray(at + 4, Math.min(end, next));
+    else if (type === STATUS_REQUEST) asksForStatus = true;
+    else if (type === SIGNATURE_ALGORITHMS) schemes ??= hello.subarray(at + 4, Math.min(end, next));
+    else if (type === SUPPORTED_VERSIONS) versions ??= hello.subarray(at + 4, Math.min(end, next));
+    else if (type === SIGNATURE_ALGORITHMS_CERT) isLimited = true;
+    at = next;
   }
-  const name = found[SERVER_NAME];
-  return { serverName: name === undefined ? "" : readServerName(name), staplingSchemes: readSchemes(found) };
+  const isKnown = asksForStatus && !isLimited && versions !== null && schemes !== null;
+  return {
+    serverName: name === null ? "" : readServerName(name),
+    staplingSchemes: isKnown && hasNumber(versions!, 1, TLS_1_3) ? schemes! : NO_BYTES,
+  };
 }
 
-function readSchemes(found: readonly (Buffer | undefined)[]): readonly number[] {
-  const schemes = found[SIGNATURE_ALGORITHMS];
-  const versions = found[SUPPORTED_VERSIONS];
-  const isLimited = found[SIGNATURE_ALGORITHMS_CERT] !== undefined;
-  if (found[STATUS_REQUEST] === undefined || schemes === undefined || versions === undefined || isLimited) return [];
-  return readNumbers(versions, 1).includes(TLS_1_3) ? readNumbers(schemes, 2) : [];
+/** Whether `staplingSchemes` of a hello has this signature scheme. */
+export function hasScheme(staplingSchemes: Buffer, scheme: number): boolean {
+  return hasNumber(staplingSchemes, 2, scheme);
 }
 
-/** A vector of 16-bit numbers whose length field has `width` bytes; empty if it is malformed. */
-function readNumbers(bytes: Buffer, width: number): number[] {
-  if (skip(bytes, 0, width) !== bytes.length || (bytes.length - width) % 2 !== 0) return [];
-  return Array.from({ length: (bytes.length - width) / 2 }, (_, index) => bytes.readUInt16BE(width + 2 * index));
+/** Whether a vector of 16-bit numbers, whose length field has `width` bytes, has this one. */
+function hasNumber(vector: Buffer, width: number, number: number): boolean {
+  for (let at = width; at + 2 <= vector.length; at += 2) if (vector.readUInt16BE(at) === number) return true;
+  return false;
 }
 
 /** Returns the end of a vector whose length field has `width` bytes; -1 if it is out of bounds. */

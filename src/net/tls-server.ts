@@ -4,6 +4,7 @@
  */
 import { constants, type KeyObject } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureVersion } from "node:tls";
+import { hasScheme } from "./client-hello.ts";
 import type { Staples } from "./staples.ts";
 import type { TicketKeys } from "./ticket-keys.ts";
 
@@ -126,14 +127,16 @@ export class TlsServer {
    * OpenSSL chooses during the handshake, when an OCSP response cannot be set any more; a client that asks for one gets
    * the certificate that OpenSSL would choose from `staplingSchemes` (`ClientHello`).
    */
-  contextFor(requested: string, staplingSchemes: readonly number[]): ServerContext | null {
+  contextFor(requested: string, staplingSchemes: Buffer): ServerContext | null {
     const name = requested.endsWith(".") ? requested.slice(0, -1) : requested;
     const dot = name.indexOf(".");
     const found = this.#exact.get(name) ?? (dot > 0 ? this.#wildcard.get(name.slice(dot)) : undefined);
     if (found === undefined && this.options.rejectsUnknownNames && requested !== "") return null;
-    const { single } = found ?? this.#default;
-    const scheme = PREFERENCE.find((one) => single.has(one) && staplingSchemes.includes(one));
-    return scheme === undefined ? (found ?? this.#default) : single.get(scheme)!;
+    const chosen = found ?? this.#default;
+    const { single } = chosen;
+    if (single.size === 0) return chosen;
+    const scheme = PREFERENCE.find((one) => single.has(one) && hasScheme(staplingSchemes, one));
+    return scheme === undefined ? chosen : single.get(scheme)!;
   }
 
   /** The OCSP response to staple, or null. */

@@ -38,7 +38,12 @@ test("the server name is found for every split of the hello into records and rea
     const hello = await helloOf(name);
     for (const size of [1, 100, 10_000]) {
       const bytes = split(hello, size);
-      assert.deepEqual(read(bytes), { state: "complete", serverName: name, staplingSchemes: [], missing: 0 });
+      assert.deepEqual(read(bytes), {
+        state: "complete",
+        serverName: name,
+        staplingSchemes: Buffer.alloc(0),
+        missing: 0,
+      });
       for (let end = 0; end < bytes.length; end += 7) assert.equal(readClientHello(bytes, 0, end).state, "more");
     }
   }
@@ -46,10 +51,11 @@ test("the server name is found for every split of the hello into records and rea
 
 test("a client of TLS 1.3 that asks for an OCSP response has its signature schemes", async () => {
   const sigalgs = "rsa_pss_rsae_sha256:ecdsa_secp256r1_sha256";
-  const schemesOf = async (options: ConnectionOptions) => read(await helloOf("a.example", options)).staplingSchemes;
-  assert.deepEqual(await schemesOf({ requestOCSP: true, sigalgs }), [0x0804, 0x0403]);
-  assert.deepEqual(await schemesOf({ sigalgs }), []);
-  assert.deepEqual(await schemesOf({ requestOCSP: true, sigalgs, maxVersion: "TLSv1.2" }), []);
+  const schemesOf = async (options: ConnectionOptions) =>
+    read(await helloOf("a.example", options)).staplingSchemes.toString("hex");
+  assert.equal(await schemesOf({ requestOCSP: true, sigalgs }), "000408040403");
+  assert.equal(await schemesOf({ sigalgs }), "");
+  assert.deepEqual(await schemesOf({ requestOCSP: true, sigalgs, maxVersion: "TLSv1.2" }), "");
 });
 
 test("a hello in tiny records is parsed only a few times", () => {

@@ -33,7 +33,7 @@ async function listen(t: TestContext, server: () => TlsServer): Promise<Server> 
   const plain = createServer((socket) => {
     const secured = new TLSSocket(socket, {
       isServer: true,
-      secureContext: server().contextFor("localhost", [])!.context,
+      secureContext: server().contextFor("localhost", Buffer.alloc(0))!.context,
     });
     secured.on("error", () => undefined);
     secured.end("hello");
