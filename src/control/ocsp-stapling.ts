@@ -38,7 +38,7 @@ const LONGEST_RETRY = 600 * SECOND;
 const LONGEST_INTERVAL = 7 * 86_400_000;
 /** How long a new version waits for responses of must-staple certificates. */
 const PREPARE_TIME = 5 * SECOND;
-/** Most requests at one time. */
+/** Most requests to a responder at one time. */
 const MAX_FETCHES = 8;
 
 type Entry = {
@@ -66,8 +66,8 @@ export class OcspStapling {
   /** Those in service: the others are not refreshed. */
   #serving: ReadonlySet<string> = new Set();
   readonly #closing = new AbortController();
-  #running = 0;
-  readonly #queue: (() => void)[] = [];
+  /** The ends of the last requests to each responder, at most MAX_FETCHES. */
+  readonly #ends = new Map<string, Promise<void>[]>();
 
   constructor(options: OcspStaplingOptions) {
     this.#options = options;
@@ -165,13 +165,14 @@ export class OcspStapling {
   }
 
   async #fetch({ from, ...issued }: OcspSource): Promise<Buffer> {
-    while (this.#running >= MAX_FETCHES) await new Promise<void>((resolve) => this.#queue.push(resolve));
-    this.#running++;
+    const ends = this.#ends.get(from) ?? [];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#ends.set(from, [...ends, promise].slice(-MAX_FETCHES));
+    if (ends.length === MAX_FETCHES) await ends[0];
     try {
       return await (this.#options.fetch ?? fetchOcsp)(from, makeRequest(issued), this.#closing.signal);
     } finally {
-      this.#running--;
-      this.#queue.shift()?.();
+      resolve();
     }
   }
 

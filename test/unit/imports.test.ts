@@ -31,7 +31,8 @@ const IMPORT =
 function findFaults(path: string, text: string): string[] {
   const code = text.replace(COMMENT, "");
   const faults: string[] = [];
-  if (!/^([a-z0-9]+(-[a-z0-9]+)*\/)*[a-z0-9]+(-[a-z0-9]+)*(\.d)?\.ts$/.test(path)) faults.push("name is not kebab-case");
+  if (!/^([a-z0-9]+(-[a-z0-9]+)*\/)*[a-z0-9]+(-[a-z0-9]+)*(\.d)?\.ts$/.test(path))
+    faults.push("name is not kebab-case");
   if (/^export\s+default\b/m.test(code)) faults.push("default export");
   if (/\bWebAssembly\s*\./.test(code) && !path.startsWith("plugin/")) faults.push("knows WebAssembly");
   if (/\bfetch\(/.test(code) && !SOCKET_OWNERS.test(path)) faults.push("opens sockets by fetch");

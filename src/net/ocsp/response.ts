@@ -10,6 +10,8 @@ export const MAX_RESPONSE = 32 * 1024;
 const MAX_CERTIFICATES = 8;
 /** How far a responder's clock may be ahead, ms. */
 const CLOCK_SKEW = 300_000;
+/** Of a response without nextUpdate, ms: its responder makes one for each request. */
+const LONGEST_AGE = 86_400_000;
 
 const BASIC = oid("1.3.6.1.5.5.7.48.1.1");
 /** Extended key usage of a responder that an authority has delegated to. */
@@ -86,6 +88,8 @@ export function verifyResponse(bytes: Buffer, issued: IssuedCertificate, now: nu
   verifySignature(basic, issued.issuer, now);
   const { thisUpdate, nextUpdate } = found;
   if (thisUpdate > now + CLOCK_SKEW) throw new Error(`the response is not valid before ${isoTime(thisUpdate)}`);
+  if (nextUpdate === null && thisUpdate < now - LONGEST_AGE)
+    throw new Error(`the response of ${isoTime(thisUpdate)} is too old to have no nextUpdate`);
   if (nextUpdate !== null && nextUpdate <= now) throw new Error(`the response expired at ${isoTime(nextUpdate)}`);
   return found;
 }

@@ -159,3 +159,22 @@ test("a response of a file is not fetched, and its expiry is logged", async (t) 
   assert.match(lines.join(), /must-staple certificate has no valid OCSP response the response expired at/);
   assert.deepEqual([responder.requests, stapling.counts.good], [0, 0]);
 });
+
+test("a responder gets at most eight requests at one time, and delays no other", async (t) => {
+  const { stapling, responder } = start(t);
+  const [dead, alive] = [certificate("site"), certificate("gone")];
+  const waiting: ((error: Error) => void)[] = [];
+  responder.respond = (() => new Promise((_, reject) => waiting.push(reject))) as never;
+  const many = Array.from({ length: 20 }, (_, index) => {
+    const source = { ...dead.ocsp.source!, id: String(index), mustStaple: false };
+    return { ...dead, ocsp: { ...dead.ocsp, source, mustStaple: false } };
+  });
+  await stapling.prepare(many);
+  await stapling.prepare([alive]);
+  assert.equal(responder.requests, 9);
+  for (const requests of [10, 11]) {
+    waiting.shift()!(new Error("gone"));
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+    assert.equal(responder.requests, requests);
+  }
+});

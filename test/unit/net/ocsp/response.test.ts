@@ -33,7 +33,9 @@ test("a response of the issuer is accepted", () => {
   assert.equal(status, "good");
   assert.ok(Math.abs(thisUpdate - Date.now()) < 60_000);
   assert.equal(nextUpdate, thisUpdate + DAY);
-  assert.equal(check(respond(authority, request, { days: null })).nextUpdate, null);
+  const endless = respond(authority, request, { days: null });
+  assert.equal(check(endless).nextUpdate, null);
+  assert.throws(() => check(endless, Date.now() + 1.1 * DAY), /too old to have no nextUpdate/);
   assert.equal(check(respond(authority, request, { more: ["-resp_key_id"] })).status, "good");
 });
 
