@@ -9,7 +9,7 @@ import { loadModules, sourcesOf, type TlsParts } from "./plan-of-file.ts";
 export async function run(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: { config: { type: "string", short: "c", default: "sluice.yaml" } } });
   const file = values.config;
-  const { readConfigFile } = await import("../control/reload.ts");
+  const { readConfigFile } = await import("../control/config-file.ts");
   const text = await readConfigFile(file);
   const { config, readable, problems: wrong, warnings } = loadConfig(text, { file, env: process.env });
   const found = readable === null ? { problems: [], warnings: [] } : await checkFiles(config, readable, wrong);

@@ -75,7 +75,7 @@ async function explain(request: ExplainRequest, { config, admin }: Where): Promi
 }
 
 async function explainFile(request: ExplainRequest, file: string): Promise<TraceRecord> {
-  const { readConfigFile } = await import("../control/reload.ts");
+  const { readConfigFile } = await import("../control/config-file.ts");
   const { planOf } = await import("./plan-of-file.ts");
   const { KeyValueStore } = await import("../state/store.ts");
   const { config, problems } = loadConfig(await readConfigFile(file), { file, env: process.env });

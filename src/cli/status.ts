@@ -22,15 +22,8 @@ import {
   describeTraffic,
   describeTunnels,
 } from "../admin/describe.ts";
+import type { PageParts } from "../admin/page.ts";
 import { callAdmin, findAdmin } from "./admin-client.ts";
-
-type Parts = {
-  readonly status: Status;
-  readonly listeners: readonly ListenerStatus[];
-  readonly clusters: readonly ClusterStatus[];
-  readonly plugins: readonly PluginStatus[];
-  readonly tunnels: TunnelList;
-};
 
 /** Tunnels that are printed at most. */
 const MAX_TUNNELS = 20;
@@ -54,7 +47,7 @@ export async function run(args: string[]): Promise<number> {
   return status.ready ? 0 : 1;
 }
 
-function format({ status, listeners, clusters, plugins, tunnels }: Parts): string {
+function format({ status, listeners, clusters, plugins, tunnels }: PageParts): string {
   const { state, problems, warnings } = describeCondition(status);
   const serving = status.workers.filter((worker) => worker.serving).length;
   const lines = [

@@ -4,7 +4,6 @@
  * nothing.
  */
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import type { Config, Problem } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import { type Built, buildPlan, type PlanSources } from "../plan/builder.ts";
@@ -13,6 +12,7 @@ import type { Plan } from "../plan/plan.ts";
 import { placeMetrics } from "../plan/plugin-metrics.ts";
 import { type CertificateInfo, listTlsFiles, readTlsFiles, type TlsFiles } from "../plan/tls-files.ts";
 import type { CanaryRollouts, Selection } from "./canary-rollouts.ts";
+import { readConfigFile } from "./config-file.ts";
 import type { EndpointSets } from "./endpoint-sets.ts";
 import type { Listeners, Opening } from "./listeners.ts";
 import type { OcspStapling } from "./ocsp-stapling.ts";
@@ -299,31 +299,4 @@ export class Reloader {
   #rejectIf(problems: readonly Problem[]): void {
     if (problems.length > 0) throw new Rejection(problems.map(this.#options.format));
   }
-}
-
-/** Reads a file as UTF-8, without a byte order mark. @throws Error with the reason */
-export async function readConfigFile(file: string): Promise<string> {
-  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
-    throw new Error(`${file}: ${UNREADABLE[error.code ?? ""] ?? error.message}`, { cause: error });
-  });
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (error) {
-    // Replacement characters would change values silently.
-    throw new Error(`${placeOfBadByte(file, bytes)}: invalid UTF-8`, {
-      cause: error,
-    });
-  }
-}
-
-const UNREADABLE: Readonly<Record<string, string>> = {
-  ENOENT: "no such file",
-  EACCES: "permission denied",
-  EISDIR: "is a directory, expected a file",
-};
-
-function placeOfBadByte(file: string, bytes: Uint8Array): string {
-  const good = Buffer.from(bytes).toString("utf8").split("\ufffd", 1)[0]!;
-  const line = good.slice(good.lastIndexOf("\n") + 1);
-  return `${file}:${good.split("\n").length}:${line.length + 1}`;
 }
