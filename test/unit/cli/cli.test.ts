@@ -105,7 +105,7 @@ plugins:
 listeners:
   web: { address: ":0", cluster: app }
 clusters:
-  app: []
+  app: ["127.0.0.1:1"]
 `,
   );
   const { code, stdout } = await sluice(["check", "-c", file]);
