@@ -58,7 +58,7 @@ let millisecond: i32 = 0;
 let second: i32 = 0;
 
 function split(time: f64): void {
-  if (!(time >= FIRST && time <= LAST)) throw new RangeError(`${time} is no time of the years 0 to 9999`);
+  if (!(time >= FIRST && time <= LAST)) throw new RangeError(`${time} is not a time in the years 0 to 9999`);
   const whole = <i64>Math.floor(time);
   days = whole / DAY;
   let rest = whole % DAY;

@@ -100,7 +100,7 @@ export const accessLog = convert(
   (value, at, { report }) => {
     const { enabled, ...rest } = value;
     if (rest.format === "combined" && !isDefault(rest.fields))
-      report(at, "format: combined has fields of its own, expected no `fields`, or format: json");
+      report(at, "format: combined has fixed fields, expected no `fields`, or format: json");
     return enabled ? rest : (false as const);
   },
 );

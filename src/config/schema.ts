@@ -190,8 +190,7 @@ const trace = convert(
     ),
   }),
   (value, at, { report }) => {
-    if (value.header in NAME)
-      report(at, `the header ${value.header} has another meaning, expected a header of its own`);
+    if (value.header in NAME) report(at, `the header ${value.header} has another meaning, expected a different header`);
     return value;
   },
 );

@@ -209,7 +209,7 @@ function registerTls(register: Register, sources: MetricsSources): void {
 
 function registerEndpoints(register: Register, sources: MetricsSources): void {
   const { endpoints, checks, ejections, resolutions } = sources;
-  register("gauge", "sluice_endpoint_healthy", "1 if the endpoint takes requests.", () =>
+  register("gauge", "sluice_endpoint_healthy", "1 if the endpoint can receive requests.", () =>
     [...endpoints()].flatMap(({ name, endpoints }) =>
       [...endpoints].map(({ address, healthy }) => ({
         labels: { cluster: name, endpoint: address },

@@ -39,7 +39,7 @@ function registerRequests(register: Register, counters: Counters): void {
   register(
     "counter",
     "sluice_internal_errors_total",
-    "Faults of Sluice's own, each ended one exchange.",
+    "Internal errors of Sluice, each of which ended one exchange.",
     all(WORKER_CELLS.internalErrors),
   );
 }
@@ -60,7 +60,7 @@ function registerUpstreams(register: Register, counters: Counters): void {
   register("counter", "sluice_upstream_failures_total", "Attempts at an endpoint that failed, by reason.", () =>
     listReasons(counters, "upstream", UPSTREAM_CELLS.failures, UPSTREAM_FAILURES),
   );
-  register("counter", "sluice_no_endpoint_total", "Requests that no endpoint of the cluster could take.", () =>
+  register("counter", "sluice_no_endpoint_total", "Requests for which the cluster had no usable endpoint.", () =>
     listValues(counters, "retries", CLUSTER_CELLS.noEndpoint),
   );
 }

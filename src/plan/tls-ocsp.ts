@@ -63,7 +63,7 @@ function findSource({ chain, mode, file }: Given): CertificateOcsp {
   if (mode === "off" && file === undefined) return none("`ocsp` is off");
   const [responder] = parts.responders;
   if (file === undefined && responder === undefined) return none("it names no OCSP responder");
-  if (file === undefined && !isHttp(responder!)) return none(`its responder ${responder} is no http or https URL`);
+  if (file === undefined && !isHttp(responder!)) return none(`its responder ${responder} is not an http or https URL`);
   const issuer = chain.slice(1).find((one) => leaf!.checkIssued(one));
   if (issuer === undefined) return none(NO_ISSUER);
   const hash = createHash("sha256").update(leaf!.raw);

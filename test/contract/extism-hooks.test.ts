@@ -285,7 +285,7 @@ test("a configuration names the functions that are hooks", () => {
   const cases: [wasm: Uint8Array, hooks: Record<string, string>, message: RegExp][] = [
     [shouts, {}, /expected one of on_request.* or `hooks: \{ on_request: NAME \}`; it exports shout$/],
     [shouts, { on_request: "whisper" }, /^exports no "whisper", which is named as its hook on_request$/],
-    [builtIn("round-robin"), { pick: "pick" }, /^a module of Sluice's own ABI exports hooks by their names/],
+    [builtIn("round-robin"), { pick: "pick" }, /^a module of the native ABI exports hooks by their names/],
   ];
   for (const [wasm, names, message] of cases)
     assert.throws(() => buildModule(wasm, { memory: 65536 * 64, hooks: names }), { message });

@@ -141,7 +141,7 @@ test("a rejected call fails the hook with its cause, and undoes its changes", ()
     ],
     [`(call $http_cluster_choose ${text("new")})`, /cluster: "new" is unknown/],
     [`(call $http_respond (i64.const 99) ${text("new")})`, /respond: the status 99, expected a number from 200/],
-    [`(call $http_respond (i64.const 200) (i64.const 5))`, /respond: 5 is no block of memory/],
+    [`(call $http_respond (i64.const 200) (i64.const 5))`, /respond: 5 is not a block of memory/],
     ["(call $http_reject) (call $http_buffer_body)", /both reject and buffer_body were called/],
     [`(call $http_reject) (call $http_respond (i64.const 200) ${text("")})`, /returned 2 after a call of respond/],
     [`(call $http_headers (i64.const 0)) (call $put_block)`, /an output was set, but a plugin that imports/],

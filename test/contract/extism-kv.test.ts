@@ -39,7 +39,7 @@ test("a counter is incremented, and expires after its time to live", () => {
 test("a rejected call fails the hook with its cause", () => {
   const get = `(drop (call $kv_get ${ENTRY}))`;
   assert.deepEqual(run(get, ["others"]), ["get: the namespace is not allowed (allow.kv)"]);
-  assert.deepEqual(run(`(drop (call $kv_get (i64.const 3) ${text(1)}))`), ["get: 3 is no block of memory"]);
+  assert.deepEqual(run(`(drop (call $kv_get (i64.const 3) ${text(1)}))`), ["get: 3 is not a block of memory"]);
   const large = "(call $alloc (i64.const 65537))";
   assert.deepEqual(run(`(call $kv_set ${ENTRY} ${large} (i64.const 0))`), [
     "set: a key has at most 256 bytes, a value 65536",
@@ -47,5 +47,5 @@ test("a rejected call fails the hook with its cause", () => {
   const negative = `(call $kv_set ${ENTRY} ${text(2)} (i64.const -1))`;
   assert.match(run(negative)[0]!, /^set: an empty key, a number beyond 2\^53/);
   const text_ = `(call $kv_set ${ENTRY} ${text(2)} (i64.const 0)) (drop (call $kv_increment ${ENTRY} (i64.const 1) (i64.const 0)))`;
-  assert.match(run(text_)[0]!, /^increment: .* an entry that is no number$/);
+  assert.match(run(text_)[0]!, /^increment: .* an entry that is not a number$/);
 });

@@ -49,7 +49,7 @@ test("a change that is not possible fails the hook", () => {
     [COUNTER, "(drop (call $metrics_of METRIC SHORT))", none],
     [FAMILY, "(call $metrics_add METRIC (f64.const 1))", none],
     [COUNTER, "(drop (call $metrics_define SHORT))", /^define: the metric is not JSON$/],
-    [FAMILY, "(drop (call $metrics_of METRIC (i64.const 3)))", /^of: 3 is no block of memory$/],
+    [FAMILY, "(drop (call $metrics_of METRIC (i64.const 3)))", /^of: 3 is not a block of memory$/],
   ] as const)
     assert.match(run(definition, body)[0]!, cause, body);
   const late = run(

@@ -124,7 +124,7 @@ testInUsualMode(
     }
     await sluice.metricIs(wrong.length, "sluice_upstream_failures_total", { reason: "upstream_malformed" });
     const line = await sluice.logged(({ msg }) => msg === "attempt at an endpoint failed", "a failed attempt");
-    assert.equal(line.cause, "101 to a request that asked for no upgrade");
+    assert.equal(line.cause, "a 101 to a request without Upgrade");
 
     const refused = await connectTo(t, sluice.port);
     reply =

@@ -138,7 +138,7 @@ clusters: { app: [127.0.0.1:9001] }
   const expected: [place: string, message: RegExp][] = [
     ["1:10", /invalid value "two"/],
     ["3:11", /imports sluice:kv\/1, which is not allowed: add `allow: \{ kv: \[NAME\] \}`/],
-    ["5:18", /it is text: name source code as `source`/],
+    ["5:18", /it is text: set `source` to source code/],
     ["6:18", /is a directory, expected a \.wasm file/],
     ["10:21", /plugin refusing: /],
     ["10:62", /headers\.request\.set\.a b: the key "a b" is not allowed/],

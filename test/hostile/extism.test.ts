@@ -53,20 +53,24 @@ const cases: [name: string, body: string, message: RegExp, texts?: string[]][] =
     fn("(call $output_set (i64.const 0) (i64.const 8))"),
     /^output_set: the output at 0 is/,
   ],
-  ["an error that is no block", fn("(call $error_set (i64.const 77))"), /^error_set: 77 is no block of memory$/],
-  ["a key that is no block", fn("(drop (call $config_get (i64.const 99)))"), /^config_get: 99 is no block of memory$/],
+  ["an error that is no block", fn("(call $error_set (i64.const 77))"), /^error_set: 77 is not a block of memory$/],
+  [
+    "a key that is no block",
+    fn("(drop (call $config_get (i64.const 99)))"),
+    /^config_get: 99 is not a block of memory$/,
+  ],
   [
     "a key that was freed",
     fn(
       "(local.set $a (call $alloc (i64.const 8))) (call $free (local.get $a)) (drop (call $var_get (local.get $a)))",
       "(local $a i64)",
     ),
-    /^var_get: \d+ is no block of memory$/,
+    /^var_get: \d+ is not a block of memory$/,
   ],
   [
     "a line that is no block",
     fn("(call $log_info (i64.const -1))"),
-    /^log_info: 18446744073709551615 is no block of memory$/,
+    /^log_info: 18446744073709551615 is not a block of memory$/,
   ],
   [
     "a block whose size was written over",
@@ -74,7 +78,7 @@ const cases: [name: string, body: string, message: RegExp, texts?: string[]][] =
       "(local.set $a (call $alloc (i64.const 8))) (call $store_u64 (i64.sub (local.get $a) (i64.const 8)) (i64.const -1)) (call $log_info (local.get $a))",
       "(local $a i64)",
     ),
-    /^log_info: \d+ is no block of memory$/,
+    /^log_info: \d+ is not a block of memory$/,
   ],
   [
     "takes a block of 2^63 bytes and uses it",

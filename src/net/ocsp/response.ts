@@ -106,7 +106,7 @@ function readResponse(bytes: Buffer): Basic {
     return readBasic(new DerReader(body.read(TAG.octetString)).enter());
   } catch (error) {
     if (error instanceof ResponderError) throw error;
-    throw new Error(`the response is no OCSP response: ${(error as Error).message}`, { cause: error });
+    throw new Error(`the response is not an OCSP response: ${(error as Error).message}`, { cause: error });
   }
 }
 

@@ -1,7 +1,7 @@
 /** Describes files that are not modules of a supported ABI, for a better error than a missing import. */
 import type { ModuleShape } from "./module-shape.ts";
 
-const OWN = "expected a module of Sluice's own ABI (docs/abi.md) or an Extism plugin (docs/extism.md)";
+const OWN = "expected a module of the native ABI (docs/abi.md) or an Extism plugin (docs/extism.md)";
 
 /** Describes a file without the WebAssembly magic number. */
 export function describeNonModule(bytes: Uint8Array): string {
@@ -11,7 +11,7 @@ export function describeNonModule(bytes: Uint8Array): string {
   // The last character may be truncated.
   if (/[\0-\x08]|\ufffd(?!$)/.test(start)) return what;
   if (/^\s*(\(module\b|;;)/.test(start)) return `${what}; it is WebAssembly text, which must be compiled (wat2wasm)`;
-  return `${what}; it is text: name source code as \`source\`, and as \`wasm\` what \`sluice plugin build\` makes of it`;
+  return `${what}; it is text: set \`source\` to source code, and \`wasm\` to the module that \`sluice plugin build\` writes`;
 }
 
 /** Whether the file is a component: layer 1 in bytes 6 and 7 (component model, binary format). */

@@ -236,9 +236,9 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   /** The endpoint has switched protocols: all further bytes are read by the tunnel that takes over the connection. */
   #switch(attempt: Attempt, bytes: Buffer, start: number, end: number): void {
     const { upgrade } = attempt.exchange;
-    if (upgrade === null) return this.#fail(ERROR.upstreamMalformed, "101 to a request that asked for no upgrade");
+    if (upgrade === null) return this.#fail(ERROR.upstreamMalformed, "a 101 to a request without Upgrade");
     if (!confirmsUpgrade(attempt.head, upgrade))
-      return this.#fail(ERROR.upstreamMalformed, "101 that does not switch to the protocol that was asked for");
+      return this.#fail(ERROR.upstreamMalformed, "a 101 without the requested protocol");
     this.#state = STATE.switched;
     this.pauseBody();
     attempt.upgraded = this.connection;

@@ -49,7 +49,7 @@ test("mistakes are reported with their place", () => {
     ],
     ["{ fields: [status, status] }", /duplicate key status/],
     ["{ fields: ['a b=status'] }", /"a b" is not a key/],
-    ["{ format: combined, fields: [status] }", /format: combined has fields of its own/],
+    ["{ format: combined, fields: [status] }", /format: combined has fixed fields/],
     ["{ format: common }", /json or combined|json, combined/],
     ["{ where: { status: 6xx } }", /log\.access\.where/],
     ["{ feilds: [] }", /unknown key "feilds".*fields/],

@@ -125,7 +125,7 @@ test("a certificate without an OCSP response that needs one is reported", async 
   assert.deepEqual(await warningsOf("must", ", ocsp: off"), [text("must", "`ocsp` is off", rule)]);
   assert.deepEqual(await warningsOf("silent"), [text("silent", "it names no OCSP responder", rule)]);
   assert.deepEqual(await warningsOf("ldap"), [
-    text("ldap", "its responder ldap://ocsp.example/ is no http or https URL", rule),
+    text("ldap", "its responder ldap://ocsp.example/ is not an http or https URL", rule),
   ]);
   assert.deepEqual(await warningsOf("alone"), [text("alone", "the file has no certificate of its issuer")]);
   assert.deepEqual(await warningsOf("alone", ", ocsp: off"), []);

@@ -101,6 +101,6 @@ function describe(status: number): string {
     case STATUS.busy:
       return "the store is busy";
     default:
-      return "an empty key, a number beyond 2^53, or an entry that is no number";
+      return "an empty key, a number beyond 2^53, or an entry that is not a number";
   }
 }

@@ -98,7 +98,7 @@ export class Kernel {
   size(call: string, handle: bigint): number {
     if (handle === 0n) return 0;
     const size = this.#exports.size(handle);
-    if (size < 0) throw new Fault("bad_pointer", `${call}: ${BigInt.asUintN(64, handle)} is no block of memory`);
+    if (size < 0) throw new Fault("bad_pointer", `${call}: ${BigInt.asUintN(64, handle)} is not a block of memory`);
     return size;
   }
 
@@ -137,7 +137,7 @@ function describeOffset(problem: number, offset: bigint): string {
     case PROBLEM.output:
       return `output_set: the output at ${offset} is outside of the allocated memory`;
     case PROBLEM.error:
-      return `error_set: ${offset} is no block of memory`;
+      return `error_set: ${offset} is not a block of memory`;
     default:
       return `the offset ${offset} is outside of the allocated memory`;
   }
