@@ -46,7 +46,8 @@ type Entry = {
   /** For logs. */
   readonly file: string;
   staple: Staple | null;
-  /** Wall-clock ms until which the last response is valid. */
+  /** Wall-clock ms from and until which the last response is valid. */
+  thisUpdate: number;
   until: number;
   revokedAt: number | null;
   /** Of the last attempt; empty: it succeeded. */
@@ -123,7 +124,8 @@ export class OcspStapling {
     const until = valid && isoTime(valid.until);
     const failed = entry.problem === "" ? "pending" : "failed";
     const state = entry.revokedAt !== null ? "revoked" : until !== null ? "stapled" : failed;
-    return { state, mustStaple, until, problem: entry.problem };
+    const reason = entry.revokedAt === null ? entry.problem : `revoked at ${isoTime(entry.revokedAt)}`;
+    return { state, mustStaple, until, problem: reason };
   }
 
   /** Those of the certificates that should have a response, for metrics. */
@@ -153,6 +155,8 @@ export class OcspStapling {
       const response = source.response ?? (await this.#fetch(source));
       result = "invalid";
       const statement = verifyResponse(response, source, this.#now());
+      // One that a cache has, or that was replayed to hide a revocation.
+      if (statement.thisUpdate < entry.thisUpdate) throw new Error("the response is older than the present one");
       result = statement.status;
       this.#accept(entry, response, statement);
     } catch (error) {
@@ -161,7 +165,13 @@ export class OcspStapling {
     }
     if (source.response === null) this.#counts[result]++;
     entry.isTrying = false;
-    if (this.#serving.has(source.id)) this.#schedule(entry);
+    if (this.#isServing(entry)) this.#schedule(entry);
+  }
+
+  /** False also for the entry of a certificate that was removed, and came back while an attempt was under way. */
+  #isServing(entry: Entry): boolean {
+    const { id } = entry.source;
+    return this.#serving.has(id) && this.#entries.get(id) === entry;
   }
 
   async #fetch({ from, ...issued }: OcspSource): Promise<Buffer> {
@@ -176,15 +186,16 @@ export class OcspStapling {
     }
   }
 
-  #accept(entry: Entry, response: Buffer, { status, nextUpdate, revokedAt }: OcspStatement): void {
+  #accept(entry: Entry, response: Buffer, { status, thisUpdate, nextUpdate, revokedAt }: OcspStatement): void {
     if (status === "unknown") throw new Error("the responder does not know the certificate");
     const until = nextUpdate ?? this.#now() + DEFAULT_VALIDITY;
     // A copy: a small buffer is a part of a shared one, which the message to the workers would contain.
     const staple = status === "good" ? { response: new Uint8Array(response), until } : null;
+    entry.thisUpdate = thisUpdate;
     entry.until = until;
     entry.revokedAt = revokedAt;
     entry.failures = 0;
-    entry.problem = revokedAt === null ? "" : `revoked at ${isoTime(revokedAt)}`;
+    entry.problem = "";
     const { file, source } = entry;
     const fields = { file, from: source.from, until: isoTime(until) };
     if (staple !== null) this.#options.log.info(fields, "OCSP response received");
@@ -231,6 +242,7 @@ function newEntry(file: string, source: OcspSource): Entry {
     source,
     file,
     staple: null,
+    thisUpdate: 0,
     until: 0,
     revokedAt: null,
     problem: "",

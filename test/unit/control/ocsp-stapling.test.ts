@@ -8,15 +8,14 @@ import { ThrottledLog } from "../../../src/observe/throttled-log.ts";
 import type { CertificateInfo } from "../../../src/plan/tls-files.ts";
 import { checkOcsp } from "../../../src/plan/tls-ocsp.ts";
 import { Authority } from "../../support/certificates.ts";
-import { MUST_STAPLE, respond, withResponder, writeIndex } from "../../support/ocsp.ts";
+import { issuedBy, MUST_STAPLE, respond, signResponse, withResponder, writeIndex } from "../../support/ocsp.ts";
 
 const HOUR = 3_600_000;
 const authority = new Authority();
 test.after(() => authority.remove());
 authority.issue("site", { extensions: withResponder("http://ocsp.example/", MUST_STAPLE) });
 authority.issue("gone", { extensions: withResponder("http://ocsp.example/gone") });
-writeIndex(authority, { site: "good", gone: "revoked" });
-writeIndex(authority, { site: "revoked" }, "later.txt");
+writeIndex(authority, { site: "good" });
 
 function certificate(name: string, file?: Buffer): CertificateInfo {
   const chain = [name, "ca"].map((one) => new X509Certificate(authority.read(`${one}.pem`)));
@@ -26,13 +25,19 @@ function certificate(name: string, file?: Buffer): CertificateInfo {
   return { listener: "web", file: `${name}.pem`, names: [], expires: 0, ocsp, at };
 }
 
+/** The site's certificate is good, the other revoked. */
+function respondTo(request: Buffer): Buffer {
+  const isSite = request.equals(makeRequest(issuedBy(authority, "site")));
+  return isSite ? signResponse(authority, "site") : signResponse(authority, "gone", { status: "revoked" });
+}
+
 /** A responder that responds as `respond`, and a clock that starts now. */
 function start(t: TestContext) {
   t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.now() });
   const lines: string[] = [];
   const add = ({ cause = "" }: { cause?: string }, text: string): void => void lines.push(`${text} ${cause}`.trim());
   const posted: (Staple | null)[] = [];
-  const responder = { requests: 0, respond: (request: Buffer): Buffer => respond(authority, request) };
+  const responder = { requests: 0, respond: respondTo };
   const stapling = new OcspStapling({
     log: { info: add, error: add } as unknown as OcspStaplingOptions["log"],
     warnings: new ThrottledLog(
@@ -80,7 +85,7 @@ test("a response is refreshed at half of its validity, and kept until it expires
   assert.deepEqual([stapling.describe(site).state, stapling.describe(site).until], ["failed", null]);
   assert.ok(lines.includes("must-staple certificate has no valid OCSP response connect ECONNREFUSED"));
   assert.equal(stapling.counts.unreachable, responder.requests - 1);
-  responder.respond = (request) => respond(authority, request, { days: 30 });
+  responder.respond = respondTo;
   await pass(HOUR);
   assert.equal(stapling.describe(site).state, "stapled");
   assert.equal(posted.length, 2);
@@ -104,7 +109,7 @@ test("a revoked certificate is logged, and its earlier response is not sent any 
   await pass(1);
   assert.equal(stapling.describe(gone).state, "revoked");
   assert.deepEqual(lines.splice(0).sort(), ["OCSP response received", "certificate is revoked"]);
-  responder.respond = (request) => respond(authority, request, { index: "later.txt" });
+  responder.respond = () => signResponse(authority, "site", { status: "revoked" });
   await pass(13 * HOUR);
   assert.deepEqual([stapling.describe(site).state, posted.at(-1)], ["revoked", null]);
   assert.ok(lines.includes("certificate is revoked"));
@@ -149,8 +154,7 @@ test("a new version waits five seconds for the responder of a must-staple certif
 
 test("a response of a file is not fetched, and its expiry is logged", async (t) => {
   const { stapling, responder, lines, pass } = start(t);
-  const fetched = certificate("site");
-  const site = certificate("site", respond(authority, makeRequest(fetched.ocsp.source!)));
+  const site = certificate("site", signResponse(authority, "site"));
   await stapling.prepare([site]);
   stapling.take([site]);
   assert.equal(stapling.describe(site).state, "stapled");
@@ -177,4 +181,37 @@ test("a responder gets at most eight requests at one time, and delays no other",
     for (let i = 0; i < 10; i++) await Promise.resolve();
     assert.equal(responder.requests, requests);
   }
+});
+
+test("an older response does not replace a revocation", async (t) => {
+  const { stapling, responder, posted, pass } = start(t);
+  const site = certificate("site");
+  responder.respond = () => signResponse(authority, "site", { status: "revoked" });
+  await stapling.prepare([site]);
+  stapling.take([site]);
+  const revokedAt = Date.now();
+  assert.equal(stapling.describe(site).state, "revoked");
+  responder.respond = () => signResponse(authority, "site", { thisUpdate: revokedAt - HOUR });
+  await pass(20 * HOUR);
+  assert.equal(stapling.describe(site).state, "revoked");
+  assert.match(stapling.describe(site).problem, /^revoked at 2025/);
+  assert.ok(stapling.counts.invalid > 0);
+  assert.deepEqual(posted, [null]);
+});
+
+test("an attempt for a certificate that was removed meanwhile is not repeated", async (t) => {
+  const { stapling, responder, pass } = start(t);
+  const site = certificate("gone");
+  const waiting: ((error: Error) => void)[] = [];
+  responder.respond = (() => new Promise((_, reject) => waiting.push(reject))) as never;
+  await stapling.prepare([site]);
+  stapling.take([site]);
+  stapling.take([]);
+  await stapling.prepare([site]);
+  stapling.take([site]);
+  for (const reject of waiting) reject(new Error("gone"));
+  responder.respond = fail;
+  await pass(1);
+  await pass(5000);
+  assert.equal(responder.requests, 3);
 });
