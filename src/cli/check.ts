@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { formatProblem, loadConfig, type Readable } from "../config/load.ts";
 import { byPlace, hasProblem } from "../config/place.ts";
 import type { Config, Problem } from "../config/schema.ts";
-import { loadModules, sourcesOf, type TlsParts } from "./plan-of-file.ts";
+import { instanceSources, loadModules, sourcesOf, type TlsParts } from "./plan-of-file.ts";
 
 export async function run(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: { config: { type: "string", short: "c", default: "sluice.yaml" } } });
@@ -65,19 +65,22 @@ async function startValid(
   wrong: readonly Problem[],
 ): Promise<readonly Problem[]> {
   const { listUses } = await import("../plan/modules.ts");
-  const { buildInstances } = await import("../plan/builder.ts");
+  const { Instances } = await import("../plan/instances.ts");
   const { locateConfigProblem } = await import("../plan/config-problems.ts");
   const { checkStart: startOnce } = await import("../plugin/host/start-check.ts");
   const uses = [...listUses(readable)].filter(
     ({ name, at }) => plugins.has(name) && !hasProblem(wrong, at.path) && !hasProblem(wrong, `plugins.${name}`),
   );
-  const { modules, instances, origins } = buildInstances(
-    sourcesOf(readable, plugins, { servers: new Map(), clients: new Map() }),
-    uses,
-  );
+  const built = new Instances(instanceSources(plugins));
+  for (const use of uses) built.add(use);
   const strategies = [...new Set(readable.clusters.flatMap(({ strategy }) => strategy.map(({ name }) => name)))];
-  const { problems } = await startOnce({ modules, instances, clusters: readable.clusterNames, strategies });
+  const { problems } = await startOnce({
+    modules: built.modules,
+    instances: built.plans,
+    clusters: readable.clusterNames,
+    strategies,
+  });
   return problems
     .filter(({ instance }) => instance >= 0)
-    .map(({ instance, message }) => locateConfigProblem(message, origins[instance]!));
+    .map(({ instance, message }) => locateConfigProblem(message, built.origins[instance]!));
 }

@@ -4,6 +4,7 @@ import type { Config, Problem } from "../config/schema.ts";
 import type { Built, PlanSources } from "../plan/builder.ts";
 import { listEndpoints } from "../plan/endpoint-set.ts";
 import { STATIC_SOURCE } from "../plan/endpoint-source.ts";
+import type { InstanceSources } from "../plan/instances.ts";
 import type { Plugin } from "../plan/modules.ts";
 import type { TlsFiles } from "../plan/tls-files.ts";
 import { Namespaces } from "../state/store.ts";
@@ -42,20 +43,14 @@ export async function loadModules(
   return modules.load(config, files).finally(() => builder.close());
 }
 
-export function sourcesOf<C extends Parts>(
-  config: C,
-  plugins: ReadonlyMap<string, Plugin>,
-  tls: TlsParts,
-): Omit<PlanSources, "config"> & { readonly config: C } {
-  const namespaces = new Namespaces();
+export function sourcesOf(config: Config, plugins: ReadonlyMap<string, Plugin>, tls: TlsParts): PlanSources {
   let rows = 0;
   return {
+    ...instanceSources(plugins),
     version: 1,
     config,
-    plugins,
     tls: tls.servers,
     tlsToEndpoints: tls.clients,
-    readSettings,
     endpoints: (cluster) => ({
       version: 1,
       endpoints: listEndpoints(cluster, STATIC_SOURCE.endpoints).map((endpoint) => {
@@ -64,7 +59,10 @@ export function sourcesOf<C extends Parts>(
     }),
     listeners: new Map(config.listeners.map(({ name, address }) => [name, address])),
     listenerRow: () => 0,
-    cells: () => 0,
-    namespace: (name) => namespaces.numberOf(name),
   };
+}
+
+export function instanceSources(plugins: ReadonlyMap<string, Plugin>): InstanceSources {
+  const namespaces = new Namespaces();
+  return { plugins, readSettings, cells: () => 0, namespace: (name) => namespaces.numberOf(name) };
 }

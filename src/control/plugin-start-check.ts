@@ -1,6 +1,6 @@
 /** Starts the plugins of a version once, before it is posted to a worker; reports their problems and metrics. */
-import type { Config, Problem } from "../config/schema.ts";
-import { type Built, checkGuests } from "../plan/builder.ts";
+import type { Config, Place, Problem } from "../config/schema.ts";
+import type { Built } from "../plan/builder.ts";
 import { locateConfigProblem } from "../plan/config-problems.ts";
 import { BASELINE_NOTE } from "../plan/modules.ts";
 import { checkMetrics, type Definitions } from "../plan/plugin-metrics.ts";
@@ -38,4 +38,17 @@ export async function checkPlugins(
     return locateConfigProblem(isBaseline ? `${message} ${BASELINE_NOTE}` : message, origins[instance]!);
   });
   return { problems: [...wrongRoles, ...problems], metrics: [] };
+}
+
+/** Maximum guests over all workers; a reload doubles them, and a process can have about 16,000. */
+const MAX_GUESTS = 6000;
+
+/** The problem with the number of guests, or null. */
+export function checkGuests(workers: number, perWorker: number, at: Place): Problem | null {
+  const guests = workers * perWorker;
+  if (guests <= MAX_GUESTS) return null;
+  return {
+    ...at,
+    message: `${guests} plugin guests (${perWorker} on each of ${workers} workers), the limit is ${MAX_GUESTS}`,
+  };
 }

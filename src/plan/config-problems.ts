@@ -1,6 +1,6 @@
 /** Locates a problem that a plugin reports with its configuration. */
 import type { Place, Problem, Settings } from "../config/schema.ts";
-import type { Origin } from "./builder.ts";
+import type { Origin } from "./instances.ts";
 
 type Tree = Settings["tree"];
 

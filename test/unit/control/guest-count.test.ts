@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { checkGuests } from "../../../src/plan/builder.ts";
+import { checkGuests } from "../../../src/control/plugin-start-check.ts";
 
 test("more guests than a process can hold are rejected with the number", () => {
   const at = { file: "s.yaml", line: 1, column: 1, path: "plugins" };
