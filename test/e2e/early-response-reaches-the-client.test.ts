@@ -7,7 +7,7 @@ import { setTimeout } from "node:timers/promises";
 import { TLSSocket } from "node:tls";
 import { Authority } from "../support/certificates.ts";
 import { connectTo, type Peer, startRawUpstream } from "./peers.ts";
-import { atEnd, type Ports, simpleConfig, startSluice, testInEachMode } from "./program.ts";
+import { atEnd, type Ports, reuseSluice, simpleConfig, testInEachMode } from "./program.ts";
 
 const authority = new Authority();
 authority.issue("site");
@@ -41,7 +41,7 @@ for (const framing of ["length", "chunked"] as const) {
         peer.socket.pause();
         peer.socket.write(early, () => answered.resolve());
       });
-      const sluice = await startSluice(t, simpleConfig(upstream.port));
+      const sluice = await reuseSluice(t, simpleConfig(upstream.port));
       const client = await connectTo(t, sluice.port);
       const chunked = framing === "chunked";
       client.socket.pause();
@@ -80,7 +80,7 @@ testInEachMode(
       peer.socket.pause();
       peer.socket.write(early, () => closings[index % closings.length]!(peer));
     });
-    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    const sluice = await reuseSluice(t, simpleConfig(upstream.port));
     for (let turn = 0; turn < 12; turn++) {
       const client = await connectTo(t, sluice.port);
       upload(client, 4 * MiB);
@@ -124,7 +124,7 @@ testInEachMode(
 listeners: { web: { address: "127.0.0.1:${web}", cluster: app } }
 clusters: { app: { endpoints: ["127.0.0.1:${port}"], tls: { verify: false } } }
 `;
-    const sluice = await startSluice(t, config);
+    const sluice = await reuseSluice(t, config);
     for (let turn = 0; turn < 12; turn++) {
       const client = await connectTo(t, sluice.port);
       upload(client, 4 * MiB);
@@ -147,7 +147,7 @@ testInEachMode("expect-continue: the upstream's 100 is forwarded, and then the b
     bodies.push(await peer.take("hello"));
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
   assert.equal((await client.readResponse()).status, 100);
@@ -160,7 +160,7 @@ testInEachMode("expect-continue: a rejection instead of the 100 ends the connect
     await peer.head();
     peer.send(early);
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
   const response = await client.readResponse();
@@ -170,7 +170,7 @@ testInEachMode("expect-continue: a rejection instead of the 100 ends the connect
 
 testInEachMode("expect-continue: local responses are sent at once", async (t) => {
   const upstream = await startRawUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "limits: { body: 4 }" }));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { listener: "limits: { body: 4 }" }));
   const client = await connectTo(t, sluice.port);
   client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
   assert.equal((await client.readResponse()).status, 413);

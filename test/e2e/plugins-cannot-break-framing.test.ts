@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { makePlugin } from "./bad-plugins.ts";
 import { connectTo, type Peer, type RawUpstream, startRawUpstream } from "./peers.ts";
-import { type LiveTest, type Program, simpleConfig, startSluice, testInUsualMode } from "./program.ts";
+import { type LiveTest, type Program, reuseSluice, simpleConfig, testInUsualMode } from "./program.ts";
 
 const METHOD = 0;
 const STATUS = 5;
@@ -31,7 +31,7 @@ async function startChanging(t: LiveTest, wasm: Uint8Array, response: (head: str
       "routes: [",
       "routes: [{ match: { path: /changed }, chain: [changes], cluster: app }, ",
     )}`;
-  const sluice = await startSluice(t, config, { files: { "changes.wasm": wasm } });
+  const sluice = await reuseSluice(t, config, { files: { "changes.wasm": wasm } });
   return { sluice, asked };
 }
 
@@ -105,7 +105,7 @@ testInUsualMode("never-retries-a-sent-post: also a request that a plugin changed
       upstreams.map(({ port }) => port),
       { route: "retry: { attempts: 3, on: [connect, 502] }, chain: [changes]" },
     )(ports)}`;
-  const sluice = await startSluice(t, config, {
+  const sluice = await reuseSluice(t, config, {
     files: { "changes.wasm": sets("request_head", METHOD, "POST") },
   });
   const client = await connectTo(t, sluice.port);

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { after, type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Agent, getGlobalDispatcher, setGlobalDispatcher } from "undici";
@@ -277,11 +277,23 @@ export async function startSluice(
   config: string | ((ports: Ports) => string),
   options: Options = {},
 ): Promise<Program> {
+  const program = await startProgram(t, config, options, (stop) => atEnd(t, stop));
+  assert.ok(program.running, `it ended at once:\n${program.output}`);
+  return program;
+}
+
+/** `onEnd` is called with what stops the program, before it is ready. */
+async function startProgram(
+  t: LiveTest,
+  config: string | ((ports: Ports) => string),
+  options: Options,
+  onEnd: (stop: () => Promise<void>) => void,
+): Promise<Program> {
   const directory = mkdtempSync(join(tmpdir(), "sluice-e2e-"));
   const ports: Record<string, number> = {};
   for (const name of ["web", "admin", ...(options.ports ?? [])]) ports[name] = await findFreePort();
   const program = new Program(t, directory, ports as Ports, config, options);
-  atEnd(t, async () => {
+  onEnd(async () => {
     await program.stop();
     rmSync(directory, { recursive: true, force: true });
   });
@@ -291,8 +303,37 @@ export async function startSluice(
       () => false,
     );
   await until(async () => !program.running || (await ready()), `it is ready:\n${program.output}`);
-  assert.ok(program.running, `it ended at once:\n${program.output}`);
   return program;
+}
+
+/** The programs of `reuseSluice`, by their mode, and what stops them. */
+const shared = new Map<AcceptMode, Program>();
+const stops: (() => Promise<void>)[] = [];
+after(async () => {
+  for (const stop of stops) await stop();
+});
+
+/**
+ * The program that the tests of a file share, one in each mode, reloaded with the test's configuration: a start takes half
+ * a second of processor time, a reload a tenth of it. For tests that neither read counters nor end the program.
+ */
+export async function reuseSluice(
+  t: LiveTest,
+  config: (ports: Ports) => string,
+  { files = {} }: Pick<Options, "files"> = {},
+): Promise<Program> {
+  const running = shared.get(t.accept);
+  if (running === undefined) {
+    const program = await startProgram(t, config, { files }, (stop) => void stops.push(stop));
+    shared.set(t.accept, program);
+    return program;
+  }
+  assert.ok(running.running, `it ended during another test:\n${running.output}`);
+  for (const [name, content] of Object.entries(files)) running.write(name, content);
+  running.config(config(running.ports));
+  const { status, text } = await running.reload();
+  assert.equal(status, 200, text);
+  return running;
 }
 
 /** One listener and one cluster, with further keys of each. */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInEachMode, testInUsualMode } from "./program.ts";
+import { reuseSluice, simpleConfig, startSluice, testInEachMode, testInUsualMode } from "./program.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const retry = "retry: { attempts: 3, on: [connect, 502, 503, 504] }";
@@ -17,7 +17,7 @@ testInUsualMode("never-retries-a-sent-post", async (t) => {
     peer.reset();
   });
   const other = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig([breaking.port, other.port], { route: retry }));
+  const sluice = await reuseSluice(t, simpleConfig([breaking.port, other.port], { route: retry }));
   let failed = 0;
   for (let turn = 0; turn < 6; turn++) {
     const response = await exchange(t, sluice.port, post);
@@ -32,7 +32,7 @@ testInUsualMode("never-retries-a-sent-post", async (t) => {
 testInUsualMode("never-retries-a-sent-post on a response's status, but retries a GET", async (t) => {
   const failing = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
   const other = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig([failing.port, other.port], { route: retry }));
+  const sluice = await reuseSluice(t, simpleConfig([failing.port, other.port], { route: retry }));
   for (let turn = 0; turn < 4; turn++) assert.equal((await exchange(t, sluice.port, get)).status, 200);
   const before = failing.requests.length;
   assert.ok(before > 0);
@@ -48,7 +48,7 @@ testInUsualMode("a GET whose connection fails before the response is retried whe
     peer.reset();
   });
   const other = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig([breaking.port, other.port], { route: retry }));
+  const sluice = await reuseSluice(t, simpleConfig([breaking.port, other.port], { route: retry }));
   for (let turn = 0; turn < 4; turn++) assert.equal((await exchange(t, sluice.port, get)).status, 200);
   assert.ok(breaking.peers.length > 0);
   assert.equal(other.requests.length, 4);
@@ -72,7 +72,7 @@ testInEachMode(
     const upstream = await startUpstream(t, (request, response) => response.end(String(request.body.equals(body))));
     const refusing = [await findFreePort(), await findFreePort()];
     const route = "retry: { attempts: 3, on: [connect] }";
-    const sluice = await startSluice(t, simpleConfig([...refusing, upstream.port], { route }));
+    const sluice = await reuseSluice(t, simpleConfig([...refusing, upstream.port], { route }));
     for (let turn = 0; turn < 6; turn++) {
       const client = await connectTo(t, sluice.port);
       client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n`);
@@ -84,7 +84,7 @@ testInEachMode(
 );
 
 testInUsualMode("responds with 502 when every endpoint refuses", async (t) => {
-  const sluice = await startSluice(t, simpleConfig([await findFreePort(), await findFreePort()]));
+  const sluice = await reuseSluice(t, simpleConfig([await findFreePort(), await findFreePort()]));
   const response = await exchange(t, sluice.port, get);
   assert.equal(response.status, 502);
   assert.equal(response.headers["proxy-status"], "sluice; error=connection_refused");
@@ -99,7 +99,7 @@ testInUsualMode("stale-connection-is-not-an-error", async (t) => {
       peer.send(OK);
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   for (let turn = 0; turn < 10; turn++) assert.equal((await exchange(t, sluice.port, get)).status, 200);
   assert.ok(upstream.peers.length >= 5);
 });
@@ -111,7 +111,7 @@ testInUsualMode(
       await peer.take("hello");
       peer.send(OK).end();
     });
-    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    const sluice = await reuseSluice(t, simpleConfig(upstream.port));
     for (let turn = 0; turn < 5; turn++) {
       assert.equal((await exchange(t, sluice.port, post)).status, 200);
       // The proxy closes its side once it has seen the end of an idle connection.
@@ -123,7 +123,7 @@ testInUsualMode(
 
 testInUsualMode("a response that matches the retry policy is forwarded when no other endpoint is left", async (t) => {
   const upstream = await startUpstream(t, (_, response) => response.writeHead(503).end("busy"));
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { route: retry }));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { route: retry }));
   const response = await exchange(t, sluice.port, get);
   assert.deepEqual(
     [response.status, response.body.toString(), response.headers["proxy-status"]],

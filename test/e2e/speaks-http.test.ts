@@ -4,8 +4,8 @@ import { connectTo, exchange, type Peer, type RawResponse, startRawUpstream, sta
 import {
   bounded,
   type LiveTest,
+  reuseSluice,
   simpleConfig,
-  startSluice,
   testInAllModes,
   testInEachMode,
   testInUsualMode,
@@ -23,7 +23,7 @@ async function startBefore(t: LiveTest, responses: Record<string, string>) {
       if (!/content-length|chunked|^HTTP\/1.1 (204|304)/im.test(response) && !head.startsWith("HEAD")) peer.end();
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   return { sluice, upstream, heads };
 }
 
@@ -32,7 +32,7 @@ testInAllModes("pipelining-keeps-order", async (t) => {
     // The earlier, the slower.
     setTimeout(() => response.end(`response to ${url}`), url === "/0" ? 60 : 0);
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   const numbers = Array.from({ length: 50 }, (_, i) => i);
   client.send(numbers.map((i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join(""));
@@ -133,7 +133,7 @@ testInAllModes("chunked both ways with trailers", async (t) => {
     response.addTrailers({ "x-sum": `seen ${request.trailers["x-check"]}` });
     response.end();
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   for (const chunks of [["a"], ["hello ", "world"], Array.from({ length: 100 }, (_, i) => `${i}`.repeat(700))]) {
     const body = chunks.map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("");
@@ -153,7 +153,7 @@ testInUsualMode("absolute-form targets: the target's authority replaces Host", a
   const upstream = await startUpstream(t, (request, response) =>
     response.end(`${request.headers.host} ${request.url}`),
   );
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const response = await exchange(
     t,
     sluice.port,
@@ -171,7 +171,7 @@ testInAllModes("a message head can arrive byte by byte, on both sides", async (t
       await peer.sendChunks("HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello");
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   for (let turn = 0; turn < 3; turn++) {
     await client.sendChunks("GET /slowly HTTP/1.1\r\nHost: a\r\nX-B: c\r\n\r\n");
@@ -190,7 +190,7 @@ testInUsualMode("hop-by-hop headers are removed, and Via is added", async (t) =>
     }
   });
   const seen: string[] = [];
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const response = await exchange(
     t,
     sluice.port,
@@ -231,7 +231,7 @@ testInUsualMode("an HTTP/1.0 request without Host gets the endpoint's, and no X-
 
 testInUsualMode("targets are forwarded as browsers and old clients send them", async (t) => {
   const upstream = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const targets: [sent: string, seen: string][] = [
     ["/search?q=C:\\temp&x=1", "/search?q=C:\\temp&x=1"],
     ["/caf\xc3\xa9?\xc3\xa9=\\", "/caf%C3%A9?%C3%A9=\\"],
@@ -248,7 +248,7 @@ testInUsualMode("targets are forwarded as browsers and old clients send them", a
 
 testInUsualMode("OPTIONS and TRACE decrement Max-Forwards, 405 has Allow, * is not changed as a path", async (t) => {
   const upstream = await startUpstream(t);
-  const sluice = await startSluice(
+  const sluice = await reuseSluice(
     t,
     (ports) => `
 listeners:
@@ -299,7 +299,7 @@ testInUsualMode("Trailer is forwarded with the names that may follow a body", as
     response.addTrailers({ "x-sum": "1", "grpc-status": "0" });
     response.end("b");
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const post = (path: string, fields: string, body: string) =>
     exchange(t, sluice.port, `POST ${path} HTTP/1.1\r\nHost: a\r\n${fields}\r\n\r\n${body}`);
   const chunked = "Transfer-Encoding: chunked\r\nTrailer: X-Check\r\nTrailer: Host, X_Forwarded_For,X-Other , b@d";

@@ -5,14 +5,14 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import type { TestContext } from "node:test";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
-import { atEnd, bounded, simpleConfig, startSluice, testInEachMode, testInUsualMode } from "./program.ts";
+import { atEnd, bounded, reuseSluice, simpleConfig, startSluice, testInEachMode, testInUsualMode } from "./program.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 testInEachMode("clients: 408 for a missing head or body, an orderly close of an idle connection", async (t) => {
   const upstream = await startUpstream(t);
   const listener = "timeouts: { head: 300ms, body: 300ms, idle: 300ms }";
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { listener }));
 
   const head = await connectTo(t, sluice.port);
   const late = await head.send("GET / HTTP/1.1\r\nHost: ").readResponse();
@@ -34,7 +34,7 @@ testInEachMode("clients: 408 for a missing head or body, an orderly close of an 
 
 testInEachMode("the head timeout runs from the first byte, however slowly the rest arrives", async (t) => {
   const upstream = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 500ms }" }));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 500ms }" }));
   const client = await connectTo(t, sluice.port);
   // The second request of a connection: only its begin may take long.
   assert.equal((await client.send(get).readResponse()).status, 200);
@@ -46,7 +46,7 @@ testInEachMode("the head timeout runs from the first byte, however slowly the re
 
 testInUsualMode("upstreams: 504 for a missing response, and the connection is closed", async (t) => {
   const upstream = await startRawUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
   const response = await exchange(t, sluice.port, get);
   assert.equal(response.status, 504);
   assert.equal(response.headers["proxy-status"], "sluice; error=http_response_timeout");
@@ -55,7 +55,7 @@ testInUsualMode("upstreams: 504 for a missing response, and the connection is cl
 
 testInEachMode("upstreams: the response timeout does not run while the request is being sent", async (t) => {
   const upstream = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { response: 300ms }" }));
   const client = await connectTo(t, sluice.port);
   client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
   for (const byte of "hello") {
@@ -67,7 +67,7 @@ testInEachMode("upstreams: the response timeout does not run while the request i
 
 testInUsualMode("routes: the timeout covers all attempts", async (t) => {
   const silent = await Promise.all([1, 2, 3].map(() => startRawUpstream(t)));
-  const sluice = await startSluice(
+  const sluice = await reuseSluice(
     t,
     simpleConfig(
       silent.map(({ port }) => port),
@@ -80,7 +80,7 @@ testInUsualMode("routes: the timeout covers all attempts", async (t) => {
 
 testInUsualMode("upstreams: 504 for a connection that is not established", async (t) => {
   const port = await startDeaf(t);
-  const sluice = await startSluice(t, simpleConfig(port, { cluster: "timeouts: { connect: 300ms }" }));
+  const sluice = await reuseSluice(t, simpleConfig(port, { cluster: "timeouts: { connect: 300ms }" }));
   const response = await exchange(t, sluice.port, get);
   assert.equal(response.status, 504);
   assert.equal(response.headers["proxy-status"], "sluice; error=connection_timeout");
@@ -108,7 +108,7 @@ testInEachMode("a stalled response is aborted, visibly to the client", async (t)
     await peer.head();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { idle: 300ms }" }));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { idle: 300ms }" }));
   const client = await connectTo(t, sluice.port);
   const response = await client.send(get).readResponse();
   assert.deepEqual([response.status, response.whole], [200, false]);
@@ -121,7 +121,7 @@ testInEachMode("a response that stalls after its reader was slow is aborted too"
     await peer.head();
     peer.send(`HTTP/1.1 200 OK\r\nContent-Length: ${size + 10}\r\n\r\n`).send(Buffer.alloc(size));
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { idle: 500ms }" }));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { cluster: "timeouts: { idle: 500ms }" }));
   const client = await connectTo(t, sluice.port);
   client.send(get);
   await client.waits(() => client.received > 0, "the first bytes");

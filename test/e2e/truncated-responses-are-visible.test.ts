@@ -9,7 +9,7 @@ import { connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
 import { Authority } from "../support/certificates.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { atEnd, bounded, type Ports, simpleConfig, startSluice, testInAllModes } from "./program.ts";
+import { atEnd, bounded, type Ports, reuseSluice, simpleConfig, startSluice, testInAllModes } from "./program.ts";
 
 const authority = new Authority();
 authority.issue("site");
@@ -123,7 +123,7 @@ testInAllModes("truncated-response-is-visible: with any framing, after the upstr
     await peer.head();
     peer.send(`HTTP/1.1 200 OK\r\n${cases[index]!.rest}`);
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   for (const [index, { rest, how }] of cases.entries()) {
     const client = await connectTo(t, sluice.port);
     client.send(get);
@@ -144,7 +144,7 @@ testInAllModes("truncated-response-is-visible: curl reports it, for close-delimi
     if (path !== "3") peer.end();
     else setImmediate(() => peer.reset());
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   for (const [i] of rests.entries()) {
     const { code } = (await promisify(execFile)("curl", ["-sS", "-o", "/dev/null", `${sluice.url}/${i}`]).catch(
       (error: unknown) => error,
@@ -159,7 +159,7 @@ testInAllModes("truncated-response-is-visible: curl reports it, for close-delimi
 testInAllModes("a complete response stays complete for a client that reads it late", async (t) => {
   const size = 8 * 1024 * 1024;
   const upstream = await startUpstream(t, (_, response) => response.end(Buffer.alloc(size, "x")));
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   await client.waits(() => client.received > 0, "the first bytes");

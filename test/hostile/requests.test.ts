@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { connect } from "node:net";
 import type { TestContext } from "node:test";
 import { connectTo, exchange, startUpstream, type Upstream } from "../e2e/peers.ts";
-import { atEnd, type Program, simpleConfig, startSluice, testInAllModes, until } from "../e2e/program.ts";
+import { atEnd, type Program, reuseSluice, simpleConfig, startSluice, testInAllModes, until } from "../e2e/program.ts";
 import { smuggling } from "../fixtures/smuggling.ts";
 
 const get = "GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -23,7 +23,7 @@ function assertNoCanary(upstream: Upstream): void {
 
 testInAllModes("every known form of smuggling is rejected, and nothing after it is a request", async (t) => {
   const upstream = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   for (const { name, raw, expect } of smuggling.filter((one) => one.direction === "request" && one.expect !== 200)) {
     await t.test(name, async (t) => {
       const client = await connectTo(t, sluice.port);
@@ -42,7 +42,7 @@ testInAllModes(
   "unusual but valid requests are accepted, and the next request on the connection is the next one",
   async (t) => {
     const upstream = await startUpstream(t, (request, response) => response.end(request.body));
-    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    const sluice = await reuseSluice(t, simpleConfig(upstream.port));
     for (const { name, raw } of smuggling.filter((one) => one.direction === "request" && one.expect === 200)) {
       await t.test(name, async (t) => {
         const client = await connectTo(t, sluice.port);
@@ -57,7 +57,7 @@ testInAllModes(
 
 testInAllModes("a request is parsed the same in chunks of any size", async (t) => {
   const upstream = await startUpstream(t, (request, response) => response.end(request.body));
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const raw =
     "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nX: y\r\n\r\n";
   const client = await connectTo(t, sluice.port);
@@ -123,7 +123,7 @@ testInAllModes("requests cut off anywhere leave nothing behind", async (t) => {
 
 testInAllModes("a TLS hello, an HTTP/2 preface and random bytes on the HTTP port get 400 or are closed", async (t) => {
   const upstream = await startUpstream(t);
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 1s }" }));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 1s }" }));
   const random = makeRandom(0x5eed);
   const noises = [
     Buffer.from("16030102000100 01fc0303".replace(" ", ""), "hex"),

@@ -1,7 +1,7 @@
 /** Hostile upstreams lose their connection, and never affect another client's response. */
 import assert from "node:assert/strict";
 import { connectTo, exchange, type Peer, startRawUpstream } from "../e2e/peers.ts";
-import { bounded, simpleConfig, startSluice, testInEachMode } from "../e2e/program.ts";
+import { bounded, reuseSluice, simpleConfig, testInEachMode } from "../e2e/program.ts";
 import { smuggling } from "../fixtures/smuggling.ts";
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -21,7 +21,7 @@ testInEachMode(
         peer.send(said === null ? good : said + poison);
       }
     });
-    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    const sluice = await reuseSluice(t, simpleConfig(upstream.port));
     for (const { name, raw, expect, part } of smuggling.filter((one) => one.direction === "response")) {
       await t.test(name, async (t) => {
         lie = raw;
@@ -71,7 +71,7 @@ testInEachMode("other invalid responses", async (t) => {
       peer.send(said ?? good);
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   for (const [name, said, status] of lies) {
     await t.test(name, async (t) => {
       lie = said;
@@ -96,7 +96,7 @@ testInEachMode("unusual responses are repaired, and the size of a head is the cl
       peer.send(said);
     }
   });
-  const sluice = await startSluice(
+  const sluice = await reuseSluice(
     t,
     simpleConfig(upstream.port, { cluster: "limits: { head: 200KiB, headers: 600 }" }),
   );
@@ -137,7 +137,7 @@ testInEachMode("an unsolicited response closes the idle connection that it was r
       peer.send(good);
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   assert.equal((await exchange(t, sluice.port, get)).status, 200);
   upstream.peers[0]!.send(poison);
   await bounded(upstream.peers[0]!.closed, "the connection's end");
@@ -152,7 +152,7 @@ testInEachMode("a response to HEAD has no body, also if the upstream sends one",
       peer.send(good);
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   const client = await connectTo(t, sluice.port);
   for (let turn = 0; turn < 3; turn++) {
     const response = await client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").readResponse(true);
