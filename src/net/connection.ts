@@ -288,8 +288,8 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   send(out: Buffer, size: number): boolean {
     const socket = this.#socket!;
     const { buffers } = this.#context;
-    const bytes = out.subarray(0, size);
-    if (out !== buffers.out) return this.#write(bytes);
+    if (out !== buffers.out) return this.#write(out.subarray(0, size));
+    const bytes = buffers.viewOfOut(size);
     // A small response queued behind a pending write must not occupy the whole buffer.
     if (this.#isDeferred || socket.writableLength > 0) return this.#write(Buffer.from(bytes));
     const more = this.#write(bytes);

@@ -1,5 +1,6 @@
 /** Records the result of an attempt and of an exchange: counters, averages, hooks, the access log. */
 
+import { performance } from "node:perf_hooks";
 import { HOOK } from "../abi/abi.ts";
 import { countStatus, observeDuration } from "../observe/series.ts";
 import type { Instance } from "../plugin/host/instance.ts";

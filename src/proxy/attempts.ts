@@ -1,5 +1,6 @@
 /** Attempts at endpoints: pick, forward, retry. Steps of the pipeline return the phase that follows. */
 
+import { performance } from "node:perf_hooks";
 import { FLAG } from "../http/head.ts";
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import type { Connection } from "../net/connection.ts";

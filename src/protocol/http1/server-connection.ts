@@ -1,5 +1,7 @@
 /** A client's HTTP/1 connection: one exchange at a time; pipelined requests are buffered until their turn. */
 
+// The global is a getter, which costs as much again in the code of every request.
+import { performance } from "node:perf_hooks";
 import { FLAG, FRAMING, type Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import type { BodyFrame } from "../../http1/body-frame.ts";
