@@ -39,6 +39,7 @@ export function startProbe<Result>(
     done(result);
   };
   const evaluate = (run: () => Result | null): void => {
+    if (hasEnded) return;
     let result: Result | null;
     try {
       result = run();
@@ -47,15 +48,15 @@ export function startProbe<Result>(
     }
     end(result);
   };
-  const stopTimer = limitTime(timeout, () => end(protocol.timedOut(!socket.connecting)));
+  const stopTimer = limitTime(timeout, () => evaluate(() => protocol.timedOut(!socket.connecting)));
   socket.on(tls === null ? "connect" : "secureConnect", () => {
     if (protocol.request.length === 0) evaluate(() => protocol.sent());
     else socket.write(protocol.request, () => evaluate(() => protocol.sent()));
   });
   socket.on("data", (bytes: Buffer) => evaluate(() => protocol.received(bytes)));
   socket.on("end", () => evaluate(() => protocol.ended()));
-  socket.on("error", (error: NodeJS.ErrnoException) => end(protocol.failed(error)));
-  socket.on("close", () => end(protocol.failed(null)));
+  socket.on("error", (error: NodeJS.ErrnoException) => evaluate(() => protocol.failed(error)));
+  socket.on("close", () => evaluate(() => protocol.failed(null)));
   if (tls !== null) return cancel;
   socket.setNoDelay(true);
   if (path === "") socket.connect({ host, port });

@@ -18,7 +18,10 @@ export function probeEndpoint(
       // Searched only from where a match can be new: single bytes must not cost quadratic time.
       const from = Math.max(0, response.length - until.length);
       response.append(bytes, 0, bytes.length);
-      if (response.length > most) return STATUS.tooLarge;
+      if (response.length > most) {
+        failed(`the response has more than ${most} bytes`);
+        return STATUS.tooLarge;
+      }
       return until.length > 0 && response.content.indexOf(until, from) >= 0 ? response.content : null;
     },
     ended: () => response.content,

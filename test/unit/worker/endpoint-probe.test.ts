@@ -29,11 +29,18 @@ function say(
   { send = "", until = "", most = 1000, timeout = 5000 } = {},
 ): Promise<string | number> {
   const request = { endpoint, send: Buffer.from(send), until: Buffer.from(until), most, timeout };
+  let failures = 0;
   return new Promise((resolve) => {
     probeEndpoint(
       request,
-      (answer) => resolve(typeof answer === "number" ? answer : answer.toString()),
-      () => {},
+      (answer) => {
+        // The connection's end, which follows, is no further failure.
+        setImmediate(() => {
+          assert.equal(failures, typeof answer === "number" ? 1 : 0);
+          resolve(typeof answer === "number" ? answer : answer.toString());
+        });
+      },
+      () => failures++,
     );
   });
 }
@@ -77,7 +84,7 @@ test("a cancelled probe reports nothing, and closes its connection", async (t) =
   const stop = probeEndpoint(
     request,
     () => assert.fail("told"),
-    () => {},
+    () => assert.fail("reported"),
   );
   const socket = await arrived.promise;
   stop();
