@@ -50,6 +50,7 @@ class Subrequest implements Downstream {
     x.listener = snapshot.subrequests!.listener;
     x.route = snapshot.subrequests!.route;
     x.cluster = snapshot.clusters[cluster]!;
+    x.clusterName = x.cluster.plan.name;
     x.headAt = x.startedAt = performance.now();
     x.deadline = x.headAt + request.timeout;
     x.requestComplete = true;

@@ -50,7 +50,7 @@ testInUsualMode("requests of plugins are verified, and failures are logged with 
   const origins = [api, stranger].map((port) => `"https://127.0.0.1:${port}"`).join(", ");
   const cluster = (name: string, port: number) =>
     `  ${name}: { endpoints: ["127.0.0.1:${port}"], tls: { ca: ca.pem }, health: { active: { plugin: doctor, interval: 100ms, unhealthyAfter: 1 } } }`;
-  const fetch = `[cluster:api, cluster:stranger, ${origins}, "http://127.0.0.1:${gone.port}", endpoint]`;
+  const fetch = `[cluster:api, cluster:unchecked, ${origins}, "http://127.0.0.1:${gone.port}", endpoint]`;
   const sluice = await startSluice(
     t,
     ({ web }) => `
@@ -59,6 +59,7 @@ listeners: { web: { address: "127.0.0.1:${web}", chain: [doctor], cluster: api }
 clusters:
 ${cluster("api", api)}
 ${cluster("stranger", stranger)}
+  unchecked: { endpoints: ["127.0.0.1:${stranger}"], tls: { ca: ca.pem } }
 `,
     { files: { "d.wasm": wasm, "ca.pem": authority.read("ca.pem") } },
   );
@@ -81,6 +82,12 @@ ${cluster("stranger", stranger)}
   await until(() => checked(stranger, "unhealthy"), "the stranger is unhealthy");
   await logged(`127.0.0.1:${stranger}`, /(unable to|issuer).*; expected its authority in `tls\.ca` of the cluster/);
   await until(() => checked(api, "healthy"), "the api is healthy");
-  assert.equal(await ask("cluster:stranger/a"), "failed");
+  assert.equal(await ask("cluster:unchecked/a"), "failed");
+  await sluice.logged(
+    (line) => line.event === "upstream_failure" && line.cluster === "unchecked" && /tls\.ca/.test(String(line.cause)),
+    "why the subrequest failed",
+  );
   assert.ok((await sluice.metric("sluice_plugin_fetch_failures_total")) >= 3);
+  // The end of a probe is no failure.
+  assert.ok(sluice.lines.every(({ target }) => target !== `127.0.0.1:${api}`));
 });
