@@ -125,7 +125,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: () => import("./plugin-bench.ts"),
   },
   "plugin inspect": {
-    usage: "plugin inspect FILE.wasm",
+    usage: "plugin inspect FILE",
     summary: "show hooks, permissions, limits, size, and the cost of each hook",
     options: [...CONTEXT_OPTIONS],
     load: () => import("./plugin-inspect.ts"),

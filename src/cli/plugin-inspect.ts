@@ -1,13 +1,14 @@
-/** `sluice plugin inspect FILE.wasm`: prints ABI, hooks, permissions, configuration, size and cost of a module. */
+/** `sluice plugin inspect FILE.wasm`: prints ABI, hooks, permissions, configuration, size and cost of a module; for a manifest of Extism, its entry in `plugins`. */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { ABI_VERSION, EXPORT, HOOKS, type Hook, type IMPORTS } from "../abi/abi.ts";
 import { describeSettings } from "../config/plugin-config.ts";
 import { parsePluginSchema } from "../config/plugin-schema.ts";
 import { permissionFor } from "../plan/permissions.ts";
-import { type ExtismHook, HOOK_EXPORTS } from "../plugin/abi/extism/interface.ts";
+import { type ExtismHook, HOOK_EXPORTS, USER, userModule } from "../plugin/abi/extism/interface.ts";
 import { type ModulePlan, readChecked } from "../plugin/wasm/build.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
+import { describeManifest, isManifest } from "./extism-manifest.ts";
 import { formatCosts } from "./plugin-bench.ts";
 import { CONTEXT_OPTIONS, type Given, parseContext, readContext } from "./plugin-context.ts";
 import { measureCosts } from "./plugin-cost.ts";
@@ -17,7 +18,8 @@ import { UsageError } from "./usage.ts";
 const PAGE = 64 * 1024;
 
 /** What each import module permits. */
-const PERMISSIONS: { readonly [G in keyof typeof IMPORTS | "extism:host/env"]: string } = {
+type Group = keyof typeof IMPORTS | "extism:host/env" | "sluice:http/1" | "wasi_snapshot_preview1";
+const PERMISSIONS: { readonly [G in Group]: string } = {
   "sluice:core/1": "read and change requests and responses, and select permitted clusters",
   "sluice:log/1": "write to the log",
   "sluice:metrics/1": "define and update metrics",
@@ -30,14 +32,20 @@ const PERMISSIONS: { readonly [G in keyof typeof IMPORTS | "extism:host/env"]: s
   "sluice:crypto/1": "compute hashes, verify signatures, generate secure random bytes",
   "extism:host/env":
     "read and change requests and responses, select clusters and endpoints, log, store variables, send subrequests to permitted targets (allow.fetch)",
+  "sluice:http/1": "read and change requests and responses, and select permitted clusters",
+  wasi_snapshot_preview1: "write to the log, read a coarse clock, generate random bytes",
 };
 
 export async function run(args: string[]): Promise<number> {
   const { file, given } = readArguments(args);
-  const { memory: limit, hookNames, configFor, ...context } = await readContext(file, given);
   const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
     throw new Error(`${file}: ${error.code === "ENOENT" ? "no such file" : error.message}`, { cause: error });
   });
+  if (isManifest(bytes)) {
+    process.stdout.write(describeManifest(file, bytes.toString("utf8")));
+    return 0;
+  }
+  const { memory: limit, hookNames, configFor, ...context } = await readContext(file, given);
   const module = await new ModuleBuilder()
     .build(bytes, { memory: limit, hooks: hookNames, path: file })
     .catch((error: Error) => {
@@ -55,7 +63,7 @@ export async function run(args: string[]): Promise<number> {
     ["speed", module.info.unoptimised === null ? "optimised" : `not optimised: ${module.info.unoptimised}`],
   ];
   for (const group of module.info.groups) {
-    const names = imports.filter((declared) => declared.module === group).map(({ name }) => name);
+    const names = imports.filter((declared) => groupOf(declared) === group).map(({ name }) => name);
     lines.push(["imports", `${group}: ${names.sort().join(" ")}`]);
     const needs = permissionFor(group);
     lines.push([
@@ -70,6 +78,11 @@ export async function run(args: string[]): Promise<number> {
   const config = configFor(module.info.configSchema);
   process.stdout.write(describeCosts(() => measureCosts(module, { memory: limit, config, ...context })));
   return 0;
+}
+
+/** The group of a host function; those of `extism:host/user` are of other modules. */
+function groupOf({ module, name }: { readonly module: string; readonly name: string }): string {
+  return (module === USER ? userModule(name) : null) ?? module;
 }
 
 /** The keys of the configuration, from the module's schema. */
@@ -95,7 +108,8 @@ function describeHook(hook: Hook, { info }: ModulePlan): string {
 function readArguments(args: string[]): { file: string; given: Given } {
   const { values, positionals } = parseArgs({ args, allowPositionals: true, options: CONTEXT_OPTIONS });
   const [file, ...rest] = positionals;
-  if (file === undefined || rest.length > 0) throw new UsageError("plugin inspect takes one FILE.wasm");
+  if (file === undefined || rest.length > 0)
+    throw new UsageError("plugin inspect takes one FILE.wasm, or a manifest of Extism");
   return { file, given: parseContext(values) };
 }
 

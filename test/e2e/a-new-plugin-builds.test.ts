@@ -7,6 +7,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { extismModule } from "../support/extism.ts";
 import { launcher } from "./program.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sluice-plugin-"));
@@ -160,6 +161,22 @@ test("plugin build takes an output file and the garbage-collected runtime", asyn
   assert.equal(built.code, 0, built.stderr);
   assert.ok(existsSync(join(directory, "other.wasm")) && existsSync(join(directory, "other.wasm.map")));
   assert.ok(!existsSync(join(directory, "keeps.wasm")));
+});
+
+test("an Extism plugin and its manifest are inspected", async () => {
+  const get = "(drop (call $user_kv_get (i64.const 0) (i64.const 0)))";
+  writeFileSync(join(directory, "asks.wasm"), extismModule(`(func (export "on_log") ${get} (call $http_reject))`));
+  const { code, stdout, stderr } = await sluice("plugin", "inspect", "asks.wasm");
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /\n {2}hooks {4}log \(on_log\)\n/);
+  assert.match(
+    stdout,
+    /\n {2}imports {2}sluice:kv\/1: sluice_kv_get\n {2}may {6}.*requires allow: \{ kv: \[NAME\] \}\n/,
+  );
+  assert.match(stdout, /\n {2}imports {2}sluice:http\/1: reject\n {2}may {6}read and change requests/);
+  writeFileSync(join(directory, "asks.json"), '{"wasm":[{"path":"asks.wasm"}]}');
+  const manifest = await sluice("plugin", "inspect", "asks.json");
+  assert.match(manifest.stdout, /\nplugins:\n {2}asks:\n {4}wasm: "asks\.wasm"\n$/);
 });
 
 test("an error is one line and has its exit code", async () => {

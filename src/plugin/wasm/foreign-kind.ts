@@ -11,6 +11,8 @@ export function describeNonModule(bytes: Uint8Array): string {
   // The last character may be truncated.
   if (/[\0-\x08]|\ufffd(?!$)/.test(start)) return what;
   if (/^\s*(\(module\b|;;)/.test(start)) return `${what}; it is WebAssembly text, which must be compiled (wat2wasm)`;
+  if (/^\s*\{/.test(start))
+    return `${what}; it is JSON: of a manifest of Extism \`sluice plugin inspect\` prints what to write instead`;
   return `${what}; it is text: set \`source\` to source code, and \`wasm\` to the module that \`sluice plugin build\` writes`;
 }
 

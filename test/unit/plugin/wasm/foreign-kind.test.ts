@@ -33,6 +33,7 @@ test("a file that is not a module is reported by its kind", () => {
   const cases: [bytes: Uint8Array, message: RegExp][] = [
     [Buffer.alloc(0), /^not a WebAssembly module: the file is empty$/],
     [Buffer.from('import { Request } from "sluice/sdk";'), /it is text: set `source` to source code/],
+    [Buffer.from('{ "wasm": [] }'), /it is JSON: of a manifest of Extism `sluice plugin inspect` prints what to write/],
     [Buffer.from("  (module)"), /it is WebAssembly text/],
     [Buffer.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0]), /^not a WebAssembly module: it does not begin with \\0asm$/],
     [Buffer.from([0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0]), /^a WebAssembly component/],
