@@ -1,13 +1,10 @@
 /** plugin-calls-suspend: asynchronous host calls in blocking style, without delaying other requests. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { before } from "node:test";
-import { compile } from "../../src/compiler/compile.ts";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
 import {
   atEnd,
@@ -67,15 +64,7 @@ export function onLog(req: Request): void { if (req.pathStartsWith("/log")) slee
 const files: Record<string, Uint8Array> = {};
 
 before(async () => {
-  const directory = mkdtempSync(join(tmpdir(), "sluice-waits-"));
-  for (const [name, source] of Object.entries(SOURCES)) {
-    const path = join(directory, name.replace(".wasm", ".ts"));
-    writeFileSync(path, source);
-    const compiled = await compile(path);
-    assert.equal(compiled.problems, null, JSON.stringify(compiled.problems));
-    files[name] = (compiled as { wasm: Uint8Array }).wasm;
-  }
-  rmSync(directory, { recursive: true });
+  for (const [name, source] of Object.entries(SOURCES)) files[name] = await compileSource(source);
 });
 
 type Setup = { port: number; auth?: number; origin?: string; limits?: string; workers?: number };

@@ -1,10 +1,7 @@
 /** plugins-decide: decisions of plugins are applied, and counted. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { before } from "node:test";
-import { compile } from "../../src/compiler/compile.ts";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { connectTo, startUpstream } from "./peers.ts";
 import { startSluice, testInUsualMode, until } from "./program.ts";
 
@@ -31,15 +28,7 @@ export function onLog(req: Request, res: Response): void {
 const files: Record<string, Uint8Array> = {};
 
 before(async () => {
-  const directory = mkdtempSync(join(tmpdir(), "sluice-plugins-"));
-  for (const [name, source] of Object.entries(SOURCES)) {
-    const path = join(directory, name.replace(".wasm", ".ts"));
-    writeFileSync(path, source);
-    const compiled = await compile(path);
-    assert.equal(compiled.problems, null);
-    files[name] = (compiled as { wasm: Uint8Array }).wasm;
-  }
-  rmSync(directory, { recursive: true });
+  for (const [name, source] of Object.entries(SOURCES)) files[name] = await compileSource(source);
 });
 
 testInUsualMode("a router's cluster, a filter's cluster, a pass to the next route, a plugin's response", async (t) => {

@@ -1,11 +1,7 @@
 /** plugins-see-bodies: body filters run chunk by chunk, or once on a buffered body. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { before } from "node:test";
-import { compile } from "../../src/compiler/compile.ts";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { connectTo, exchange, type Recorded, startRawUpstream, startUpstream } from "./peers.ts";
 import { type LiveTest, type Program, startSluice, testInEachMode, testInUsualMode, until } from "./program.ts";
 
@@ -55,17 +51,7 @@ export function onResponseTrailers(req: Request, res: Response, trailers: Header
   trailers.set("x-seen", trailers.get("x-sum") || "none");
 }
 `;
-let wasm: Uint8Array;
-
-before(async () => {
-  const directory = mkdtempSync(join(tmpdir(), "sluice-bodies-"));
-  const path = join(directory, "bodies.ts");
-  writeFileSync(path, SOURCE);
-  const compiled = await compile(path);
-  assert.equal(compiled.problems, null, JSON.stringify(compiled.problems));
-  wasm = (compiled as { wasm: Uint8Array }).wasm;
-  rmSync(directory, { recursive: true });
-});
+const wasm = await compileSource(SOURCE);
 
 type Setup = { port: number; other?: number; more?: string; retry?: string };
 
