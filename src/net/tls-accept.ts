@@ -11,7 +11,7 @@ import type { TlsFacts } from "./tls-facts.ts";
 import { HandshakeError, type TlsServerOptions } from "./tls-server.ts";
 
 /** RFC 7301 protocol names, each after its length. HTTP/1.0 is what `curl --http1.0` offers. */
-const PROTOCOLS = Buffer.from("\x08http/1.1\x08http/1.0", "latin1");
+const PROTOCOLS = Buffer.from("\x02h2\x08http/1.1\x08http/1.0", "latin1");
 
 type Handle = {
   receive(bytes: Buffer): void;

@@ -1,6 +1,5 @@
 /** Formats access log lines without intermediate strings: JSON with configured fields, and the combined format. */
 import { type Head, PART } from "../http/head.ts";
-import { VERSION_NUMBERS } from "../http/protocol.ts";
 import { type CompiledField, type CompiledFields, MOST, SOURCE } from "./access-fields.ts";
 import type { AccessRecord } from "./access-record.ts";
 import { FieldFinder } from "./field-finder.ts";
@@ -16,7 +15,7 @@ const REQUEST_ID = Buffer.from("x-request-id");
 const TRACEPARENT = Buffer.from("traceparent");
 const BASIC = /^basic +([A-Za-z0-9+/=]+)$/i;
 
-const PROTOCOLS = VERSION_NUMBERS.map((number) => `"HTTP/${number}"`);
+const PROTOCOLS = ['"HTTP/1.0"', '"HTTP/1.1"', '"HTTP/2.0"'];
 
 const CR = 0x0d;
 const LF = 0x0a;

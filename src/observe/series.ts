@@ -90,6 +90,15 @@ export const UPSTREAM_CELLS = {
 /** The limits of a listener that refuse a connection. */
 export const REFUSALS = ["connections", "connectionsPerClient"] as const;
 
+/** Faults of clients that end an HTTP/2 connection, by error code (RFC 9113 section 7). */
+export const HTTP2_ERRORS = [
+  "protocol_error",
+  "flow_control_error",
+  "frame_size_error",
+  "compression_error",
+  "enhance_your_calm",
+] as const;
+
 /** A listener's cells, from `ListenerPlan.cells`; `rejected`: one per REJECTIONS, `handshakes`: one per HANDSHAKES. */
 export const LISTENER_CELLS = {
   connections: 0,
@@ -109,7 +118,9 @@ export const LISTENER_CELLS = {
   /** One for each of TUNNEL_ENDS. */
   tunnelEnds: 11 + REJECTIONS.length,
   handshakes: 11 + REJECTIONS.length + TUNNEL_ENDS.length,
-  size: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length,
+  /** One for each of HTTP2_ERRORS. */
+  http2Errors: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length,
+  size: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length + HTTP2_ERRORS.length,
 } as const;
 
 /** Index of `code` in one of these lists; of `other` if it is not in it. */

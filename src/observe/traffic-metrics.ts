@@ -5,6 +5,7 @@ import type { Counters } from "./counters.ts";
 import { listHistograms, listReasons, listRequests, listValues, type Register } from "./metric-values.ts";
 import {
   CLUSTER_CELLS,
+  HTTP2_ERRORS,
   LISTENER_CELLS,
   REFUSALS,
   REJECTIONS,
@@ -87,6 +88,12 @@ function registerListeners(register: Register, counters: Counters): void {
     "sluice_listener_accept_errors_total",
     "Client connections that could not be accepted or set up.",
     one(LISTENER_CELLS.acceptFailed),
+  );
+  register(
+    "counter",
+    "sluice_http2_errors_total",
+    "HTTP/2 connections ended for a fault of the client's, by error.",
+    () => listReasons(counters, "listener", LISTENER_CELLS.http2Errors, HTTP2_ERRORS, "error"),
   );
   register("counter", "sluice_tls_handshakes_total", "TLS handshakes with clients, by result.", () =>
     listReasons(counters, "listener", LISTENER_CELLS.handshakes, HANDSHAKES, "result"),

@@ -111,7 +111,7 @@ function wantsRetry({ route }: Exchange, error: ProxyError, processed: boolean):
 }
 
 /** Sends body bytes on the attempt, or buffers them until it can. Returns false when the client should pause. */
-export function passBody(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
+export function passBody(x: Exchange, source: Connection | null, bytes: Buffer, start: number, end: number): boolean {
   const { attempt } = x;
   if (attempt.stream !== null && attempt.sent) return attempt.stream.sendBody(source, bytes, start, end);
   x.keep(bytes, start, end);

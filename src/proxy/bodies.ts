@@ -146,7 +146,7 @@ export class Bodies {
   }
 
   /** Filters a chunk of the request body and sends it. Returns false when the client should pause. */
-  filterMore(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
+  filterMore(x: Exchange, source: Connection | null, bytes: Buffer, start: number, end: number): boolean {
     const body = x.requestBody!;
     if (body.isSuspended) {
       (body.queue ??= new PendingBuffer()).append(bytes, start, end);

@@ -12,12 +12,16 @@
 import { equalsWord } from "../http/bytes.ts";
 import { isAuthority, portOf } from "../http/fields.ts";
 import { FIELD_WORDS, type Head, NAME, NAME_ID, PART, VALUE_END, VALUE_START } from "../http/head.ts";
+import { type Scheme, VERSION_NUMBERS } from "../http/protocol.ts";
 import { readAddress, readNode } from "../net/address.ts";
 import { hasAddress } from "../net/networks.ts";
 import type { TlsFacts } from "../net/tls-facts.ts";
 import type { Exchange } from "./exchange.ts";
 import { readForwarded } from "./rfc7239.ts";
 import type { ListenerState } from "./snapshot.ts";
+
+/** The name of this proxy in Via. */
+export const PSEUDONYM = "sluice";
 
 const FOR = NAME["x-forwarded-for"];
 const PROTO = NAME["x-forwarded-proto"];
@@ -222,4 +226,11 @@ function applyPort(head: Head): void {
     const authority = Buffer.from(`${head.partText(PART.authority)}:${port}`, "latin1");
     head.setPart(PART.authority, authority, 0, authority.length);
   }
+}
+
+/** `Downstream.forwarded` of a connection. */
+export function makeForwarded(peer: string, scheme: Scheme, version: number): Buffer {
+  return Buffer.from(
+    `via: ${VERSION_NUMBERS[version]} ${PSEUDONYM}\r\nx-forwarded-for: ${peer}\r\nx-forwarded-proto: ${scheme}\r\nx-forwarded-host: `,
+  );
 }

@@ -5,6 +5,7 @@
 import type { Connection, ConnectionHandler, ConnectionOwner } from "../net/connection.ts";
 import { TUNNEL_ENDS, type TunnelEnd } from "../net/tunnel.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
+import type { ConnectionChoice } from "./connection-choice.ts";
 import type { ListenerState } from "./snapshot.ts";
 
 /** The protocol of an accepted connection. */
@@ -14,6 +15,13 @@ export interface ServerHandler extends ConnectionHandler {
 }
 
 export type AcceptedConnection = Connection<ServerHandler>;
+
+/** An admitted connection, for the handler of its protocol. `choice`: the cluster that its requests begin with. */
+export type Accepted = {
+  readonly connection: AcceptedConnection;
+  readonly port: Port;
+  readonly choice: ConnectionChoice | null;
+};
 
 /** `openedAt`: ms since 1970. */
 type PortTunnel = { readonly openedAt: number };

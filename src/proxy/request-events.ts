@@ -57,7 +57,7 @@ export class RequestEvents {
   }
 
   /** More of the request body was received. Returns false when the downstream should pause until its `resumeBody`. */
-  body(x: Exchange, source: Connection, bytes: Buffer, start: number, end: number): boolean {
+  body(x: Exchange, source: Connection | null, bytes: Buffer, start: number, end: number): boolean {
     const bodies = this.#bodies;
     if (x.phase === PHASE.bufferingRequest) return bodies.bufferMore(x, bytes, start, end);
     if (x.requestBody?.streaming) return bodies.filterMore(x, source, bytes, start, end);

@@ -13,7 +13,7 @@ export interface UpstreamStream {
    * Sends more of the request's body, `bytes[start, end)`; with its end and its trailers when `Exchange.requestPassed`
    * is set. `source` may lend its block. Returns false when the source should pause until `UpstreamEvents.writable`.
    */
-  sendBody(source: Connection, bytes: Buffer, start: number, end: number): boolean;
+  sendBody(source: Connection | null, bytes: Buffer, start: number, end: number): boolean;
   /** Pauses reading the response's body, because its consumer is slow; the endpoint has no deadline meanwhile. */
   pauseBody(): void;
   resumeBody(): void;

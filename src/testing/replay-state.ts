@@ -1,6 +1,8 @@
 /** Restores the exchange as it was before each recorded call, by applying the steps before it. */
+
 import { isFieldValue, isToken, nameId } from "../http/fields.ts";
 import { FIELD_WORDS, Head, PART, VALUE_END, VALUE_START } from "../http/head.ts";
+import { VERSION, VERSION_NUMBERS } from "../http/protocol.ts";
 import { scanRequest } from "../http1/scan.ts";
 import { ExchangeValue } from "../plugin/abi/exchange-value.ts";
 import { Exchange } from "../proxy/exchange.ts";
@@ -125,9 +127,12 @@ export class ReplayState {
     const shown =
       query < 0 ? target : `${target.slice(0, query + 1)}${reveal(this.#revealed, "query", target.slice(query + 1))}`;
     const fields = headers.map(([name, value]) => [name, reveal(this.#revealed, `header ${name}`, value)] as const);
-    fill(`${method} ${shown} HTTP/${protocol}`, fields, head, (bytes) =>
+    const version = VERSION_NUMBERS.indexOf(protocol);
+    // A request of HTTP/2 is checked as one of HTTP/1.1.
+    fill(`${method} ${shown} HTTP/${VERSION_NUMBERS[Math.min(version, VERSION.http11)]}`, fields, head, (bytes) =>
       scanRequest(bytes, 0, bytes.length, head, LIMITS),
     );
+    head.version = version;
     head.setPart(PART.authority, Buffer.from(authority, "latin1"), 0, authority.length);
   }
 

@@ -8,7 +8,7 @@
  * truncated ends with `…`, which no header value contains. Times within a trace are whole microseconds.
  */
 import type { Candidate } from "../cluster/cluster.ts";
-import type { Scheme } from "../http/protocol.ts";
+import type { Scheme, VERSION_NUMBERS } from "../http/protocol.ts";
 
 /** The format described here. 1 was never given a number: its records have no `configVersion`. */
 export const TRACE_VERSION = 2;
@@ -180,7 +180,7 @@ export type TraceRecord = {
     /** Only of a target in absolute form. */
     readonly scheme?: Scheme;
     /** Only if it is not 1.1. */
-    readonly protocol?: "1.0";
+    readonly protocol?: (typeof VERSION_NUMBERS)[number];
     readonly authority: string;
     readonly target: string;
     readonly headers: FieldList;

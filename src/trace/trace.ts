@@ -2,7 +2,7 @@
 import { isUtf8 } from "node:buffer";
 import { HOOK, HOOKS } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
-import { VERSION } from "../http/protocol.ts";
+import { VERSION, VERSION_NUMBERS } from "../http/protocol.ts";
 import type { HookContext } from "../plugin/host/hook-context.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { ExchangeTrace, TracedAttempt } from "../proxy/exchange-trace.ts";
@@ -94,7 +94,7 @@ export class Trace implements ExchangeTrace {
     this.#request = {
       method: request.partText(PART.method),
       ...(x.scheme === "http" ? {} : { scheme: x.scheme }),
-      ...(request.version === VERSION.http10 ? { protocol: "1.0" } : {}),
+      ...(request.version === VERSION.http11 ? {} : { protocol: VERSION_NUMBERS[request.version]! }),
       authority: this.text(request.partText(PART.authority)),
       target: this.text(query === "" ? path : `${path}?${mask.query(query)}`),
       headers: this.#fields(listFields(request)),

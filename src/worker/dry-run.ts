@@ -11,6 +11,7 @@ import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
 import { parseTarget } from "../http/path-text.ts";
 import type { Scheme } from "../http/protocol.ts";
+import { VERSION } from "../http/protocol.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock } from "../net/clock.ts";
@@ -24,13 +25,13 @@ import { makeDryFetcher, makeSandboxedHost } from "../plugin/host/dry-run.ts";
 import { OUTCOME, type PluginHost } from "../plugin/host/host.ts";
 import type { ClientConnection } from "../protocol/http1/client-connection.ts";
 import { UpstreamConnector } from "../protocol/http1/connector.ts";
-import { makeForwarded } from "../protocol/http1/headers.ts";
 import type { AdmissionHandler } from "../proxy/admission.ts";
 import type { Attempt } from "../proxy/attempt.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import type { Downstream } from "../proxy/downstream.ts";
 import { refusalOf } from "../proxy/error.ts";
 import type { Exchange } from "../proxy/exchange.ts";
+import { makeForwarded } from "../proxy/forwarded.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
 import type { Connector, UpstreamEvents, UpstreamStream } from "../proxy/upstream-stream.ts";
@@ -255,7 +256,7 @@ class DryDownstream implements Downstream {
     this.peer = peer;
     this.scheme = scheme;
     this.tls = scheme === "https" && plan.tls !== null ? simulateTls(hostname) : null;
-    this.forwarded = makeForwarded(peer, scheme);
+    this.forwarded = makeForwarded(peer, scheme, VERSION.http11);
   }
 
   sendHeaders(): boolean {

@@ -5,7 +5,7 @@
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { Admission, AdmissionHandler, PendingAdmission } from "../proxy/admission.ts";
 import type { ConnectionChoice } from "../proxy/connection-choice.ts";
-import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
+import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
 import { TlsStart } from "./tls-start.ts";
 
@@ -15,7 +15,7 @@ const MAX_PENDING = 64 * 1024;
 export type IncomingOptions = {
   readonly admission: Admission;
   /** Creates the protocol's handler. `choice`: the initial cluster of the connection's requests. */
-  readonly makeHandler: (connection: AcceptedConnection, port: Port, choice: ConnectionChoice | null) => ServerHandler;
+  readonly makeHandler: (accepted: Accepted) => ServerHandler;
   readonly internal: (error: unknown) => void;
   readonly handshakes: HandshakeLog;
 };
@@ -63,7 +63,7 @@ export class Incoming implements ServerHandler, AdmissionHandler {
 
   #serve(choice: ConnectionChoice | null): void {
     const connection = this.#connection;
-    const handler = this.#options.makeHandler(connection, this.#port, choice);
+    const handler = this.#options.makeHandler({ connection, port: this.#port, choice });
     connection.handler = handler;
     connection.resume();
     const input = this.#input;

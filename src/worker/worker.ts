@@ -19,8 +19,10 @@ import type { Instance } from "../plugin/host/instance.ts";
 import type { ClientConnection } from "../protocol/http1/client-connection.ts";
 import { UpstreamConnector } from "../protocol/http1/connector.ts";
 import { ServerConnection } from "../protocol/http1/server-connection.ts";
+import { Http2Connection } from "../protocol/http2/server-connection.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
+import type { Accepted, ServerHandler } from "../proxy/port.ts";
 import { Snapshot } from "../proxy/snapshot.ts";
 import type { Connector } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
@@ -32,6 +34,7 @@ import { listenerState, subrequestStates } from "./listener-state.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
+import { ProtocolStart } from "./protocol-start.ts";
 import { SlotsInUse } from "./slots-in-use.ts";
 
 /** A version that was built, current or not, and what it uses. `pools`: keys of `#pools`. */
@@ -86,8 +89,7 @@ class Worker {
       clients: new ClientCounts(init.clients, init.worker),
       incoming: {
         admission: this.#pipeline.admission,
-        makeHandler: (connection, port, choice) =>
-          new ServerConnection(this.#context, this.#pipeline, { connection, port, choice }),
+        makeHandler: (accepted) => this.#makeHandler(accepted),
         internal: (error) => this.#pipeline.internal(null, error),
         handshakes: new HandshakeLog({ cells, warnings }),
       },
@@ -111,6 +113,16 @@ class Worker {
       keyValue: this.#keyValue,
     });
     this.#context.clock.start(() => this.#tick());
+  }
+
+  /** The handler of an admitted connection: by ALPN over TLS, by its first bytes without. */
+  #makeHandler(accepted: Accepted): ServerHandler {
+    const make = (isHttp2: boolean): ServerHandler =>
+      isHttp2
+        ? new Http2Connection(this.#context, this.#pipeline, accepted)
+        : new ServerConnection(this.#context, this.#pipeline, accepted);
+    const { connection, port } = accepted;
+    return connection.tls === null ? new ProtocolStart(connection, port, make) : make(connection.tls.protocol === "h2");
   }
 
   receive(message: ToWorker): void {

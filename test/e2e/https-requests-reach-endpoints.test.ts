@@ -124,7 +124,7 @@ testInAllModes("bytes that are not a handshake are rejected, counted and logged"
   await counted(2, "plain_text");
   // A record without a hello gets an alert.
   assert.equal((await askPlain(port, Buffer.from([22, 3, 1, 0, 4, 2, 0, 0, 0])))[0], 21);
-  for (const more of [["-tls1_1"], ["-alpn", "h2"], ["-cipher", "AES128-SHA", "-tls1_2"]])
+  for (const more of [["-tls1_1"], ["-alpn", "h3"], ["-cipher", "AES128-SHA", "-tls1_2"]])
     assert.match((await handshake({ port, ca, more })).out, /alert/);
   await counted(4, "failed");
   // It declares 65,535 bytes, or comes in more records than any hello has: refused before the timeout, with an alert.

@@ -145,7 +145,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   }
 
   /** Sends more of the request body. False: the source pauses until `UpstreamEvents.writable`. */
-  sendBody(source: Connection, bytes: Buffer, start: number, end: number): boolean {
+  sendBody(source: Connection | null, bytes: Buffer, start: number, end: number): boolean {
     const attempt = this.#attempt!;
     const { exchange: x } = attempt;
     if (end > start && !x.replayLost) {

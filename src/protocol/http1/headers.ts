@@ -1,6 +1,6 @@
 /** Writes message heads: drops hop-by-hop fields, sets Via and X-Forwarded-* (RFC 9110 section 7.6). */
 import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, PART, VALUE_END, VALUE_START } from "../../http/head.ts";
-import { type Scheme, VERSION, VERSION_NUMBERS } from "../../http/protocol.ts";
+import { VERSION, VERSION_NUMBERS } from "../../http/protocol.ts";
 import type { UpgradeProtocol } from "../../http/upgrade.ts";
 import {
   DROP_HOP_BY_HOP,
@@ -13,8 +13,8 @@ import {
   writeTrailerNames,
 } from "../../http1/write.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
+import { PSEUDONYM } from "../../proxy/forwarded.ts";
 
-const PSEUDONYM = "sluice";
 const CRLF = Buffer.from("\r\n");
 const CRLF_CRLF = Buffer.from("\r\n\r\n");
 const CHUNKED = Buffer.from("transfer-encoding: chunked\r\n");
@@ -39,13 +39,6 @@ const SLACK = 1024;
 /** Fields that a proxy before this one has set, or a plugin: ours are added to theirs. */
 const FORWARDING =
   (1 << NAME.via) | (1 << NAME["x-forwarded-for"]) | (1 << NAME["x-forwarded-proto"]) | (1 << NAME["x-forwarded-host"]);
-
-/** `Downstream.forwarded` of a connection. */
-export function makeForwarded(peer: string, scheme: Scheme): Buffer {
-  return Buffer.from(
-    `via: 1.1 ${PSEUDONYM}\r\nx-forwarded-for: ${peer}\r\nx-forwarded-proto: ${scheme}\r\nx-forwarded-host: `,
-  );
-}
 
 function dropSet(...more: number[]): Uint8Array {
   const set = new Uint8Array(DROP_HOP_BY_HOP);
@@ -109,7 +102,7 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   if (head.framing === FRAMING.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head, x.ownedNames);
   if (x.upgrade !== null) at = writeUpgrade(out, at, x.upgrade);
   else if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
-  if ((head.known & FORWARDING) === 0 && head.version === VERSION.http11) {
+  if ((head.known & FORWARDING) === 0 && head.version !== VERSION.http10) {
     // Nothing to append to: all of it but the host is the same for every request of the connection.
     const { forwarded } = x.client!;
     at = writeBytes(out, at, forwarded, 0, forwarded.length);

@@ -3,7 +3,7 @@
 // The global is a getter, which costs as much again in the code of every request.
 import { performance } from "node:perf_hooks";
 import { FLAG, FRAMING, type Head } from "../../http/head.ts";
-import type { Scheme } from "../../http/protocol.ts";
+import { type Scheme, VERSION } from "../../http/protocol.ts";
 import type { BodyFrame } from "../../http1/body-frame.ts";
 import { BodyReader } from "../../http1/framing.ts";
 import { scanRequest } from "../../http1/scan.ts";
@@ -15,11 +15,11 @@ import type { WorkerContext } from "../../proxy/context.ts";
 import type { Downstream } from "../../proxy/downstream.ts";
 import { ERROR, refusalOf } from "../../proxy/error.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
-import { UNKNOWN } from "../../proxy/forwarded.ts";
+import { makeForwarded, UNKNOWN } from "../../proxy/forwarded.ts";
 import { PHASE } from "../../proxy/phase.ts";
 import type { Pipeline } from "../../proxy/pipeline.ts";
-import type { AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
-import { makeForwarded, responseHeadBound, writeInterimHead, writeUpgradeHead } from "./headers.ts";
+import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
+import { responseHeadBound, writeInterimHead, writeUpgradeHead } from "./headers.ts";
 import { frameResponse, responseBound, writeResponse } from "./response-framing.ts";
 import { sendBody } from "./send-body.ts";
 
@@ -34,12 +34,6 @@ const LINGER_BYTES = 1024 * 1024;
 const MAX_REQUESTS = 100_000;
 
 const LF = 10;
-
-export type Accepted = {
-  readonly connection: AcceptedConnection;
-  readonly port: Port;
-  readonly choice: ConnectionChoice | null;
-};
 
 export class ServerConnection implements Downstream, ServerHandler {
   readonly connection: AcceptedConnection;
@@ -71,7 +65,7 @@ export class ServerConnection implements Downstream, ServerHandler {
     this.#port = port;
     this.#choice = choice;
     this.peer = connection.peerAddress || UNKNOWN;
-    this.forwarded = makeForwarded(this.peer, this.scheme);
+    this.forwarded = makeForwarded(this.peer, this.scheme, VERSION.http11);
     this.#armIdle(port.state!.plan.timeouts.head);
   }
 

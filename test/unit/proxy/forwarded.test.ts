@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { BlockList } from "node:net";
 import { test } from "node:test";
 import { PART } from "../../../src/http/head.ts";
-import type { Scheme } from "../../../src/http/protocol.ts";
+import { type Scheme, VERSION } from "../../../src/http/protocol.ts";
 import { scanRequest } from "../../../src/http1/scan.ts";
-import { makeForwarded, writeRequestHead } from "../../../src/protocol/http1/headers.ts";
+import { writeRequestHead } from "../../../src/protocol/http1/headers.ts";
 import type { Downstream } from "../../../src/proxy/downstream.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
-import { applyForwarded } from "../../../src/proxy/forwarded.ts";
+import { applyForwarded, makeForwarded } from "../../../src/proxy/forwarded.ts";
 import type { ListenerState } from "../../../src/proxy/snapshot.ts";
 
 const trusted = new BlockList();
@@ -29,7 +29,12 @@ function see(
   const text = fields === "" ? bytes.subarray(0, bytes.length - 2) : bytes;
   const limits = { head: 65536, target: 8192, headers: 100, path: { mergeSlashes: false, encodedSlash: "keep" } };
   assert.equal(scanRequest(text, 0, text.length, x.request, limits as never), text.length, x.request.problem);
-  x.client = { peer, tls: null, scheme: over, forwarded: makeForwarded(peer, over) } as unknown as Downstream;
+  x.client = {
+    peer,
+    tls: null,
+    scheme: over,
+    forwarded: makeForwarded(peer, over, VERSION.http11),
+  } as unknown as Downstream;
   x.listener = { trusted: list } as ListenerState;
   x.clientAddress = peer;
   x.scheme = over;

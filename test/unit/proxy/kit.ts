@@ -129,8 +129,7 @@ export class Plane {
     });
     const incoming: IncomingOptions = {
       admission: pipeline.admission,
-      makeHandler: (connection, port, choice) =>
-        new ServerConnection(this.context, pipeline, { connection, port, choice }),
+      makeHandler: (accepted) => new ServerConnection(this.context, pipeline, accepted),
       internal: (error) => pipeline.internal(null, error),
       handshakes: new HandshakeLog(this.context),
     };

@@ -1,0 +1,218 @@
+/**
+ * Makes a request's head from decoded fields (RFC 9113 section 8.3). After the checks that HTTP/2 adds, the fields are
+ * written as an HTTP/1 head and scanned as one, so that both versions have the same strictness.
+ */
+import { CLASS, HTAB, IS, SLASH, SPACE, STAR } from "../http/bytes.ts";
+import {
+  FIELD_WORDS,
+  FRAMING,
+  type Head,
+  NAME,
+  NAME_END,
+  NAME_ID,
+  reject,
+  VALUE_END,
+  VALUE_START,
+} from "../http/head.ts";
+import { VERSION } from "../http/protocol.ts";
+import { type HeadLimits, scanRequest } from "../http1/scan.ts";
+
+const COLON = 0x3a;
+
+/** Forbidden in HTTP/2 (RFC 9113 section 8.2.2). */
+const CONNECTION_SPECIFIC =
+  (1 << NAME.connection) |
+  (1 << NAME["keep-alive"]) |
+  (1 << NAME["proxy-connection"]) |
+  (1 << NAME["transfer-encoding"]) |
+  (1 << NAME.upgrade);
+
+/** Pseudo-header fields of a request: indices into `pseudo`. */
+const PSEUDO = [":method", ":scheme", ":authority", ":path"].map((name) => Buffer.from(name, "latin1"));
+const METHOD = 0;
+const SCHEME = 1;
+const AUTHORITY = 2;
+const PATH = 3;
+/** Field of each, or -1. */
+const pseudo = new Int32Array(PSEUDO.length);
+
+const VERSION_END = Buffer.from(" HTTP/1.1\r\n", "latin1");
+const HTTP11_VERSION = VERSION_END.indexOf("1.1");
+const HTTP2_VERSION = Buffer.from("2.0", "latin1");
+const HOST = Buffer.from("host: ", "latin1");
+const COOKIE = Buffer.from("cookie: ", "latin1");
+const CRUMB = Buffer.from("; ", "latin1");
+const CRLF = Buffer.from("\r\n", "latin1");
+const TRAILERS = Buffer.from("trailers", "latin1");
+const CONNECT = Buffer.from("CONNECT", "latin1");
+
+/** The text of the present head. */
+let text = Buffer.allocUnsafeSlow(4096);
+let textEnd = 0;
+/** Where its version is. */
+let versionAt = 0;
+
+/**
+ * Reads `list`, the decoded fields of a request, into `head`; `endsStream`: it has no body. Returns 0, or -status with
+ * the reason in `head.problem`, as `scanRequest` does.
+ */
+export function readRequest(list: Head, head: Head, limits: HeadLimits, form: number, endsStream: boolean): number {
+  head.reset();
+  const problem = findProblem(list);
+  if (problem !== "") {
+    // For the log of the rejected request.
+    head.received = list.end;
+    return reject(head, 400, problem);
+  }
+  writeText(list);
+  // Names and values were counted while the block was decoded.
+  const result = scanRequest(text, 0, textEnd, head, limitsOf(limits, list), form);
+  head.received = list.end;
+  if (result < 0) return result;
+  if (result !== textEnd) return reject(head, 400, "a field with a line end");
+  head.version = VERSION.http2;
+  // Logs show the request line.
+  HTTP2_VERSION.copy(head.bytes, versionAt);
+  if (endsStream) {
+    if (head.framing === FRAMING.length && head.length > 0) return reject(head, 400, "a Content-Length without a body");
+    head.framing = FRAMING.none;
+  } else if (head.framing === FRAMING.none) head.framing = FRAMING.chunked;
+  return 0;
+}
+
+/** Why the fields are malformed in HTTP/2; empty if they are not. Sets `pseudo`. */
+function findProblem(list: Head): string {
+  pseudo.fill(-1);
+  let regular = false;
+  for (let i = 0, at = 0; i < list.count; i++, at += FIELD_WORDS) {
+    const isPseudo = list.bytes[list.fields[at]!] === COLON;
+    if (isPseudo && regular) return "a pseudo-header field behind other fields";
+    regular ||= !isPseudo;
+    const problem = isPseudo ? takePseudo(list, i) : findFieldProblem(list, i);
+    if (problem !== "") return problem;
+  }
+  if (pseudo[METHOD]! < 0) return "no :method";
+  if (equalsValue(list, pseudo[METHOD]!, CONNECT)) return "";
+  if (pseudo[SCHEME]! < 0 || pseudo[PATH]! < 0) return `no ${pseudo[SCHEME]! < 0 ? ":scheme" : ":path"}`;
+  const path = list.bytes[list.fields[pseudo[PATH]! * FIELD_WORDS + VALUE_START]!];
+  if (path !== SLASH && path !== STAR) return "a :path that does not begin with /";
+  return findHostProblem(list);
+}
+
+function takePseudo(list: Head, index: number): string {
+  const { bytes, fields } = list;
+  const at = index * FIELD_WORDS;
+  const which = PSEUDO.findIndex((name) => equals(bytes, fields[at]!, fields[at + NAME_END]!, name));
+  if (which < 0) return "an unknown pseudo-header field";
+  if (pseudo[which]! >= 0) return `more than one ${PSEUDO[which]!.toString("latin1")}`;
+  pseudo[which] = index;
+  const start = fields[at + VALUE_START]!;
+  const end = fields[at + VALUE_END]!;
+  if (end === start) return `an empty ${PSEUDO[which]!.toString("latin1")}`;
+  // No blank or control character, which would end this part of the text. Above ASCII only where HTTP/1 allows it.
+  for (let i = start; i < end; i++)
+    if (bytes[i]! <= SPACE || bytes[i] === 0x7f) return "a blank in a pseudo-header field";
+  return "";
+}
+
+/** Checks a field of a request, a response or a trailer section; returns "" if it is valid (RFC 9113 section 8.2). */
+export function findFieldProblem(list: Head, index: number): string {
+  const { bytes, fields } = list;
+  const at = index * FIELD_WORDS;
+  const nameStart = fields[at]!;
+  const nameEnd = fields[at + NAME_END]!;
+  if (nameEnd === nameStart) return "a field without a name";
+  for (let i = nameStart; i < nameEnd; i++) {
+    const byte = bytes[i]!;
+    if (byte >= 65 && byte <= 90) return "a field name in upper case";
+    if ((CLASS[byte]! & IS.token) === 0) return "a field name that is not a token";
+  }
+  const start = fields[at + VALUE_START]!;
+  const end = fields[at + VALUE_END]!;
+  for (let i = start; i < end; i++)
+    if ((CLASS[bytes[i]!]! & IS.value) === 0) return "a control character in a field value";
+  if (end > start && (isBlank(bytes[start]!) || isBlank(bytes[end - 1]!))) return "blanks around a field value";
+  const id = fields[at + NAME_ID]!;
+  if ((CONNECTION_SPECIFIC & (1 << id)) !== 0) return "a field that is specific to a connection";
+  if (id === NAME.te && !equalsValue(list, index, TRAILERS)) return "a TE other than trailers";
+  return "";
+}
+
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === HTAB;
+}
+
+/** Host has the same value as :authority, which is the one used (RFC 9113 section 8.3.1). */
+function findHostProblem(list: Head): string {
+  const host = list.findKnown(NAME.host);
+  if (host < 0) return pseudo[AUTHORITY]! < 0 ? "neither :authority nor Host" : "";
+  if (pseudo[AUTHORITY]! < 0) return "";
+  const at = pseudo[AUTHORITY]! * FIELD_WORDS;
+  const authority = list.bytes.subarray(list.fields[at + VALUE_START]!, list.fields[at + VALUE_END]!);
+  return equalsValue(list, host, authority) ? "" : "a Host other than :authority";
+}
+
+/** Writes the fields as an HTTP/1 head into `text`: :authority as Host, cookie crumbs as one field (section 8.2.3). */
+function writeText(list: Head): void {
+  const { fields, count } = list;
+  const bound = list.end + 2 * CRLF.length + VERSION_END.length + HOST.length;
+  if (text.length < bound || text.length > 65_536) text = Buffer.allocUnsafeSlow(Math.max(4096, bound));
+  textEnd = 0;
+  putValue(list, pseudo[METHOD]!);
+  text[textEnd++] = SPACE;
+  if (pseudo[PATH]! < 0) text[textEnd++] = STAR;
+  else putValue(list, pseudo[PATH]!);
+  versionAt = textEnd + HTTP11_VERSION;
+  put(VERSION_END, 0, VERSION_END.length);
+  const hasHost = list.findKnown(NAME.host) >= 0;
+  if (!hasHost && pseudo[AUTHORITY]! >= 0) {
+    put(HOST, 0, HOST.length);
+    putValue(list, pseudo[AUTHORITY]!);
+    put(CRLF, 0, 2);
+  }
+  const cookie = list.findKnown(NAME.cookie);
+  const crumbs = cookie >= 0 && list.findKnown(NAME.cookie, cookie + 1) >= 0;
+  for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
+    if (list.bytes[fields[at]!] === COLON || (crumbs && fields[at + NAME_ID] === NAME.cookie)) continue;
+    put(list.bytes, fields[at]!, fields[at + VALUE_END]! + 2);
+  }
+  if (crumbs) {
+    put(COOKIE, 0, COOKIE.length);
+    for (let i = cookie; i >= 0; i = list.findKnown(NAME.cookie, i + 1)) {
+      if (i !== cookie) put(CRUMB, 0, CRUMB.length);
+      putValue(list, i);
+    }
+    put(CRLF, 0, 2);
+  }
+  put(CRLF, 0, 2);
+}
+
+function putValue({ bytes, fields }: Head, index: number): void {
+  put(bytes, fields[index * FIELD_WORDS + VALUE_START]!, fields[index * FIELD_WORDS + VALUE_END]!);
+}
+
+function put(bytes: Buffer, start: number, end: number): void {
+  bytes.copy(text, textEnd, start, end);
+  textEnd += end - start;
+}
+
+function equalsValue({ bytes, fields }: Head, index: number, word: Uint8Array): boolean {
+  const at = index * FIELD_WORDS;
+  return equals(bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!, word);
+}
+
+function equals(bytes: Uint8Array, start: number, end: number, word: Uint8Array): boolean {
+  if (end - start !== word.length) return false;
+  for (let i = 0; i < word.length; i++) if (bytes[start + i] !== word[i]) return false;
+  return true;
+}
+
+const scanLimits: HeadLimits = { head: 0, target: 0, headers: 0 };
+
+/** The head and its fields were bounded while they were decoded; Host may be one more. */
+function limitsOf({ target }: HeadLimits, list: Head): HeadLimits {
+  scanLimits.head = textEnd + 1;
+  scanLimits.target = target;
+  scanLimits.headers = list.count + 1;
+  return scanLimits;
+}

@@ -1,0 +1,638 @@
+/**
+ * A client's HTTP/2 connection (RFC 9113): frames, settings, flow control, and bounds on what a client can cost. Each of
+ * its streams is an exchange (`server-stream.ts`). Frames are written once for each turn of the event loop.
+ */
+
+import { Head, reject } from "../../http/head.ts";
+import type { Scheme } from "../../http/protocol.ts";
+import { VERSION } from "../../http/protocol.ts";
+import * as frames from "../../http2/frames.ts";
+import { type FrameHandler, FrameReader, readUint32, writeFrameHead, writeUint32 } from "../../http2/frames.ts";
+import { DECODED, HpackDecoder } from "../../http2/hpack-decoder.ts";
+import { HpackEncoder } from "../../http2/hpack-encoder.ts";
+import { readRequest } from "../../http2/request-head.ts";
+import { PendingBuffer } from "../../net/pending-buffer.ts";
+import type { TlsFacts } from "../../net/tls-facts.ts";
+import { HTTP2_ERRORS, LISTENER_CELLS } from "../../observe/series.ts";
+import type { ListenerPlan } from "../../plan/plan.ts";
+import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
+import type { WorkerContext } from "../../proxy/context.ts";
+import { refusalOf } from "../../proxy/error.ts";
+import { makeForwarded, UNKNOWN } from "../../proxy/forwarded.ts";
+import type { Pipeline } from "../../proxy/pipeline.ts";
+import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
+import type { RequestEvents } from "../../proxy/request-events.ts";
+import { FrameBudget } from "./frame-budget.ts";
+import { responseBound, writeResponse, writeTrailers } from "./response-fields.ts";
+import { ServerStream, type StreamConnection } from "./server-stream.ts";
+
+const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, FRAME_HEAD, MAX_PAYLOAD, MAX_WINDOW, PREFACE, SETTING } = frames;
+
+/** Streams at once; a further one is refused, and may be repeated by the client. */
+const MAX_STREAMS = 100;
+/** Bytes of request bodies that a client may send ahead of the pipeline, over all streams. */
+const RECEIVE_WINDOW = 1024 * 1024;
+const TABLE_SIZE = 4096;
+const MAX_CONTINUATIONS = 8;
+/** A field that HPACK compresses takes at least this share of its size in a block, unless it repeats. */
+const BLOCK_SLACK = 16 * 1024;
+/** Frames are written to the socket when this much has accumulated, or the turn ends. */
+const FLUSH_SIZE = 64 * 1024;
+/** Requests on one connection; then it ends, so that long-lived clients are distributed over the workers again. */
+const MAX_REQUESTS = 100_000;
+/** Between the two GOAWAY frames of a graceful end, so that requests on their way are still served. */
+const GOAWAY_DELAY = 1000;
+/** Time for a client to read the end, ms. */
+const LINGER_MS = 2000;
+
+/** The fields of the present block: one for the worker, it is read before anything else runs. */
+const list = new Head(8192, 64);
+
+/** By CODE. */
+const ERRORS: (typeof HTTP2_ERRORS)[number][] = [];
+ERRORS[CODE.protocolError] = "protocol_error";
+ERRORS[CODE.flowControlError] = "flow_control_error";
+ERRORS[CODE.frameSizeError] = "frame_size_error";
+ERRORS[CODE.compressionError] = "compression_error";
+ERRORS[CODE.enhanceYourCalm] = "enhance_your_calm";
+
+export class Http2Connection implements ServerHandler, FrameHandler, StreamConnection {
+  readonly peer: string;
+  readonly forwarded: Buffer;
+  readonly requests: RequestEvents;
+  readonly #connection: AcceptedConnection;
+  readonly #context: WorkerContext;
+  readonly #pipeline: Pipeline;
+  readonly #port: Port;
+  /** The cluster that its requests begin with. */
+  readonly #choice: ConnectionChoice | null;
+  readonly #reader = new FrameReader(this);
+  readonly #decoder = new HpackDecoder(TABLE_SIZE);
+  readonly #encoder = new HpackEncoder();
+  readonly #budget: FrameBudget;
+  readonly #streams = new Map<number, ServerStream>();
+  /** The highest stream that the client has opened. */
+  #lastStream = 0;
+  #requestCount = 0;
+  /** Octets of the preface received. */
+  #preface = 0;
+  #hasSettings = false;
+  /** What the client allows us to send, over all streams and on a new one. */
+  #window = DEFAULT_WINDOW;
+  #initialWindow = DEFAULT_WINDOW;
+  /** What it may send, and what it was not credited yet. */
+  #receiveWindow = RECEIVE_WINDOW;
+  #uncredited = 0;
+  /** A header block that continues in further frames. */
+  readonly #block = new PendingBuffer();
+  #blockStream = 0;
+  #blockFlags = 0;
+  #continuations = 0;
+  /** Streams that wait for the connection, not for their own window. */
+  readonly #waiting = new Set<ServerStream>();
+  /** GOAWAY frames sent: none, the announcement, or the final one, after which new streams are ignored. */
+  #goAway: "none" | "announced" | "final" = "none";
+  #closing = false;
+  #failed = false;
+  /** The write direction is ended. */
+  #ended = false;
+  #out = Buffer.allocUnsafeSlow(1024);
+  #outEnd = 0;
+  #flushScheduled = false;
+
+  /** `timeouts.head` for the preface begins now. */
+  constructor(context: WorkerContext, pipeline: Pipeline, { connection, port, choice }: Accepted) {
+    this.#connection = connection;
+    this.#context = context;
+    this.#pipeline = pipeline;
+    this.requests = pipeline.requests;
+    this.#port = port;
+    this.#choice = choice;
+    this.#budget = new FrameBudget(context.clock.now);
+    this.peer = connection.peerAddress || UNKNOWN;
+    this.forwarded = makeForwarded(this.peer, this.scheme, VERSION.http2);
+    connection.arm(port.state!.plan.timeouts.head);
+    this.#sendSettings();
+  }
+
+  get scheme(): Scheme {
+    return this.#connection.tls === null ? "http" : "https";
+  }
+
+  get tls(): TlsFacts | null {
+    return this.#connection.tls;
+  }
+
+  get alive(): boolean {
+    return this.#connection.alive;
+  }
+
+  after(ms: number): number {
+    return this.#context.clock.after(ms);
+  }
+
+  // ── Input ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  receive(bytes: Buffer, start: number, end: number): void {
+    let at = start;
+    for (; this.#preface < PREFACE.length && at < end; at++)
+      if (bytes[at] !== PREFACE[this.#preface++]) return this.malformed(CODE.protocolError, "no preface of HTTP/2");
+    this.#reader.read(bytes, at, end);
+    if (this.#connection.isBackedUp) this.#connection.pause();
+  }
+
+  frame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
+    if (this.#blockStream !== 0 && (type !== FRAME.continuation || stream !== this.#blockStream))
+      return this.#fail(CODE.protocolError, "another frame within a header block");
+    if (!this.#hasSettings && type !== FRAME.settings)
+      return this.#fail(CODE.protocolError, "a first frame other than SETTINGS");
+    switch (type) {
+      case FRAME.headers:
+        return this.#headers(flags, stream, bytes, start, end);
+      case FRAME.continuation:
+        return this.#continuation(flags, bytes, start, end);
+      case FRAME.settings:
+        return this.#settings(flags, stream, bytes, start, end);
+      case FRAME.windowUpdate:
+        return this.#windowUpdate(stream, bytes, start, end);
+      case FRAME.resetStream:
+        return this.#resetStream(stream, end - start);
+      case FRAME.ping:
+        return this.#ping(flags, stream, bytes, start, end);
+      case FRAME.priority:
+        if (stream === 0) return this.#fail(CODE.protocolError, "PRIORITY on stream 0");
+        return end - start === 5
+          ? this.#spend(1)
+          : this.#fail(CODE.frameSizeError, "a PRIORITY of another size than 5");
+      case FRAME.goAway:
+        return this.#clientGoesAway(stream, end - start);
+      case FRAME.pushPromise:
+        return this.#fail(CODE.protocolError, "PUSH_PROMISE by a client");
+      default:
+        // Unknown frames are ignored (RFC 9113 section 4.1).
+        return this.#spend(1);
+    }
+  }
+
+  data(flags: number, id: number, bytes: Buffer, start: number, end: number, isLast: boolean, length: number): boolean {
+    if (this.#blockStream !== 0) return this.#fail(CODE.protocolError, "DATA within a header block");
+    if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "DATA on an idle stream");
+    const ends = isLast && (flags & FRAME_FLAG.endStream) !== 0;
+    const size = end - start;
+    if (isLast && length === 0 && !ends && !this.#spend(1)) return false;
+    return this.#receiveData(this.#streams.get(id), bytes, start, end, ends, size);
+  }
+
+  #receiveData(
+    stream: ServerStream | undefined,
+    bytes: Buffer,
+    start: number,
+    end: number,
+    ends: boolean,
+    size: number,
+  ): boolean {
+    this.#receiveWindow -= size;
+    if (this.#receiveWindow < 0) return this.#fail(CODE.flowControlError, "more than the window of the connection");
+    // A stream that ended here may get what was on its way.
+    if (stream === undefined) {
+      this.#creditConnection(size);
+      return this.#spend(1);
+    }
+    if (!stream.takeWindow(size)) {
+      this.#creditConnection(size);
+      return this.#resetByFault(stream, CODE.flowControlError, "more than the window of the stream");
+    }
+    stream.receive(bytes, start, end, ends);
+    return true;
+  }
+
+  #headers(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
+    let at = start;
+    let stop = end;
+    if ((flags & FRAME_FLAG.padded) !== 0) stop -= at < end ? bytes[at++]! : 1;
+    if ((flags & FRAME_FLAG.priority) !== 0) at += 5;
+    if (at > stop) return this.#fail(CODE.protocolError, "padding longer than its frame");
+    if ((stream & 1) === 0) return this.#fail(CODE.protocolError, "a stream with an even number");
+    if ((flags & FRAME_FLAG.endHeaders) !== 0) return this.#readBlock(stream, flags, bytes, at, stop);
+    this.#blockStream = stream;
+    this.#blockFlags = flags;
+    this.#continuations = 0;
+    this.#block.append(bytes, at, stop);
+    this.#connection.arm(this.#plan.timeouts.head);
+    return true;
+  }
+
+  #continuation(flags: number, bytes: Buffer, start: number, end: number): boolean {
+    if (this.#blockStream === 0) return this.#fail(CODE.protocolError, "CONTINUATION without HEADERS");
+    const block = this.#block;
+    block.append(bytes, start, end);
+    if (++this.#continuations > MAX_CONTINUATIONS || block.length > this.#plan.limits.head + BLOCK_SLACK)
+      return this.#fail(CODE.enhanceYourCalm, "a header block in too many frames");
+    if (!this.#spend(1)) return false;
+    if ((flags & FRAME_FLAG.endHeaders) === 0) return true;
+    const stream = this.#blockStream;
+    this.#blockStream = 0;
+    this.#connection.deadline = 0;
+    const { bytes: all, start: from, end: to } = block;
+    block.drop();
+    const goesOn = this.#readBlock(stream, this.#blockFlags, all, from, to);
+    this.#armIdle();
+    return goesOn;
+  }
+
+  #readBlock(id: number, flags: number, bytes: Buffer, start: number, end: number): boolean {
+    list.reset();
+    const { limits } = this.#plan;
+    const result = this.#decoder.decode(bytes, start, end, list, { size: limits.head, fields: limits.headers });
+    if (result === DECODED.malformed) return this.#fail(CODE.compressionError, "a malformed header block");
+    const ends = (flags & FRAME_FLAG.endStream) !== 0;
+    if (id > this.#lastStream) return this.#open(id, ends, result === DECODED.tooLarge);
+    const stream = this.#streams.get(id);
+    if (stream === undefined) return this.#spend(1);
+    if (!ends) return this.#resetByFault(stream, CODE.protocolError, "trailers that do not end the stream");
+    if (result === DECODED.tooLarge)
+      return this.#resetByFault(stream, CODE.enhanceYourCalm, "trailers over limits.head");
+    stream.receiveTrailers(list.copy());
+    return true;
+  }
+
+  /** Begins the request of a new stream. */
+  #open(id: number, ends: boolean, isTooLarge: boolean): boolean {
+    if (this.#goAway === "final") return this.#spend(1);
+    this.#lastStream = id;
+    if (this.#streams.size >= MAX_STREAMS) {
+      this.#writeReset(id, CODE.refusedStream);
+      return this.#spend(1);
+    }
+    const listener = this.#port.state!;
+    const x = this.#pipeline.exchanges.take();
+    const { limits, path } = listener.plan;
+    x.listener = listener;
+    const stream = new ServerStream(this, id, this.#initialWindow, x);
+    this.#streams.set(id, stream);
+    this.#context.clock.add(stream);
+    x.client = stream;
+    if (this.#choice !== null) this.#choice.apply(x);
+    x.headAt = x.startedAt = performance.now();
+    x.clientAddress = this.peer;
+    this.#connection.deadline = 0;
+    if (++this.#requestCount >= MAX_REQUESTS) this.#sendGoAway();
+    const status = isTooLarge
+      ? reject(x.request, 431, `a head over ${limits.head} bytes or ${limits.headers} fields`)
+      : readRequest(list, x.request, limits, path.form, ends);
+    if (ends) stream.requestEnded();
+    if (status < 0) stream.refuse(refusalOf(-status), x.request.problem);
+    else stream.begin();
+    return true;
+  }
+
+  #settings(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
+    if (stream !== 0) return this.#fail(CODE.protocolError, "SETTINGS on a stream");
+    const length = end - start;
+    const isAcknowledgement = (flags & FRAME_FLAG.acknowledge) !== 0;
+    if (length % 6 !== 0 || (isAcknowledgement && length > 0))
+      return this.#fail(CODE.frameSizeError, `SETTINGS of ${length} bytes`);
+    if (!this.#hasSettings && isAcknowledgement) return this.#fail(CODE.protocolError, "no SETTINGS first");
+    if (isAcknowledgement) return true;
+    this.#hasSettings = true;
+    for (let at = start; at < end; at += 6)
+      if (!this.#apply((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2))) return false;
+    this.#writeFrame(FRAME.settings, FRAME_FLAG.acknowledge, 0, 0);
+    this.#armIdle();
+    return this.#spend(1 + length / 60);
+  }
+
+  #apply(setting: number, value: number): boolean {
+    if (setting === SETTING.headerTableSize) this.#encoder.resize(value);
+    else if (setting === SETTING.enablePush && value > 1)
+      return this.#fail(CODE.protocolError, `SETTINGS_ENABLE_PUSH of ${value}`);
+    else if (setting === SETTING.maxFrameSize && (value < MAX_PAYLOAD || value >= 1 << 24))
+      return this.#fail(CODE.protocolError, `SETTINGS_MAX_FRAME_SIZE of ${value}`);
+    else if (setting === SETTING.initialWindowSize) {
+      if (value > MAX_WINDOW) return this.#fail(CODE.flowControlError, `SETTINGS_INITIAL_WINDOW_SIZE of ${value}`);
+      const change = value - this.#initialWindow;
+      this.#initialWindow = value;
+      for (const stream of this.#streams.values())
+        if (!stream.openWindow(change)) return this.#fail(CODE.flowControlError, "a window over 2^31 - 1");
+    }
+    return true;
+  }
+
+  #windowUpdate(id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (end - start !== 4) return this.#fail(CODE.frameSizeError, "a WINDOW_UPDATE of another size than 4");
+    if (id > this.#lastStream) return this.#fail(CODE.protocolError, "WINDOW_UPDATE on an idle stream");
+    if (!this.#spend(1)) return false;
+    const increment = readUint32(bytes, start) & MAX_WINDOW;
+    if (id === 0) {
+      this.#window += increment;
+      if (increment === 0) return this.#fail(CODE.protocolError, "a WINDOW_UPDATE of 0");
+      if (this.#window > MAX_WINDOW) return this.#fail(CODE.flowControlError, "a window over 2^31 - 1");
+      this.#sendWaiting();
+      return true;
+    }
+    const stream = this.#streams.get(id);
+    if (stream === undefined) return true;
+    if (increment === 0) return this.#resetByFault(stream, CODE.protocolError, "a WINDOW_UPDATE of 0");
+    if (!stream.openWindow(increment))
+      return this.#resetByFault(stream, CODE.flowControlError, "a window over 2^31 - 1");
+    return true;
+  }
+
+  #resetStream(id: number, length: number): boolean {
+    if (length !== 4) return this.#fail(CODE.frameSizeError, "a RST_STREAM of another size than 4");
+    if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "RST_STREAM on an idle stream");
+    const stream = this.#streams.get(id);
+    stream?.gone("the client reset the stream");
+    return this.#spend(stream === undefined ? 1 : 5);
+  }
+
+  #ping(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
+    if (stream !== 0) return this.#fail(CODE.protocolError, "PING on a stream");
+    if (end - start !== 8) return this.#fail(CODE.frameSizeError, "a PING of another size than 8");
+    if ((flags & FRAME_FLAG.acknowledge) !== 0) return this.#spend(1);
+    const at = this.#writeFrame(FRAME.ping, FRAME_FLAG.acknowledge, 0, 8);
+    bytes.copy(this.#out, at, start, end);
+    return this.#spend(1);
+  }
+
+  #clientGoesAway(stream: number, length: number): boolean {
+    if (stream !== 0) return this.#fail(CODE.protocolError, "GOAWAY on a stream");
+    if (length < 8) return this.#fail(CODE.frameSizeError, "a GOAWAY of fewer than 8 bytes");
+    this.#goAway = "final";
+    this.#closing = true;
+    this.#endIfDone();
+    return this.#spend(1);
+  }
+
+  /** Resets a stream for a fault of the client's. The connection goes on, for as long as its budget lasts. */
+  #resetByFault(stream: ServerStream, code: number, problem: string): boolean {
+    stream.abort(code);
+    stream.gone(problem);
+    return this.#spend(5);
+  }
+
+  #spend(cost: number): boolean {
+    return (
+      this.#budget.spend(cost, this.#context.clock.now) ||
+      this.#fail(CODE.enhanceYourCalm, "too many frames that bring no request forward")
+    );
+  }
+
+  malformed(code: number, problem: string): void {
+    this.#fail(code, problem);
+  }
+
+  /** Ends the connection for a fault of the client's. Returns false. */
+  #fail(code: number, problem: string): false {
+    if (this.#failed) return false;
+    this.#failed = true;
+    const { name: listener, cells } = this.#plan;
+    const error = ERRORS[code]!;
+    this.#context.cells[cells + LISTENER_CELLS.http2Errors + HTTP2_ERRORS.indexOf(error)]!++;
+    const { warnings } = this.#context;
+    if (warnings.admits("http2_error", `${listener} ${error}`))
+      warnings.write("HTTP/2 connection ended", { listener, client: this.peer, error, cause: problem });
+    this.#writeGoAway(this.#lastStream, code);
+    this.#flush();
+    for (const stream of [...this.#streams.values()]) stream.gone(problem);
+    this.#finishWriting();
+    return false;
+  }
+
+  // ── Output ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  writeHeaders(stream: ServerStream, head: Head, length: number, ends: boolean): void {
+    const block = this.#context.buffers.outFor(responseBound(head));
+    const end = writeResponse(this.#encoder, block, 0, head, length, this.#context.clock.date());
+    this.#writeBlock(stream.id, block, end, ends);
+  }
+
+  writeTrailers(stream: ServerStream, trailers: Head): void {
+    const block = this.#context.buffers.outFor(responseBound(trailers));
+    this.#writeBlock(stream.id, block, writeTrailers(this.#encoder, block, 0, trailers), true);
+  }
+
+  /** Writes a header block as HEADERS and as many CONTINUATION as it needs. */
+  #writeBlock(stream: number, block: Buffer, end: number, ends: boolean): void {
+    let type: number = FRAME.headers;
+    let flags = ends ? FRAME_FLAG.endStream : 0;
+    let at = 0;
+    do {
+      const size = Math.min(end - at, MAX_PAYLOAD);
+      if (at + size === end) flags |= FRAME_FLAG.endHeaders;
+      const to = this.#writeFrame(type, flags, stream, size);
+      block.copy(this.#out, to, at, at + size);
+      at += size;
+      type = FRAME.continuation;
+      flags = 0;
+    } while (at < end);
+  }
+
+  writeData(stream: ServerStream, bytes: Buffer, start: number, end: number, ends: boolean): number {
+    let at = start;
+    while (at < end && this.#canSend) {
+      const size = Math.min(end - at, MAX_PAYLOAD, stream.window, this.#window);
+      if (size <= 0) break;
+      const isLast = ends && at + size === end;
+      const to = this.#writeFrame(FRAME.data, isLast ? FRAME_FLAG.endStream : 0, stream.id, size);
+      bytes.copy(this.#out, to, at, at + size);
+      at += size;
+      stream.window -= size;
+      this.#window -= size;
+      this.#budget.earn(1);
+    }
+    if (start === end && ends) this.#writeFrame(FRAME.data, FRAME_FLAG.endStream, stream.id, 0);
+    return at - start;
+  }
+
+  get #canSend(): boolean {
+    return this.#window > 0 && !this.#connection.isBackedUp;
+  }
+
+  writeReset(stream: ServerStream, code: number): void {
+    this.#writeReset(stream.id, code);
+  }
+
+  #writeReset(stream: number, code: number): void {
+    writeUint32(this.#out, this.#writeFrame(FRAME.resetStream, 0, stream, 4), code);
+  }
+
+  credit(stream: ServerStream, size: number): void {
+    this.#creditConnection(size);
+    const increment = stream.creditOf(size);
+    if (increment > 0) writeUint32(this.#out, this.#writeFrame(FRAME.windowUpdate, 0, stream.id, 4), increment);
+  }
+
+  #creditConnection(size: number): void {
+    this.#uncredited += size;
+    if (this.#uncredited < RECEIVE_WINDOW / 2) return;
+    writeUint32(this.#out, this.#writeFrame(FRAME.windowUpdate, 0, 0, 4), this.#uncredited);
+    this.#receiveWindow += this.#uncredited;
+    this.#uncredited = 0;
+  }
+
+  #sendSettings(): void {
+    const { limits } = this.#plan;
+    const settings = [
+      [SETTING.maxConcurrentStreams, MAX_STREAMS],
+      [SETTING.maxHeaderListSize, limits.head],
+    ] as const;
+    let at = this.#writeFrame(FRAME.settings, 0, 0, 6 * settings.length);
+    for (const [setting, value] of settings) {
+      this.#out[at] = setting >>> 8;
+      this.#out[at + 1] = setting;
+      at = writeUint32(this.#out, at + 2, value);
+    }
+    writeUint32(this.#out, this.#writeFrame(FRAME.windowUpdate, 0, 0, 4), RECEIVE_WINDOW - DEFAULT_WINDOW);
+  }
+
+  #writeGoAway(last: number, code: number): void {
+    const at = this.#writeFrame(FRAME.goAway, 0, 0, 8);
+    writeUint32(this.#out, writeUint32(this.#out, at, last), code);
+  }
+
+  /** Writes a frame's head and reserves its payload, whose offset in `#out` is returned. */
+  #writeFrame(type: number, flags: number, stream: number, length: number): number {
+    if (this.#outEnd + FRAME_HEAD + length > this.#out.length) {
+      if (this.#outEnd >= FLUSH_SIZE) this.#flush();
+      this.#reserve(FRAME_HEAD + length);
+    }
+    const at = writeFrameHead(this.#out, this.#outEnd, length, type, flags, stream);
+    this.#outEnd = at + length;
+    if (!this.#flushScheduled) {
+      this.#flushScheduled = true;
+      setImmediate(this.#onTurn);
+    }
+    return at;
+  }
+
+  #reserve(size: number): void {
+    const need = this.#outEnd + size;
+    if (need <= this.#out.length) return;
+    const grown = Buffer.allocUnsafeSlow(Math.max(need, 2 * this.#out.length));
+    this.#out.copy(grown, 0, 0, this.#outEnd);
+    this.#out = grown;
+  }
+
+  readonly #onTurn = (): void => {
+    this.#flushScheduled = false;
+    this.#connection.guard(() => this.#flush());
+  };
+
+  /** Writes the frames of this turn to the socket. */
+  #flush(): void {
+    const size = this.#outEnd;
+    if (size === 0 || !this.#connection.alive) return;
+    const out = this.#context.buffers.outFor(size);
+    this.#out.copy(out, 0, 0, size);
+    this.#outEnd = 0;
+    if (this.#out.length > MAX_PAYLOAD) this.#out = Buffer.allocUnsafeSlow(1024);
+    this.#connection.send(out, size);
+    if (this.#connection.unsent > 0) this.#connection.arm(this.#plan.timeouts.write);
+  }
+
+  awaitTurn(stream: ServerStream): void {
+    this.#waiting.add(stream);
+  }
+
+  /** Each waiting stream sends a frame in turn, for as long as the window and the socket allow. */
+  #sendWaiting(): void {
+    // A stream that has more to send is added again, behind the others.
+    for (const stream of this.#waiting) {
+      if (!this.#canSend) return;
+      this.#waiting.delete(stream);
+      stream.sendMore();
+    }
+  }
+
+  streamClosed(stream: ServerStream): void {
+    this.#context.clock.remove(stream);
+    this.#waiting.delete(stream);
+    this.#streams.delete(stream.id);
+    this.#budget.earn(2);
+    this.#endIfDone();
+    this.#armIdle();
+  }
+
+  // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get #plan(): ListenerPlan {
+    return this.#port.state!.plan;
+  }
+
+  /** Announces the end: the client opens no further stream, those on their way are served for GOAWAY_DELAY. */
+  drain(): void {
+    this.#sendGoAway();
+  }
+
+  #sendGoAway(): void {
+    if (this.#goAway !== "none") return;
+    this.#goAway = "announced";
+    this.#writeGoAway(MAX_WINDOW, CODE.noError);
+    setTimeout(() => this.#connection.guard(() => this.#sendFinalGoAway()), GOAWAY_DELAY).unref();
+  }
+
+  #sendFinalGoAway(): void {
+    if (!this.alive || this.#closing) return;
+    this.#goAway = "final";
+    this.#closing = true;
+    this.#writeGoAway(this.#lastStream, CODE.noError);
+    this.#endIfDone();
+  }
+
+  #endIfDone(): void {
+    if (this.#closing && this.#streams.size === 0 && !this.#failed) this.#finishWriting();
+  }
+
+  #finishWriting(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#flush();
+    this.#connection.resume();
+    this.#connection.arm(this.#plan.timeouts.write);
+    // The client reads what is left before it sees the end.
+    this.#connection.end(() => this.#connection.arm(LINGER_MS));
+  }
+
+  #armIdle(): void {
+    if (this.#streams.size > 0 || this.#blockStream !== 0 || this.#ended || this.#connection.unsent > 0) return;
+    this.#connection.arm(this.#plan.timeouts.idle);
+  }
+
+  ended(): void {
+    for (const stream of [...this.#streams.values()]) stream.gone("the client ended its side");
+    this.#connection.endBoth();
+  }
+
+  closed(error: Error | null): void {
+    for (const stream of [...this.#streams.values()]) stream.gone(error?.message ?? "the connection closed");
+  }
+
+  flushed(): void {
+    this.#connection.deadline = 0;
+    this.#armIdle();
+    if (!this.#ended) this.#connection.resume();
+    this.#sendWaiting();
+  }
+
+  broken(error: unknown): void {
+    this.#pipeline.internal(null, error);
+    this.#connection.destroy();
+  }
+
+  timedOut(): void {
+    if (this.#ended || this.#connection.unsent > 0) return this.#connection.reset();
+    if (this.#streams.size > 0) {
+      if (this.#blockStream !== 0)
+        this.#fail(CODE.enhanceYourCalm, "a header block was not complete within timeouts.head");
+      return;
+    }
+    if (!this.#hasSettings || this.#blockStream !== 0) {
+      this.#fail(CODE.enhanceYourCalm, "nothing complete was received within timeouts.head");
+      return;
+    }
+    this.#closing = true;
+    this.#writeGoAway(this.#lastStream, CODE.noError);
+    this.#finishWriting();
+  }
+}

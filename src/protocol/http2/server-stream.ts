@@ -1,0 +1,365 @@
+/** A stream of a client's HTTP/2 connection: one request and its response. */
+
+import { FIELD_WORDS, FRAMING, type Head } from "../../http/head.ts";
+import type { Scheme } from "../../http/protocol.ts";
+import { CODE, DEFAULT_WINDOW, MAX_WINDOW } from "../../http2/frames.ts";
+import { findFieldProblem } from "../../http2/request-head.ts";
+import type { Timed } from "../../net/clock.ts";
+import type { Connection } from "../../net/connection.ts";
+import { PendingBuffer } from "../../net/pending-buffer.ts";
+import type { TlsFacts } from "../../net/tls-facts.ts";
+import type { ListenerPlan } from "../../plan/plan.ts";
+import type { Downstream } from "../../proxy/downstream.ts";
+import { ERROR } from "../../proxy/error.ts";
+import type { Exchange } from "../../proxy/exchange.ts";
+import { PHASE } from "../../proxy/phase.ts";
+import type { RequestEvents } from "../../proxy/request-events.ts";
+import { isBodiless, lengthOf } from "./response-fields.ts";
+
+/** What a stream uses of its connection. */
+export interface StreamConnection {
+  readonly peer: string;
+  readonly scheme: Scheme;
+  readonly tls: TlsFacts | null;
+  readonly forwarded: Buffer;
+  readonly alive: boolean;
+  readonly requests: RequestEvents;
+  /** The deadline `ms` from now. */
+  after(ms: number): number;
+  writeHeaders(stream: ServerStream, head: Head, length: number, ends: boolean): void;
+  writeTrailers(stream: ServerStream, trailers: Head): void;
+  /** Writes as much as both windows and the socket allow; returns how much. `ends`: with all of it the stream ends. */
+  writeData(stream: ServerStream, bytes: Buffer, start: number, end: number, ends: boolean): number;
+  writeReset(stream: ServerStream, code: number): void;
+  /** Lets the client send `size` more bytes of the stream's body. */
+  credit(stream: ServerStream, size: number): void;
+  /** Calls `sendMore` when the connection can take more. */
+  awaitTurn(stream: ServerStream): void;
+  /** The stream is closed in both directions, or reset. */
+  streamClosed(stream: ServerStream): void;
+}
+
+export class ServerStream implements Downstream, Timed {
+  deadline = 0;
+  sweepIndex = -1;
+  readonly id: number;
+  /** Bytes that the client allows us to send; negative after it has reduced its initial window. */
+  window: number;
+  /** Null once the exchange has ended. */
+  exchange: Exchange | null;
+  readonly #connection: StreamConnection;
+  readonly #listener: ListenerPlan;
+  /** What the client may send. */
+  #receiveWindow = DEFAULT_WINDOW;
+  #uncredited = 0;
+  /** Body bytes received, and those for which the client has no credit yet: the pipeline was busy. */
+  #received = 0;
+  #held = 0;
+  #paused = false;
+  /** Body bytes that no window allows yet. */
+  readonly #pending = new PendingBuffer();
+  /** The end, and the trailers, follow them. */
+  #ends = false;
+  #trailers: Head | null = null;
+  #sentEnd = false;
+  #closed = false;
+  /** The client has ended its direction. */
+  #requestEnded = false;
+  /** The deadline is for credit. */
+  #awaitsCredit = false;
+
+  constructor(connection: StreamConnection, id: number, window: number, x: Exchange) {
+    this.#connection = connection;
+    this.id = id;
+    this.window = window;
+    this.exchange = x;
+    this.#listener = x.listener!.plan;
+  }
+
+  get peer(): string {
+    return this.#connection.peer;
+  }
+
+  get scheme(): Scheme {
+    return this.#connection.scheme;
+  }
+
+  get tls(): TlsFacts | null {
+    return this.#connection.tls;
+  }
+
+  get forwarded(): Buffer {
+    return this.#connection.forwarded;
+  }
+
+  get alive(): boolean {
+    return !this.#closed && this.#connection.alive;
+  }
+
+  /** Begins the exchange: its head is valid. */
+  begin(): void {
+    const x = this.exchange!;
+    const { limits } = this.#listener;
+    const { length, framing } = x.request;
+    if (limits.body > 0 && framing === FRAMING.length && length > limits.body)
+      return this.refuse(ERROR.bodyTooLarge, `a body of ${length} bytes is over the limit of ${limits.body}`);
+    if (!x.requestComplete) this.#arm();
+    this.#connection.requests.begin(x);
+  }
+
+  /** The client has ended its direction. */
+  requestEnded(): void {
+    this.#requestEnded = true;
+    this.exchange!.requestComplete = true;
+  }
+
+  /** Counts body bytes against what the client may send; false: it was too much. */
+  takeWindow(size: number): boolean {
+    this.#receiveWindow -= size;
+    return this.#receiveWindow >= 0;
+  }
+
+  /** Adds credit; returns the increment to send, which is 0 while little has accumulated. */
+  creditOf(size: number): number {
+    this.#uncredited += size;
+    const increment = this.#uncredited;
+    if (this.#closed || this.#requestEnded || increment < DEFAULT_WINDOW / 2) return 0;
+    this.#uncredited = 0;
+    this.#receiveWindow += increment;
+    return increment;
+  }
+
+  /** Changes what the client allows us to send; false: beyond the largest window. */
+  openWindow(change: number): boolean {
+    this.window += change;
+    if (this.window > MAX_WINDOW) return false;
+    if (this.window > 0 && this.#pending.length > 0) this.sendMore();
+    return true;
+  }
+
+  // ── The request ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** More of the request's body; `ends`: the last of it, or of the request. */
+  receive(bytes: Buffer, start: number, end: number, ends: boolean): void {
+    const x = this.exchange;
+    const size = end - start;
+    if (ends) this.#requestEnded = true;
+    // The response is complete without the rest of the request.
+    if (x === null || x.phase === PHASE.done) return this.#connection.credit(this, size);
+    this.#received += size;
+    x.bytesReceived = this.#received;
+    const problem = this.#findBodyProblem(x, ends);
+    if (problem !== "") return this.refuse(ERROR.malformed, problem);
+    const limit = this.#listener.limits.body;
+    if (limit > 0 && this.#received > limit)
+      return this.refuse(ERROR.bodyTooLarge, `the body is over the limit of ${limit} bytes`);
+    if (ends) x.requestComplete = true;
+    this.#held += size;
+    const more = this.#connection.requests.body(x, null, bytes, start, end);
+    this.#paused = !more && !ends;
+    if (!this.#paused) this.#releaseCredit();
+    this.#arm();
+  }
+
+  /** The trailers of the request, which end it. */
+  receiveTrailers(trailers: Head): void {
+    const x = this.exchange;
+    if (x === null || x.phase === PHASE.done) return;
+    for (let i = 0; i < trailers.count; i++) {
+      const problem = findTrailerProblem(trailers, i);
+      if (problem !== "") return this.refuse(ERROR.malformed, problem);
+    }
+    x.takeTrailers(trailers);
+    this.receive(trailers.bytes, 0, 0, true);
+  }
+
+  #findBodyProblem({ request }: Exchange, ends: boolean): string {
+    if (request.framing !== FRAMING.length) return "";
+    if (this.#received > request.length) return "a body longer than Content-Length";
+    return ends && this.#received < request.length ? "a body shorter than Content-Length" : "";
+  }
+
+  /** Rejects the request, whose head or body is invalid. */
+  refuse(error: (typeof ERROR)[keyof typeof ERROR], problem: string): void {
+    this.#releaseCredit();
+    this.#connection.requests.refuse(this.exchange!, error, problem);
+  }
+
+  /** More of the request's body can be taken. */
+  resumeBody(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#releaseCredit();
+    this.#arm();
+  }
+
+  #releaseCredit(): void {
+    const size = this.#held;
+    this.#held = 0;
+    if (size > 0) this.#connection.credit(this, size);
+  }
+
+  /** The client has reset the stream, or its connection has ended. */
+  gone(problem: string): void {
+    this.#close();
+    const x = this.exchange;
+    if (x !== null) this.#connection.requests.gone(x, problem);
+  }
+
+  // ── The response ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  sendHeaders(): boolean {
+    const x = this.exchange!;
+    const { attempt } = x;
+    const length = lengthOf(x);
+    const isLocal = x.localStatus !== 0;
+    const isDone = isLocal || attempt.bodyDone;
+    const body = isLocal ? x.localBody : attempt.body;
+    const start = isLocal ? 0 : attempt.bodyStart;
+    const end = isLocal ? (body?.length ?? 0) : attempt.bodyEnd;
+    const bodiless = isBodiless(x);
+    const isEmpty = bodiless || body === null || end === start;
+    const ends = bodiless || (isDone && isEmpty && x.responseTrailers === null);
+    this.#connection.writeHeaders(this, x.response, length, ends);
+    x.headSent = true;
+    if (ends) return this.#ended();
+    if (!isEmpty) x.bytesSent = end - start;
+    return this.#send(body ?? x.response.bytes, isEmpty ? 0 : start, isEmpty ? 0 : end, isDone, x.responseTrailers);
+  }
+
+  sendBody(_source: Connection | null, bytes: Buffer): boolean {
+    const x = this.exchange!;
+    const { bodyStart, bodyEnd, bodyDone } = x.attempt;
+    x.bytesSent += bodyEnd - bodyStart;
+    return this.#send(bytes, bodyStart, bodyEnd, bodyDone, x.responseTrailers);
+  }
+
+  sendInterim(head: Head): void {
+    this.#connection.writeHeaders(this, head, -1, false);
+  }
+
+  /** Sends what the windows allow, and keeps the rest. Returns false if there is a rest. */
+  #send(bytes: Buffer, start: number, end: number, ends: boolean, trailers: Head | null): boolean {
+    if (this.#sentEnd || this.#closed) return true;
+    this.#ends = ends;
+    const pending = this.#pending;
+    if (pending.length > 0) {
+      pending.append(bytes, start, end);
+      if (ends && trailers !== null) this.#trailers = trailers.copy();
+      return false;
+    }
+    const sent = start + this.#connection.writeData(this, bytes, start, end, ends && trailers === null);
+    if (sent === end) {
+      if (!ends) return true;
+      if (trailers !== null) this.#connection.writeTrailers(this, trailers);
+      return this.#ended();
+    }
+    pending.append(bytes, sent, end);
+    if (ends && trailers !== null) this.#trailers = trailers.copy();
+    this.#await();
+    return false;
+  }
+
+  /** Sends of the rest what the windows allow now. */
+  sendMore(): void {
+    const pending = this.#pending;
+    if (this.#closed || pending.length === 0) return;
+    const { bytes, start, end } = pending;
+    const sent = this.#connection.writeData(this, bytes, start, end, this.#ends && this.#trailers === null);
+    pending.start += sent;
+    if (pending.length > 0) {
+      if (sent > 0) this.deadline = 0;
+      return this.#await();
+    }
+    pending.drop();
+    this.#arm();
+    if (!this.#ends) {
+      if (this.exchange !== null) this.#connection.requests.drained(this.exchange);
+      return;
+    }
+    if (this.#trailers !== null) this.#connection.writeTrailers(this, this.#trailers);
+    this.#ended();
+  }
+
+  #await(): void {
+    if (this.window > 0) this.#connection.awaitTurn(this);
+    this.#arm();
+  }
+
+  #ended(): boolean {
+    this.#sentEnd = true;
+    if (this.exchange === null) this.#closeAfterEnd();
+    return true;
+  }
+
+  /** The exchange has ended; what of its response is pending is still sent. */
+  finished(): void {
+    this.exchange = null;
+    this.#releaseCredit();
+    if (this.#sentEnd) this.#closeAfterEnd();
+    else this.#arm();
+  }
+
+  /** RFC 9113 section 8.1: a reset without error asks the client to stop sending a body that is not needed. */
+  #closeAfterEnd(): void {
+    if (this.#closed) return;
+    if (!this.#requestEnded) this.#connection.writeReset(this, CODE.noError);
+    this.#close();
+  }
+
+  /** Aborts the response, so that the client can detect that it is incomplete. */
+  reset(): void {
+    this.abort(CODE.internalError);
+  }
+
+  /** Resets the stream. */
+  abort(code: number): void {
+    if (this.#closed) return;
+    this.#connection.writeReset(this, code);
+    this.#close();
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#pending.drop();
+    this.#releaseCredit();
+    this.#connection.streamClosed(this);
+  }
+
+  // ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Sets the deadline for what is awaited of the client: credit for a response, or more of the request's body. */
+  #arm(): void {
+    const x = this.exchange;
+    const { timeouts } = this.#listener;
+    if (this.#pending.length > 0) {
+      if (this.deadline === 0 || !this.#awaitsCredit) this.deadline = this.#connection.after(timeouts.write);
+      this.#awaitsCredit = true;
+      return;
+    }
+    this.#awaitsCredit = false;
+    const awaitsBody = x !== null && !x.requestComplete && !this.#paused;
+    this.deadline = awaitsBody ? this.#connection.after(timeouts.body) : 0;
+  }
+
+  expire(): void {
+    this.deadline = 0;
+    const x = this.exchange;
+    if (this.#awaitsCredit) {
+      this.abort(CODE.cancel);
+      if (x !== null)
+        this.#connection.requests.gone(x, "the client did not allow the response to be sent within timeouts.write");
+    } else if (x !== null && !x.requestComplete) {
+      const problem = "the request body was not received within timeouts.body";
+      if (x.headSent) this.#connection.requests.gone(x, problem);
+      else this.refuse(ERROR.requestTimeout, problem);
+    }
+  }
+}
+
+/** RFC 9110 section 6.5.1: trailers neither frame nor route the message. */
+function findTrailerProblem(trailers: Head, index: number): string {
+  if (trailers.bytes[trailers.fields[index * FIELD_WORDS]!] === 0x3a) return "a pseudo-header field in trailers";
+  return findFieldProblem(trailers, index);
+}

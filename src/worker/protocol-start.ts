@@ -1,0 +1,62 @@
+/** The handler of a connection without ALPN until its first bytes tell HTTP/2, whose preface comes first, from HTTP/1. */
+import { PREFACE } from "../http2/frames.ts";
+import { PendingBuffer } from "../net/pending-buffer.ts";
+import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
+
+export type MakeHandler = (isHttp2: boolean) => ServerHandler;
+
+export class ProtocolStart implements ServerHandler {
+  readonly #connection: AcceptedConnection;
+  readonly #make: MakeHandler;
+  /** A part of the preface. */
+  readonly #input = new PendingBuffer();
+
+  constructor(connection: AcceptedConnection, port: Port, make: MakeHandler) {
+    this.#connection = connection;
+    this.#make = make;
+    connection.arm(port.state!.plan.timeouts.head);
+  }
+
+  receive(bytes: Buffer, start: number, end: number): void {
+    const input = this.#input;
+    let at = start;
+    while (at < end && input.length + at - start < PREFACE.length && bytes[at] === PREFACE[input.length + at - start])
+      at++;
+    const isWhole = input.length + at - start === PREFACE.length;
+    if (at === end && !isWhole) return input.append(bytes, start, end);
+    this.#choose(isWhole, bytes, start, end);
+  }
+
+  #choose(isHttp2: boolean, bytes: Buffer, start: number, end: number): void {
+    const handler = this.#makeHandler(isHttp2);
+    if (end > start && this.#connection.handler === handler) handler.receive(bytes, start, end);
+  }
+
+  /** The protocol's handler, which has received what was buffered. */
+  #makeHandler(isHttp2: boolean): ServerHandler {
+    const handler = this.#make(isHttp2);
+    this.#connection.handler = handler;
+    const { bytes, start, end } = this.#input;
+    if (end > start) handler.receive(bytes, start, end);
+    return handler;
+  }
+
+  ended(): void {
+    this.#makeHandler(false).ended();
+  }
+
+  timedOut(): void {
+    this.#makeHandler(false).timedOut();
+  }
+
+  drain(): void {
+    this.#makeHandler(false).drain();
+  }
+
+  closed(): void {}
+  flushed(): void {}
+
+  broken(): void {
+    this.#connection.destroy();
+  }
+}

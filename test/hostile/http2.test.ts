@@ -1,0 +1,375 @@
+/** HTTP/2 frames that break the protocol, requests that two readers could take differently, and floods. */
+import assert from "node:assert/strict";
+import { connect as connectHttp2 } from "node:http2";
+import type { TestContext } from "node:test";
+import { CODE, FRAME, FRAME_FLAG, PREFACE, readUint32, SETTING, writeFrameHead } from "../../src/http2/frames.ts";
+import { BEGIN_BOUND, FIELD_BOUND, HpackEncoder } from "../../src/http2/hpack-encoder.ts";
+import { connectTo, type Peer, startRawUpstream, startUpstream, type Upstream } from "../e2e/peers.ts";
+import { bounded, type LiveTest, type Program, simpleConfig, startSluice, testInUsualMode } from "../e2e/program.ts";
+
+type Field = readonly [name: string, value: string];
+
+const GET: Field[] = [
+  [":method", "GET"],
+  [":scheme", "http"],
+  [":path", "/"],
+  [":authority", "a"],
+];
+const POST: Field[] = [[":method", "POST"], ...GET.slice(1)];
+
+function frame(type: number, flags: number, stream: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
+  const bytes = Buffer.alloc(9 + payload.length);
+  writeFrameHead(bytes, 0, payload.length, type, flags, stream);
+  bytes.set(payload, 9);
+  return bytes;
+}
+
+/** A header block without a dynamic table, so that blocks are independent. */
+function block(fields: readonly Field[]): Buffer {
+  const encoder = new HpackEncoder();
+  encoder.resize(0);
+  const size = fields.reduce((sum, [name, value]) => sum + name.length + value.length + FIELD_BOUND, BEGIN_BOUND);
+  const out = Buffer.alloc(size);
+  encoder.begin(out, 0);
+  for (const [name, value] of fields) {
+    const bytes = Buffer.from(name + value, "latin1");
+    encoder.field(bytes, 0, name.length, name.length, bytes.length);
+  }
+  return out.subarray(0, encoder.end);
+}
+
+const END = FRAME_FLAG.endStream | FRAME_FLAG.endHeaders;
+const headers = (stream: number, fields: readonly Field[], flags: number = END) =>
+  frame(FRAME.headers, flags, stream, block(fields));
+const uint32 = (value: number) => Buffer.from([value >>> 24, value >>> 16, value >>> 8, value]);
+const setting = (id: number, value: number) => Buffer.concat([Buffer.from([id >>> 8, id]), uint32(value)]);
+const SETTINGS = frame(FRAME.settings, 0, 0);
+const HELLO = Buffer.concat([PREFACE, SETTINGS]);
+const repeat = (bytes: Buffer, count: number) => Buffer.concat(Array.from({ length: count }, () => bytes));
+
+type Received = { type: number; flags: number; stream: number; payload: Buffer };
+
+function framesOf(bytes: Buffer): Received[] {
+  const list: Received[] = [];
+  for (let at = 0; at + 9 <= bytes.length; ) {
+    const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+    if (at + 9 + length > bytes.length) break;
+    const payload = bytes.subarray(at + 9, at + 9 + length);
+    list.push({ type: bytes[at + 3]!, flags: bytes[at + 4]!, stream: readUint32(bytes, at + 5), payload });
+    at += 9 + length;
+  }
+  return list;
+}
+
+const nameOf = (code: number) => Object.entries(CODE).find(([, value]) => value === code)?.[0];
+
+/** The first answer that is no SETTINGS, PING or WINDOW_UPDATE: `goAway CODE`, `reset CODE` or `response`. */
+function outcomeOf(client: Peer): string {
+  for (const { type, payload } of framesOf(client.bytes)) {
+    if (type === FRAME.goAway) return `goAway ${nameOf(readUint32(payload, 4))}`;
+    if (type === FRAME.resetStream) return `reset ${nameOf(readUint32(payload, 0))}`;
+    // A literal or an indexed :status; the static table has 200, 204, 206, 304, 400, 404 and 500 from 8 on.
+    if (type === FRAME.headers)
+      return payload[0]! & 0x80
+        ? `response ${[200, 204, 206, 304, 400, 404, 500][(payload[0]! & 0x7f) - 8]}`
+        : `response ${payload.toString("latin1", 2, 5)}`;
+  }
+  return "";
+}
+
+const broken: [name: string, bytes: Buffer, outcome: string][] = [
+  ["no preface of HTTP/2", Buffer.from("PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n"), ""],
+  ["no SETTINGS first", Buffer.concat([PREFACE, headers(1, GET)]), "goAway protocolError"],
+  ["an acknowledgement first", Buffer.concat([PREFACE, frame(FRAME.settings, 1, 0)]), "goAway protocolError"],
+  [
+    "a frame over 16,384 bytes",
+    Buffer.concat([HELLO, frame(FRAME.ping, 0, 0, Buffer.alloc(16_385))]),
+    "goAway frameSizeError",
+  ],
+  ["SETTINGS on a stream", Buffer.concat([HELLO, frame(FRAME.settings, 0, 1)]), "goAway protocolError"],
+  [
+    "SETTINGS of 5 bytes",
+    Buffer.concat([HELLO, frame(FRAME.settings, 0, 0, Buffer.alloc(5))]),
+    "goAway frameSizeError",
+  ],
+  [
+    "an acknowledgement with a payload",
+    Buffer.concat([HELLO, frame(FRAME.settings, 1, 0, setting(1, 1))]),
+    "goAway frameSizeError",
+  ],
+  [
+    "ENABLE_PUSH of 2",
+    Buffer.concat([HELLO, frame(FRAME.settings, 0, 0, setting(SETTING.enablePush, 2))]),
+    "goAway protocolError",
+  ],
+  [
+    "MAX_FRAME_SIZE of 100",
+    Buffer.concat([HELLO, frame(FRAME.settings, 0, 0, setting(SETTING.maxFrameSize, 100))]),
+    "goAway protocolError",
+  ],
+  [
+    "INITIAL_WINDOW_SIZE of 2^31",
+    Buffer.concat([HELLO, frame(FRAME.settings, 0, 0, setting(SETTING.initialWindowSize, 2 ** 31))]),
+    "goAway flowControlError",
+  ],
+  ["a stream with an even number", Buffer.concat([HELLO, headers(2, GET)]), "goAway protocolError"],
+  ["HEADERS on stream 0", Buffer.concat([HELLO, headers(0, GET)]), "goAway protocolError"],
+  ["DATA on an idle stream", Buffer.concat([HELLO, frame(FRAME.data, 0, 1)]), "goAway protocolError"],
+  ["DATA on stream 0", Buffer.concat([HELLO, frame(FRAME.data, 0, 0)]), "goAway protocolError"],
+  [
+    "WINDOW_UPDATE on an idle stream",
+    Buffer.concat([HELLO, frame(FRAME.windowUpdate, 0, 1, uint32(1))]),
+    "goAway protocolError",
+  ],
+  ["WINDOW_UPDATE of 0", Buffer.concat([HELLO, frame(FRAME.windowUpdate, 0, 0, uint32(0))]), "goAway protocolError"],
+  [
+    "a window over 2^31 - 1",
+    Buffer.concat([HELLO, frame(FRAME.windowUpdate, 0, 0, uint32(2 ** 31 - 1))]),
+    "goAway flowControlError",
+  ],
+  [
+    "RST_STREAM on an idle stream",
+    Buffer.concat([HELLO, frame(FRAME.resetStream, 0, 1, uint32(0))]),
+    "goAway protocolError",
+  ],
+  [
+    "RST_STREAM of 3 bytes",
+    Buffer.concat([HELLO, frame(FRAME.resetStream, 0, 1, Buffer.alloc(3))]),
+    "goAway frameSizeError",
+  ],
+  ["PING of 7 bytes", Buffer.concat([HELLO, frame(FRAME.ping, 0, 0, Buffer.alloc(7))]), "goAway frameSizeError"],
+  [
+    "PRIORITY of 4 bytes",
+    Buffer.concat([HELLO, frame(FRAME.priority, 0, 1, Buffer.alloc(4))]),
+    "goAway frameSizeError",
+  ],
+  ["PUSH_PROMISE", Buffer.concat([HELLO, frame(FRAME.pushPromise, 4, 1, Buffer.alloc(4))]), "goAway protocolError"],
+  ["CONTINUATION without HEADERS", Buffer.concat([HELLO, frame(FRAME.continuation, 4, 1)]), "goAway protocolError"],
+  [
+    "PING within a header block",
+    Buffer.concat([HELLO, headers(1, GET, 1), frame(FRAME.ping, 0, 0, Buffer.alloc(8))]),
+    "goAway protocolError",
+  ],
+  [
+    "CONTINUATION of another stream",
+    Buffer.concat([HELLO, headers(1, GET, 1), frame(FRAME.continuation, 4, 3)]),
+    "goAway protocolError",
+  ],
+  [
+    "empty CONTINUATION frames",
+    Buffer.concat([HELLO, headers(1, GET, 1), repeat(frame(FRAME.continuation, 0, 1), 20)]),
+    "goAway enhanceYourCalm",
+  ],
+  [
+    "large CONTINUATION frames",
+    Buffer.concat([HELLO, headers(1, GET, 1), repeat(frame(FRAME.continuation, 0, 1, Buffer.alloc(16_384)), 7)]),
+    "goAway enhanceYourCalm",
+  ],
+  [
+    "a malformed header block",
+    Buffer.concat([HELLO, frame(FRAME.headers, END, 1, Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff]))]),
+    "goAway compressionError",
+  ],
+  [
+    "padding longer than HEADERS",
+    Buffer.concat([HELLO, frame(FRAME.headers, END | 8, 1, Buffer.from([200, 0x82]))]),
+    "goAway protocolError",
+  ],
+  [
+    "padding longer than DATA",
+    Buffer.concat([HELLO, headers(1, POST, 4), frame(FRAME.data, 8, 1, Buffer.from([9, 0]))]),
+    "goAway protocolError",
+  ],
+  [
+    "a stream's window over 2^31 - 1",
+    Buffer.concat([HELLO, headers(1, POST, 4), frame(FRAME.windowUpdate, 0, 1, uint32(2 ** 31 - 1))]),
+    "reset flowControlError",
+  ],
+  [
+    "a stream's WINDOW_UPDATE of 0",
+    Buffer.concat([HELLO, headers(1, POST, 4), frame(FRAME.windowUpdate, 0, 1, uint32(0))]),
+    "reset protocolError",
+  ],
+  [
+    "trailers that do not end the stream",
+    Buffer.concat([HELLO, headers(1, POST, 4), headers(1, [["x", "y"]], 4)]),
+    "reset protocolError",
+  ],
+];
+
+const refused: [name: string, fields: Field[], body?: string][] = [
+  ["no :method", GET.slice(1)],
+  ["no :path", GET.filter(([name]) => name !== ":path")],
+  ["no :scheme", GET.filter(([name]) => name !== ":scheme")],
+  ["neither :authority nor Host", GET.slice(0, 3)],
+  ["two :path", [...GET, [":path", "/b"]]],
+  ["an empty :path", GET.map(([name, value]) => [name, name === ":path" ? "" : value] as const)],
+  ["a :path without a slash", GET.map(([name, value]) => [name, name === ":path" ? "http://b/" : value] as const)],
+  ["a line end in :path", GET.map(([name, value]) => [name, name === ":path" ? "/ HTTP/1.1\r\nx: y" : value] as const)],
+  ["a blank in :path", GET.map(([name, value]) => [name, name === ":path" ? "/a HTTP/1.1" : value] as const)],
+  ["a blank in :method", GET.map(([name, value]) => [name, name === ":method" ? "GET /canary" : value] as const)],
+  [
+    "an :authority with a path",
+    GET.map(([name, value]) => [name, name === ":authority" ? "a/canary" : value] as const),
+  ],
+  ["an unknown pseudo-header field", [...GET, [":x", "y"]]],
+  ["a pseudo-header field behind others", [...GET.slice(0, 3), ["x", "y"], GET[3]!]],
+  ["a pseudo-header field of responses", [...GET, [":status", "200"]]],
+  ["a Host other than :authority", [...GET, ["host", "b"]]],
+  ["an upper-case name", [...GET, ["X-Canary", "1"]]],
+  ["a name with a colon", [...GET, ["x:y", "1"]]],
+  ["an empty name", [...GET, ["", "1"]]],
+  ["a name with a line end", [...GET, ["x\r\nx-canary", "1"]]],
+  ["a value with a line end", [...GET, ["x", "1\r\nx-canary: 1"]]],
+  ["a value with a line feed", [...GET, ["x", "1\nx-canary: 1"]]],
+  ["a value with NUL", [...GET, ["x", "1\0"]]],
+  ["a value that begins with a blank", [...GET, ["x", " 1"]]],
+  ["transfer-encoding", [...GET, ["transfer-encoding", "chunked"]]],
+  ["connection", [...GET, ["connection", "x-canary"]]],
+  ["upgrade", [...GET, ["upgrade", "websocket"]]],
+  ["te: gzip", [...GET, ["te", "gzip"]]],
+  ["two Content-Length", [...GET, ["content-length", "0"], ["content-length", "1"]]],
+  ["a Content-Length without a body", [...GET, ["content-length", "3"]]],
+];
+
+async function waits(client: Peer, is: () => boolean, what: string): Promise<void> {
+  assert.ok(await client.waits(is, what), `${what}: the connection has ended`);
+}
+
+async function open(t: TestContext, sluice: Program, bytes: Buffer): Promise<Peer> {
+  const client = await connectTo(t, sluice.port);
+  return client.send(bytes);
+}
+
+async function start(t: LiveTest): Promise<{ sluice: Program; upstream: Upstream }> {
+  const upstream = await startUpstream(t, ({ url }, response) => {
+    if (!url.startsWith("/hold")) response.end("ok");
+  });
+  return { sluice: await startSluice(t, simpleConfig(upstream.port, { route: "timeout: 20s" })), upstream };
+}
+
+testInUsualMode("frames that break the protocol end the connection or the stream, for their reason", async (t) => {
+  const { sluice, upstream } = await start(t);
+  for (const [name, bytes, outcome] of broken)
+    for (const size of [bytes.length, 1])
+      await t.test(`${name}, in parts of ${size}`, async (t) => {
+        if (size === 1 && bytes.length > 500) return;
+        const client = await connectTo(t, sluice.port);
+        for (let at = 0; at < bytes.length; at += size) client.send(bytes.subarray(at, at + size));
+        if (outcome === "") return assert.match((await client.rest()).toString("latin1"), /^HTTP\/1\.1 400/);
+        await waits(client, () => outcomeOf(client) === outcome, `${outcome}, not ${outcomeOf(client)}`);
+        if (outcome.startsWith("goAway")) await client.rest();
+      });
+  assert.ok((await sluice.metric("sluice_http2_errors_total", { error: "protocol_error" })) > 10);
+  const line = await sluice.logged(({ event }) => event === "http2_error", "the cause");
+  assert.deepEqual([line.level, line.listener, line.client], ["warn", "web", "127.0.0.1"]);
+  for (const { headers: got } of upstream.requests) assert.equal(got["x-canary"], undefined);
+  await sluice.metricIs(0, "sluice_requests_in_flight");
+});
+
+testInUsualMode("DATA beyond the window resets its stream", async (t) => {
+  const upstream = await startRawUpstream(t, ({ socket }) => void socket.pause());
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const client = await open(t, sluice, Buffer.concat([HELLO, headers(1, POST, 4)]));
+  const data = repeat(frame(FRAME.data, 0, 1, Buffer.alloc(16_384)), 64);
+  for (let i = 0; i < 30 && outcomeOf(client) === ""; i++) {
+    client.send(data);
+    await new Promise(setImmediate);
+  }
+  await waits(client, () => /flowControlError/.test(outcomeOf(client)), "a reset");
+});
+
+testInUsualMode("malformed requests are 400 and reach no endpoint; the connection goes on", async (t) => {
+  const { sluice, upstream } = await start(t);
+  const client = await open(t, sluice, HELLO);
+  let stream = 1;
+  for (const [name, fields] of refused)
+    await t.test(name, async () => {
+      const before = client.bytes.length;
+      client.send(headers(stream, fields));
+      const answered = () => framesOf(client.bytes).find((got) => got.stream === stream && got.type === FRAME.headers);
+      await waits(client, () => answered() !== undefined, `a response to ${name}`);
+      assert.equal(outcomeOf({ bytes: client.bytes.subarray(before) } as Peer), "response 400");
+      stream += 2;
+    });
+  for (const [body, length] of [
+    ["toolong", 3],
+    ["short", 9],
+  ] as const) {
+    client.send(headers(stream, [...POST, ["content-length", String(length)]], 4));
+    client.send(frame(FRAME.data, 1, stream, Buffer.from(body)));
+    await waits(
+      client,
+      () => framesOf(client.bytes).some((got) => got.stream === stream && got.type === FRAME.headers),
+      "400",
+    );
+    stream += 2;
+  }
+  assert.equal(upstream.requests.length, 0);
+  client.send(headers(stream, GET));
+  await waits(
+    client,
+    () => framesOf(client.bytes).some((got) => got.stream === stream && got.type === FRAME.data),
+    "200",
+  );
+  assert.equal(upstream.requests.length, 1);
+  await sluice.metricIs(refused.length + 2, "sluice_requests_rejected_total", { reason: "malformed" });
+});
+
+const floods: [name: string, make: (i: number) => Buffer][] = [
+  ["PING", () => frame(FRAME.ping, 0, 0, Buffer.alloc(8))],
+  ["SETTINGS", () => SETTINGS],
+  ["PRIORITY", () => frame(FRAME.priority, 0, 1, Buffer.alloc(5))],
+  ["unknown frames", () => frame(200, 0, 0)],
+  ["WINDOW_UPDATE", () => frame(FRAME.windowUpdate, 0, 0, uint32(1))],
+  ["rapid reset", (i) => Buffer.concat([headers(2 * i + 1, GET), frame(FRAME.resetStream, 0, 2 * i + 1, uint32(8))])],
+  [
+    "faults that make us reset",
+    (i) => Buffer.concat([headers(2 * i + 1, POST, 4), frame(FRAME.windowUpdate, 0, 2 * i + 1, uint32(0))]),
+  ],
+  ["streams over the limit", (i) => headers(2 * i + 1, [...GET.slice(0, 2), [":path", "/hold"], GET[3]!])],
+];
+
+testInUsualMode("floods of frames that bring no request forward end the connection", async (t) => {
+  const { sluice } = await start(t);
+  const other = connectHttp2(sluice.url);
+  t.after(() => other.destroy());
+  for (const [name, make] of floods)
+    await t.test(name, async (t) => {
+      const client = await open(t, sluice, HELLO);
+      for (let i = 0; i < 3000; i += 100)
+        client.send(Buffer.concat(Array.from({ length: 100 }, (_, k) => make(i + k))));
+      const goesAway = () =>
+        framesOf(client.bytes).some(
+          ({ type, payload }) => type === FRAME.goAway && readUint32(payload, 4) === CODE.enhanceYourCalm,
+        );
+      await waits(client, goesAway, "GOAWAY with ENHANCE_YOUR_CALM");
+      // The others are served.
+      const stream = other.request({ ":path": "/" });
+      const chunks = await bounded(stream.toArray(), "a response on another connection");
+      assert.equal(Buffer.concat(chunks).toString(), "ok");
+    });
+  await sluice.metricIs(floods.length, "sluice_http2_errors_total", { error: "enhance_your_calm" });
+  await sluice.metricIs(0, "sluice_requests_in_flight");
+});
+
+testInUsualMode("a header bomb of references costs no more than limits.head", async (t) => {
+  const { sluice } = await start(t);
+  const client = await open(t, sluice, HELLO);
+  const before = await sluice.metric("process_resident_memory_bytes");
+  const value = Buffer.alloc(4000, "b");
+  const add = Buffer.concat([
+    Buffer.from([0x40, 1, 0x61, 0x7f, ((4000 - 127) & 0x7f) | 0x80, (4000 - 127) >> 7]),
+    value,
+  ]);
+  const bomb = Buffer.concat([Buffer.from([0x82, 0x86, 0x84, 0x41, 1, 0x61]), add, Buffer.alloc(10_000, 0xbe)]);
+  for (let i = 0; i < 200; i++) client.send(frame(FRAME.headers, END, 2 * i + 1, bomb));
+  await waits(
+    client,
+    () => framesOf(client.bytes).filter(({ type }) => type === FRAME.headers).length === 200,
+    "200 responses",
+  );
+  await sluice.metricIs(200, "sluice_requests_total", { status: "431" });
+  const after = await sluice.metric("process_resident_memory_bytes");
+  assert.ok(after - before < 64e6, `${(after - before) / 1e6} MB`);
+});
