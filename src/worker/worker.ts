@@ -1,8 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { Cluster, type Member } from "../cluster/cluster.ts";
+import { Cluster } from "../cluster/cluster.ts";
 import { EndpointColumns, HEALTH } from "../cluster/columns.ts";
-import { Endpoint } from "../cluster/endpoint.ts";
-import { Pool } from "../cluster/pool.ts";
 import { Buffers } from "../net/buffers.ts";
 import { ClientCounts } from "../net/client-counts.ts";
 import { Clock, TICK } from "../net/clock.ts";
@@ -13,11 +11,9 @@ import { TlsServer, type TlsServerOptions, type TlsShared } from "../net/tls-ser
 import { AccessLog } from "../observe/access-log.ts";
 import { WORKER_CELLS } from "../observe/series.ts";
 import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
-import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
+import type { ClusterPlan, Plan } from "../plan/plan.ts";
 import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
-import type { ClientConnection } from "../protocol/http1/client-connection.ts";
-import { UpstreamConnector } from "../protocol/http1/connector.ts";
 import { ServerConnection } from "../protocol/http1/server-connection.ts";
 import { Http2Connection } from "../protocol/http2/server-connection.ts";
 import type { WorkerContext } from "../proxy/context.ts";
@@ -28,6 +24,7 @@ import type { Connector } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { makeTracer } from "../trace/tracer.ts";
 import { boundReport } from "./bounded-report.ts";
+import { EndpointPools, poolKey } from "./endpoint-pools.ts";
 import { Origins, Outgoing } from "./fetch.ts";
 import { HandshakeLog } from "./handshake-log.ts";
 import { listenerState, subrequestStates } from "./listener-state.ts";
@@ -37,7 +34,7 @@ import { PluginChecks } from "./plugin-checks.ts";
 import { ProtocolStart } from "./protocol-start.ts";
 import { SlotsInUse } from "./slots-in-use.ts";
 
-/** A version that was built, current or not, and what it uses. `pools`: keys of `#pools`. */
+/** A version that was built, current or not, and what it uses. `pools`: keys in `#pools`. */
 type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
 
 const post = (message: FromWorker): void => parentPort!.postMessage(message);
@@ -54,7 +51,7 @@ class Worker {
   readonly #keyValue: KeyValueStore;
   readonly #tls: TlsShared;
   readonly #origins = new Origins((target, cause) => this.#fetchFailed(target, cause));
-  readonly #pools = new Map<string, Pool<ClientConnection>>();
+  readonly #pools: EndpointPools;
   /** Every version not yet disposed, by number. */
   readonly #versions = new Map<number, Version>();
   #serving: Version | null = null;
@@ -97,6 +94,7 @@ class Worker {
       isPrepared: (address) => this.#isPrepared(address),
       drained: () => this.#drained(),
     });
+    this.#pools = new EndpointPools(this.#context, this.#pipeline.attempts);
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, result) =>
       post({ type: "checked", number, result }),
     );
@@ -213,7 +211,7 @@ class Worker {
       return { plan, snapshot, instances, pools };
     } catch (error) {
       instances.dispose();
-      this.#dropPools(pools);
+      this.#pools.release(pools);
       throw error;
     }
   }
@@ -227,24 +225,10 @@ class Worker {
   }
 
   #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster<Connector> {
-    const members = this.#members(plan, used);
+    const members = this.#pools.members(plan, used);
     const strategies = plan.strategies.map((strategy) => instances[strategy.instance]!);
     const checker = plan.check?.probe.kind === "plugin" ? instances[plan.check.probe.instance]! : null;
     return new Cluster(index, plan, { strategies, members, columns: this.#context.columns, checker });
-  }
-
-  #members(plan: ClusterPlan, used: Set<string>): Member<Connector>[] {
-    return plan.set.endpoints.map((endpointPlan) => {
-      const key = poolKey(plan, endpointPlan);
-      let pool = this.#pools.get(key);
-      if (pool === undefined) this.#pools.set(key, (pool = new Pool(plan.pool.idle)));
-      used.add(key);
-      const endpoint = new Endpoint(endpointPlan, plan.tls);
-      return {
-        endpoint,
-        connector: new UpstreamConnector(this.#context, this.#pipeline.attempts, { endpoint, pool, plan }),
-      };
-    });
   }
 
   /** Replaces the endpoints of a cluster. No guest is started: strategies get the new endpoints with the next pick. */
@@ -256,12 +240,12 @@ class Worker {
     const cluster = served.snapshot.clusters[index]!;
     const before = plan.set;
     plan.set = set;
-    cluster.replace(this.#members(plan, served.pools));
+    cluster.replace(this.#pools.members(plan, served.pools));
     const slots = new Set(set.endpoints.map(({ slot }) => slot));
     const removed = before.endpoints.filter(({ slot }) => !slots.has(slot));
     const keys = new Set(removed.map((endpoint) => poolKey(plan, endpoint)));
     for (const key of keys) served.pools.delete(key);
-    this.#dropPools(keys);
+    this.#pools.release(keys);
     const removedSlots = removed.map(({ slot }) => slot);
     this.#slotsInUse.whenFree(
       removedSlots,
@@ -302,7 +286,7 @@ class Worker {
     const gone = this.#versions.get(version)!;
     this.#versions.delete(version);
     gone.instances.dispose();
-    this.#dropPools(gone.pools);
+    this.#pools.release(gone.pools);
     const left = this.#tunnelSlotsOutside(this.#versions.values());
     // After this message the main thread frees the slots of its endpoints.
     this.#slotsInUse.whenFree(left, () => post({ type: "disposed", version }));
@@ -334,15 +318,6 @@ class Worker {
     this.#pipeline.tunnels.drainEndpoints((slot) => (columns.health[slot]! & bits) !== 0);
   }
 
-  /** Closes those of these pools that no version uses. */
-  #dropPools(keys: ReadonlySet<string>): void {
-    for (const key of keys) {
-      if ([...this.#versions.values()].some((version) => version.pools.has(key))) continue;
-      this.#pools.get(key)?.close();
-      this.#pools.delete(key);
-    }
-  }
-
   /** Whether a version later than the one in service has a listener at that address. */
   #isPrepared(address: string): boolean {
     const current = this.#serving?.plan.version ?? 0;
@@ -368,10 +343,6 @@ class Worker {
     cells[WORKER_CELLS.fetchFailures]!++;
     if (warnings.admits("fetch_failed", target)) warnings.write("subrequest of a plugin failed", { target, cause });
   }
-}
-
-function poolKey({ key }: ClusterPlan, { address }: EndpointPlan): string {
-  return `${key}|${address}`;
 }
 
 const worker = new Worker(workerData as WorkerInit);
