@@ -3,8 +3,9 @@
  * time of a call by the worst code for it: 75 ns a unit, where ordinary code takes 1 or 2. Calls that approach this bound
  * delay all other requests.
  *
- * Time is not read for ordinary calls: only after a call of much fuel, and the thread's processor time, which is exact but
- * slow to read, only after such a call took long. Waiting for a busy processor is therefore not counted.
+ * Time is not read for ordinary calls: only for a plugin's first calls, and after one of much fuel. The thread's processor
+ * time is slow to read, and read only for the first calls and after one that took long. The smaller of the two counts, so
+ * that waiting for a busy processor does not.
  */
 export const SLOW = {
   /** Least fuel of a call that can take `least` milliseconds. */
@@ -16,7 +17,7 @@ export const SLOW = {
   burst: 50,
   /** Share of the permitted time that a call within it adds: slow calls are rare if garbage collection causes them. */
   credit: 0.01,
-  /** Calls that are timed after one of much fuel. */
+  /** Calls that are timed at first, and after one of much fuel. */
   calls: 1000,
 } as const;
 
@@ -24,14 +25,15 @@ export class SlowCalls {
   readonly #share: number;
   readonly #now: () => number;
   /** The next call is timed; its processor time is read as well. */
-  isTimed = false;
-  readsProcessorTime = false;
+  isTimed: boolean;
+  readsProcessorTime: boolean;
   /** Calls may have to be refused (`refuses`). A field, because every call reads it. */
   hasExceeded = false;
   /** Of the last slow call. */
   milliseconds = 0;
   fuel = 0;
-  #left = 0;
+  #left: number = SLOW.calls;
+  #processorLeft: number = SLOW.calls;
   #budget: number = SLOW.burst;
   #filledAt: number;
 
@@ -39,6 +41,8 @@ export class SlowCalls {
   constructor(share: number, now: () => number) {
     this.#share = share;
     this.#now = now;
+    this.isTimed = share < 1;
+    this.readsProcessorTime = this.isTimed;
     this.#filledAt = now();
   }
 
@@ -53,10 +57,11 @@ export class SlowCalls {
   ended(elapsed: number, processor: number, fuel: number): void {
     const permitted = Math.max(SLOW.least, fuel * SLOW.unit);
     if (processor >= 0) this.#charge(Math.min(elapsed, processor), permitted, fuel);
-    else if (elapsed > permitted) this.readsProcessorTime = true;
-    if (--this.#left > 0) return;
-    this.isTimed = false;
-    this.readsProcessorTime = false;
+    if (elapsed > permitted) {
+      this.readsProcessorTime = true;
+      this.#processorLeft = SLOW.calls;
+    } else if (--this.#processorLeft === 0) this.readsProcessorTime = false;
+    if (--this.#left === 0) this.isTimed = false;
   }
 
   #charge(time: number, permitted: number, fuel: number): void {
