@@ -12,11 +12,14 @@ import {
   VALUE_END,
   VALUE_START,
 } from "../../http/head.ts";
+import { DECIMAL_BOUND, writeDecimal } from "../../http1/write.ts";
 import { BEGIN_BOUND, FIELD_BOUND, type HpackEncoder } from "../../http2/hpack-encoder.ts";
+import { staticIndexOf } from "../../http2/static-table.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
 
-const CONTENT_LENGTH = Buffer.from("content-length", "latin1");
-const DATE = Buffer.from("date", "latin1");
+const CONTENT_LENGTH = staticIndexOf("content-length");
+const DATE = staticIndexOf("date");
+const digits = Buffer.alloc(DECIMAL_BOUND);
 const PASSED = -1;
 const NONE = -2;
 
@@ -67,14 +70,8 @@ export function writeResponse(
     if (id >= NAME.lookalike || (DROPPED[id] === 1 && (id !== NAME["content-length"] || length !== PASSED))) continue;
     writeField(encoder, head, word);
   }
-  if (length >= 0) {
-    const digits = Buffer.from(String(length), "latin1");
-    encoder.field(Buffer.concat([CONTENT_LENGTH, digits]), 0, 14, 14, 14 + digits.length);
-  }
-  if (head.status >= 200 && head.findKnown(NAME.date) < 0) {
-    const field = Buffer.concat([DATE, date]);
-    encoder.field(field, 0, DATE.length, DATE.length, field.length);
-  }
+  if (length >= 0) encoder.named(CONTENT_LENGTH, digits, 0, writeDecimal(digits, 0, length));
+  if (head.status >= 200 && head.findKnown(NAME.date) < 0) encoder.named(DATE, date, 0, date.length);
   return encoder.end;
 }
 
