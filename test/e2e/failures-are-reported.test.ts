@@ -1,6 +1,7 @@
 /** Failures are logged with their cause, at a limited rate, and counted: attempts, rejected requests, shed load, log lines. */
 import assert from "node:assert/strict";
 import { before } from "node:test";
+import type { ClusterStatus } from "../../src/admin/api.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, exchange, startRawUpstream } from "./peers.ts";
@@ -18,7 +19,7 @@ before(async () => {
   wasm = await compileSource(BUSY);
 });
 
-const clusters = ["refuses", "resets", "malformed", "silent", "breaks"] as const;
+const clusters = ["refuses", "resets", "malformed", "silent", "breaks", "overloaded"] as const;
 
 testInUsualMode(
   "failures-are-reported: upstream failures, rejections and shed load, with cause and count",
@@ -38,6 +39,12 @@ testInUsualMode(
         })
       ).port,
       silent: (await startRawUpstream(t)).port,
+      overloaded: (
+        await startRawUpstream(t, async (peer) => {
+          await peer.head();
+          peer.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        })
+      ).port,
       breaks: (
         await startRawUpstream(t, async (peer) => {
           await peer.head();
@@ -53,8 +60,10 @@ listeners:
     address: 127.0.0.1:${ports.web}
     routes:
       - { match: { prefix: /plugin }, chain: [busy], cluster: silent }
+      - { match: { path: /empty }, cluster: empty }
 ${clusters.map((name) => `      - { match: { path: /${name} }, cluster: ${name}, retry: { attempts: 0 } }`).join("\n")}
 clusters:
+  empty: []
 ${clusters.map((name) => `  ${name}: { endpoints: ["127.0.0.1:${upstreams[name]}"], timeouts: { response: 300ms } }`).join("\n")}
 `;
     const sluice = await startSluice(t, config, { files: { "busy.wasm": wasm } });
@@ -79,6 +88,16 @@ ${clusters.map((name) => `  ${name}: { endpoints: ["127.0.0.1:${upstreams[name]}
     const broken = await connectTo(t, sluice.port);
     broken.send("GET /breaks HTTP/1.1\r\nHost: a\r\n\r\n");
     assert.equal((await failure("breaks")).error, "upstream_broken");
+
+    assert.equal((await get("/overloaded")).status, 503);
+    const { text } = await sluice.ask("/api/v1/clusters");
+    const overloaded = (JSON.parse(text) as ClusterStatus[]).find(({ name }) => name === "overloaded")!;
+    assert.ok(overloaded.endpoints[0]!.errorRate > 0, "gateway errors count in the error column");
+
+    assert.equal((await get("/empty")).status, 503);
+    const empty = await sluice.logged((line) => line.event === "no_endpoint", "a cluster without an endpoint");
+    assert.deepEqual([empty.level, empty.cluster, empty.listener], ["warn", "empty", "web"]);
+    await sluice.metricIs(1, "sluice_no_endpoint_total", { cluster: "empty" });
 
     for (let i = 0; i < 30; i++) await get("/refuses");
     const more = await sluice.logged(
