@@ -28,8 +28,10 @@ function run(name, program, args) {
 /** @param {string} to The directory of the modules. */
 export function build(to = join(here, "plugins")) {
   mkdirSync(to, { recursive: true });
-  const tenant = ["filters/tenant.ts", "--outFile", join(to, "tenant.wasm"), "-O3"];
-  run("assemblyscript", "bin/asc.js", [...tenant, "--use", "abort=filters/tenant/abort"]);
+  for (const name of ["tenant", "quota"]) {
+    const files = [`filters/${name}.ts`, "--outFile", join(to, `${name}.wasm`), "-O3"];
+    run("assemblyscript", "bin/asc.js", [...files, "--use", `abort=filters/${name}/abort`]);
+  }
   run("wabt", "bin/wat2wasm", ["filters/greeting.wat", "-o", join(to, "greeting.wasm")]);
 }
 

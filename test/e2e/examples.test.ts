@@ -154,4 +154,10 @@ testInUsualMode("the extism example: filters written with Extism's PDK and by ha
   assert.deepEqual([headers["x-tenant"], headers["x-greeting"]], ["acme", "hello"]);
   const none = await get("/", { host: "www.example.com" });
   assert.deepEqual([none.status, none.body], [400, "no tenant in the host name\n"]);
+  const counted = [];
+  for (let i = 0; i < 4; i++) {
+    const { status, body } = await get("/", { host: "acme.example.com", "x-user": "ann" });
+    counted.push(status === 200 ? JSON.parse(body).headers["x-count"] : body);
+  }
+  assert.deepEqual(counted, ["1", "2", "3", "over the quota\n"]);
 });

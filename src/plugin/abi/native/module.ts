@@ -41,7 +41,9 @@ export const nativeModule: ModuleAbi = {
 
   check(bytes: Uint8Array, shape: ModuleShape, names: HookNames): void {
     if (Object.keys(names).length > 0)
-      throw new PluginError("a module of the native ABI exports hooks by their names: `hooks` is for Extism plugins");
+      throw new PluginError(
+        "a module of the native ABI exports hooks by their names: `hooks` is for Extism plugins, which import extism:host/env",
+      );
     checkImports(shape);
     checkExports(shape);
     const version = readExported(bytes, shape, EXPORT.version);
