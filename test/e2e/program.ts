@@ -320,11 +320,11 @@ after(async () => {
 export async function reuseSluice(
   t: LiveTest,
   config: (ports: Ports) => string,
-  { files = {} }: Pick<Options, "files"> = {},
+  { files = {}, ports = [] }: Pick<Options, "files" | "ports"> = {},
 ): Promise<Program> {
   const running = shared.get(t.accept);
   if (running === undefined) {
-    const program = await startProgram(t, config, { files }, (stop) => void stops.push(stop));
+    const program = await startProgram(t, config, { files, ports }, (stop) => void stops.push(stop));
     shared.set(t.accept, program);
     return program;
   }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Authority } from "../support/certificates.ts";
 import { startUpstream } from "./peers.ts";
-import { atEnd, type LiveTest, startSluice, testInUsualMode } from "./program.ts";
+import { atEnd, type LiveTest, reuseSluice, testInUsualMode } from "./program.ts";
 import { curl } from "./tls.ts";
 
 const page = readFileSync(join(import.meta.dirname, "../../docs/tls.md"), "utf8");
@@ -49,7 +49,7 @@ for (const { title, text } of configs)
     const secured = await startSecured(t);
     const names = ["site", "site-rsa", "wildcard", "client"].flatMap((name) => [`${name}.pem`, `${name}.key`]);
     const files = Object.fromEntries([...names, "ca.pem"].map((name) => [name, authority.read(name)]));
-    const sluice = await startSluice(
+    const sluice = await reuseSluice(
       t,
       ({ web, plain }) =>
         text
@@ -71,7 +71,7 @@ for (const { title, text } of configs)
         ["/broken", 502],
       ] as const) {
         const { out } = await curl(path, { port: sluice.port, ca, more: ["-i"] });
-        const head = `^HTTP/1.1 ${status} [^]*\r\nstrict-transport-security: max-age=63072000\r\n`;
+        const head = `^HTTP/(?:1\\.1|2) ${status} [^]*\r\nstrict-transport-security: max-age=63072000\r\n`;
         assert.match(out, new RegExp(head, "i"));
       }
     }
