@@ -48,6 +48,9 @@ test("attributes, headers and lists of headers are read", () => {
   const { reports } = run([get("te"), get("x-secret"), log(`(call $http_headers ${number(request)})`)].join(""));
   assert.deepEqual(reports.slice(0, 2), ["info: ", "info: "]);
   assert.match(reports[2]!, /^info: host: a\W+x-one: 1\W+x-one: 2\W+x-bytes: [^a-z]+$/);
+  const trailers = `(call $http_header_get ${number(HEADERS.requestTrailers)} ${text("x-one")} ${number(0)})`;
+  const none = run(log(trailers) + log(`(call $http_headers ${number(HEADERS.responseTrailers)})`));
+  assert.deepEqual([none.outcome, none.reports], [OUTCOME.continue, ["info: ", "info: "]]);
   const status = run(
     attribute(ATTRIBUTE.status) + log(`(call $http_headers ${number(response)})`),
     "response_head",

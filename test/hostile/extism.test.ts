@@ -14,6 +14,9 @@ const MEMORY = 4 * 1024 * 1024;
 const fn = (body: string, locals = "") => `(func (export "on_request") (result i32) ${locals} ${body} (i32.const 0))`;
 const forever = (body: string) => `(loop $again ${body} (br $again))`;
 
+const FUEL_OR_MEMORY =
+  /^(the fuel for one call is used up|a block of memory could not be allocated|\w+: \d+ bytes do not fit)/;
+
 const cases: [name: string, body: string, message: RegExp, texts?: string[]][] = [
   ["reads at 0", fn("(drop (call $load_u8 (i64.const 0)))"), /^the offset 0 is outside of the allocated memory$/],
   [
@@ -130,6 +133,43 @@ const cases: [name: string, body: string, message: RegExp, texts?: string[]][] =
     ),
     /^var_set: the variables are over 1048576 bytes or 1000 names$/,
   ],
+  ["reads headers forever", fn(forever("(drop (call $http_headers (i64.const 0)))")), FUEL_OR_MEMORY],
+  ["reads attributes forever", fn(forever("(drop (call $http_attribute (i64.const 3)))")), FUEL_OR_MEMORY],
+  [
+    "looks for a header forever",
+    fn(forever(`(drop (call $http_header_get (i64.const 0) (call $text ${place(0, "x")}) (i64.const 0)))`)),
+    FUEL_OR_MEMORY,
+    ["x"],
+  ],
+  [
+    "adds headers forever",
+    fn(forever(`(call $http_header_add (i64.const 0) (call $text ${place(0, "x")}) (i64.const 0))`)),
+    /^(the fuel for one call is used up|a block of memory|header_add: "x" is over a limit)/,
+    ["x"],
+  ],
+  [
+    "responds forever",
+    fn(forever("(call $http_respond (i64.const 200) (call $alloc (i64.const 4096)))")),
+    /^(the fuel for one call is used up|.*limits\.memory)/,
+  ],
+  [
+    "names a header by no block",
+    fn("(drop (call $http_header_remove (i64.const 0) (i64.const 9)))"),
+    /^header_remove: 9 is not a block of memory$/,
+  ],
+  [
+    "looks for the 2^63rd header",
+    fn(`(drop (call $http_header_get (i64.const 0) (call $text ${place(0, "x")}) (i64.const 0x7fffffffffffffff)))
+      unreachable`),
+    /^unreachable$/,
+    ["x"],
+  ],
+  [
+    "asks for attribute -2^63",
+    fn("(drop (call $http_attribute (i64.const 0x8000000000000000)))"),
+    /^attribute: -9223372036854775808 is unknown$/,
+  ],
+  ["counts in metric -1", fn("(call $metrics_add (i64.const -1) (f64.const 1))"), /^add: there is no such metric/],
 ];
 
 for (const [name, body, message, texts] of cases)

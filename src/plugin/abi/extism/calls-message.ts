@@ -104,6 +104,7 @@ function makeHeaderCalls(context: CallContext, kernel: Kernel) {
       context.enter("header_get", 0);
       const length = kernel.size("header_get", name);
       const head = readable(context, "header_get", part);
+      if (head === null) return give(context, kernel, "header_get", null);
       const { bytes } = memory;
       const start = Number(name);
       const isAbsent = nth < 0n || isHidden(context, bytes, start, start + length);
@@ -130,6 +131,7 @@ function makeHeaderCalls(context: CallContext, kernel: Kernel) {
     headers(part: bigint): bigint {
       context.enter("headers", 0);
       const head = readable(context, "headers", part);
+      if (head === null) return give(context, kernel, "headers", null);
       const { hidden } = context;
       const length = writeLines(head, hidden, null, 0);
       context.spend(length + WORK.givenField * head.count);
@@ -185,12 +187,13 @@ function describe(call: string, status: number): string {
   }
 }
 
-/** The headers of a part. @throws Fault if they are not available in this hook */
-function readable(context: CallContext, call: string, part: bigint): Head {
-  const head = context.scope.readable(Number(part));
-  if (head !== null) return head;
-  const isPart = part >= BigInt(HEADERS.request) && part <= BigInt(HEADERS.responseTrailers);
-  throw new Fault("bad_result", `${call}: part ${part} ${isPart ? "is not available in this hook" : "is unknown"}`);
+/** The headers of a part; null for trailers that there are not, or not yet. @throws Fault if they cannot be read here */
+function readable(context: CallContext, call: string, part: bigint): Head | null {
+  const number = Number(part);
+  const head = context.scope.readable(number);
+  if (head !== null || number === HEADERS.requestTrailers || number === HEADERS.responseTrailers) return head;
+  const why = number === HEADERS.response ? "is not available in this hook" : "is unknown";
+  throw new Fault("bad_result", `${call}: part ${part} ${why}`);
 }
 
 /** Writes `name: value` lines of the visible fields, names in lower case; returns their length. `target`: null to only count. */
