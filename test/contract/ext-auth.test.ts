@@ -109,8 +109,8 @@ describe("ext-auth", () => {
       const { response, log } = await closed.requestAsync();
       assert.equal(response?.status, 503);
       assert.match(log[0]!.text, /authorization service auth: /);
-      const told = await extAuth({ timeout: 300, status: 403 }, () => failure);
-      assert.equal((await told.requestAsync()).response?.status, 403);
+      const denying = await extAuth({ timeout: 300, status: 403 }, () => failure);
+      assert.equal((await denying.requestAsync()).response?.status, 403);
       const open = await extAuth({ timeout: 300, failure: "pass", upstream: "x-user" }, () => failure);
       const { outcome, headers } = await open.requestAsync({ headers: { "x-user": "root" } });
       assert.deepEqual([outcome, headers["x-user"]], ["continue", undefined]);
@@ -155,10 +155,10 @@ describe("delay", () => {
     }
     assert.equal((await (await delay({ percent: 0, milliseconds: 100 })).requestAsync()).suspended, 0);
     const some = await delay({ percent: 50, milliseconds: 100 });
-    let held = 0;
-    for (let i = 0; i < 400; i++) if ((await some.requestAsync()).suspended === 100) held++;
+    let delayed = 0;
+    for (let i = 0; i < 400; i++) if ((await some.requestAsync()).suspended === 100) delayed++;
     // Ten standard deviations.
-    assert.ok(held > 100 && held < 300, `${held}`);
+    assert.ok(delayed > 100 && delayed < 300, `${delayed}`);
   });
 
   test("rejects invalid shares and times", async () => {

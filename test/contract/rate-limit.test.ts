@@ -165,8 +165,8 @@ describe("rate-limit", () => {
     const on = exchange("GET / HTTP/1.1\nHost: a", "HTTP/1.1 200 OK");
     for (const hook of [HOOK.request_head, HOOK.response_head])
       for (const instance of limit.loaded.instances) assert.equal(instance.call(hook, on), OUTCOME.continue);
-    const told = fieldsOf(on.response).filter((field) => field.startsWith("ratelimit:"));
-    assert.deepEqual(told, ['ratelimit: "burst";r=4;t=1', 'ratelimit: "hour";r=1;t=1800']);
+    const fields = fieldsOf(on.response).filter((field) => field.startsWith("ratelimit:"));
+    assert.deepEqual(fields, ['ratelimit: "burst";r=4;t=1', 'ratelimit: "hour";r=1;t=1800']);
     assert.equal(limit.passes(4, { use: 1 }), 1);
     assert.equal(limit.passes(9, { use: 0 }), 4);
   });

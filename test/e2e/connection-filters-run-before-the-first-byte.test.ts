@@ -91,7 +91,7 @@ testInAllModes(
 );
 
 testInUsualMode(
-  "a failing plugin closes the connection, under `skip` accepts it; the listener goes on accepting",
+  "a failing plugin closes the connection, under `skip` accepts it; the listener continues to accept",
   async (t) => {
     const upstream = await startUpstream(t);
     const failing = {

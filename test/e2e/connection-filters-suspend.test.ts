@@ -139,7 +139,7 @@ testInAllModes("a client that disconnects cancels the call: neither a guest nor 
   const app = await startUpstream(t);
   const gate = await startGate(t);
   const sluice = await start(t, { app, gate, limits: "time: 1h, guests: 50" });
-  // On each worker one for the plugin and one for each cluster's strategy. The sum is valid only after both workers have reported.
+  // On each worker one for the plugin and one for each cluster's strategy. The sum is valid after both have reported.
   const before = t.accept === "transfer" ? 8 : 4;
   await until(async () => (await guests(sluice)) === before, "each worker has reported its guest");
   const count = times(t, 1000);

@@ -125,12 +125,12 @@ testInEachMode("Unix sockets on both sides", async (t) => {
     sluice,
     `listeners: { web: { address: "unix:${socket("web.sock")}", cluster: app } }\nclusters: { app: ["unix:${socket("up.sock")}"] }\n`,
   );
-  const answered = new Promise<string>((resolve, reject) => {
+  const response = new Promise<string>((resolve, reject) => {
     const sent = request(
       { socketPath: socket("web.sock"), path: "/x", headers: { host: "a" }, agent: false },
       async (response) => resolve(Buffer.concat(await response.toArray()).toString()),
     );
     sent.on("error", reject).end();
   });
-  assert.equal(await bounded(answered, "a response"), "a /x");
+  assert.equal(await bounded(response, "a response"), "a /x");
 });

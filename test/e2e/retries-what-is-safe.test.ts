@@ -91,7 +91,8 @@ testInUsualMode("responds with 502 when every endpoint refuses", async (t) => {
 });
 
 testInUsualMode("stale-connection-is-not-an-error", async (t) => {
-  // Responds once on each connection, and closes it as the next request arrives: like a keep-alive timeout that expires while a request is in transit.
+  // Responds once on each connection, and closes it as the next request arrives: like a keep-alive timeout that expires
+  // while a request is in transit.
   const upstream = await startRawUpstream(t, async (peer: Peer, index) => {
     for (let turn = 0; ; turn++) {
       await peer.head();

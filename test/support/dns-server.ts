@@ -94,7 +94,7 @@ export class DnsServer {
     header.writeUInt16BE(0x8180 | code, 2);
     header.writeUInt16BE(1, 4);
     header.writeUInt16BE(records.length, 6);
-    const answers = records.map((data) => {
+    const sections = records.map((data) => {
       const head = Buffer.alloc(12);
       head.writeUInt16BE(0xc00c, 0);
       head.writeUInt16BE(type, 2);
@@ -103,7 +103,7 @@ export class DnsServer {
       head.writeUInt16BE(data.length, 10);
       return Buffer.concat([head, data]);
     });
-    return Buffer.concat([header, query.subarray(12, end), ...answers]);
+    return Buffer.concat([header, query.subarray(12, end), ...sections]);
   }
 }
 

@@ -46,9 +46,9 @@ test("status reports the state; reload reports its result", async (t) => {
 });
 
 test("an unreachable proxy or an unreadable configuration is reported in one line", async () => {
-  const nobody = await sluice("status", "--admin", "127.0.0.1:1");
-  assert.deepEqual([nobody.code, nobody.out], [1, ""]);
-  assert.match(nobody.err, /^sluice: no proxy at 127\.0\.0\.1:1: ECONNREFUSED\n$/);
+  const noProxy = await sluice("status", "--admin", "127.0.0.1:1");
+  assert.deepEqual([noProxy.code, noProxy.out], [1, ""]);
+  assert.match(noProxy.err, /^sluice: no proxy at 127\.0\.0\.1:1: ECONNREFUSED\n$/);
   const missing = await sluice("reload", "-c", "/nowhere/sluice.yaml");
   assert.equal(missing.code, 1);
   assert.match(missing.err, /^sluice: \/nowhere\/sluice\.yaml cannot be read \(ENOENT\).*\n$/);

@@ -131,7 +131,7 @@ test("a version that one worker rejects is released by the others", async (t) =>
   t.after(() => channel.close());
   channel.postMessage("now");
   const { result, problems } = await reloaded;
-  assert.deepEqual([result, problems], ["rejected", ["told to refuse"]]);
+  assert.deepEqual([result, problems], ["rejected", ["rejects on purpose"]]);
   await until(() => guests() === before);
   await until(() => !existsSync(path));
   assert.deepEqual(await ask(url()), { status: 200, text: "one" });
@@ -271,7 +271,7 @@ clusters:
   known.set("later.invalid", "127.0.0.1");
   await until(async () => (await ask(`${url()}/later/`)).status === 200);
   assert.deepEqual((await cluster()).unresolved, []);
-  assert.equal(app.status().lastReload?.result, "rejected", "what is wrong with the file is still told");
+  assert.equal(app.status().lastReload?.result, "rejected", "the problem of the file is still reported");
 
   // The name cannot be resolved: its last address stays in use.
   known.delete("later.invalid");

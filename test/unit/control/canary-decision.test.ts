@@ -65,7 +65,7 @@ test("a version that costs much more than the baseline is rolled back after the 
   assert.equal(action({ canary: fuel(most.fuel + 1) }), "roll back");
   assert.equal(action({ canary: time(most.time * 0.999) }), "promote");
   assert.equal(action({ canary: time(most.time * 1.001) }), "roll back");
-  assert.equal(action({ elapsed: 1, canary: fuel(1e6) }), "continue", "one slow request says nothing");
+  assert.equal(action({ elapsed: 1, canary: fuel(1e6) }), "continue", "one slow request decides nothing");
   const idle = { requests: 0, failures: 0, fuel: 0, time: 0 };
   assert.equal(
     action({ baseline: idle, canary: fuel(1e6) }, { percent: 100 }),

@@ -121,7 +121,7 @@ test("responses that cannot be verified are not stapled", async (t) => {
   responder.respond = () => Buffer.from("garbage");
   await stapling.prepare([site]);
   assert.equal(stapling.describe(site).state, "failed");
-  assert.match(lines.join(), /must-staple .* no OCSP response: malformed DER/);
+  assert.match(lines.join(), /must-staple .* not an OCSP response: malformed DER/);
   assert.deepEqual([posted, stapling.counts.invalid], [[], 1]);
 });
 

@@ -41,8 +41,8 @@ export async function startEndpoint(t: TestContext, body: string): Promise<strin
 
 /** A request on a new connection. */
 export async function ask(url: string, init: RequestInit = {}): Promise<{ status: number; text: string }> {
-  const answer = await fetch(url, { ...init, headers: { connection: "close", ...init.headers } });
-  return { status: answer.status, text: await answer.text() };
+  const response = await fetch(url, { ...init, headers: { connection: "close", ...init.headers } });
+  return { status: response.status, text: await response.text() };
 }
 
 /** Polls until `holds` returns true, up to a bound that is reached only if the code is broken. */

@@ -80,7 +80,7 @@ test("an endpoint is ejected for ejectFor, then one request decides; each furthe
   columns.failures[1] = 5;
   health.clear(1);
   health.receive({ slot: 1, event: "failing", cause: "connect_refused" });
-  assert.deepEqual(states(), [0, 0], "what it failed before says nothing any more");
+  assert.deepEqual(states(), [0, 0], "earlier failures are not counted");
 
   t.mock.timers.tick(4001);
   fail(0);

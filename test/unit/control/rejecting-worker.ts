@@ -10,7 +10,7 @@ if (workerData.worker === 1) {
   port.on = ((event: "message", listener: (message: ToWorker) => void) =>
     on(event, (message: ToWorker) => {
       if (message.type !== "prepare" || message.plan.version === 1) return listener(message);
-      const refusal: FromWorker = { type: "failed", version: message.plan.version, problem: "told to refuse" };
+      const refusal: FromWorker = { type: "failed", version: message.plan.version, problem: "rejects on purpose" };
       channel.onmessage = () => port.postMessage(refusal);
     })) as typeof port.on;
 }

@@ -34,19 +34,19 @@ test("for any sequence of versions, live identities never share a slot", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const slots = new Slots(rowsOf("rows", 4, () => undefined));
-      const held = new Map<string, { place: number; versions: Set<number> }>();
+      const occupied = new Map<string, { place: number; versions: Set<number> }>();
       for (const { version, identity } of steps) {
         if (identity === null) {
           slots.release(version);
-          for (const [name, { versions }] of held)
-            if (versions.delete(version) && versions.size === 0) held.delete(name);
+          for (const [name, { versions }] of occupied)
+            if (versions.delete(version) && versions.size === 0) occupied.delete(name);
           continue;
         }
         const place = slots.acquire(version, identity);
-        const known = held.get(identity);
+        const known = occupied.get(identity);
         if (known !== undefined) assert.equal(place, known.place);
-        for (const [name, other] of held) if (name !== identity) assert.notEqual(other.place, place);
-        held.set(identity, { place, versions: (known?.versions ?? new Set()).add(version) });
+        for (const [name, other] of occupied) if (name !== identity) assert.notEqual(other.place, place);
+        occupied.set(identity, { place, versions: (known?.versions ?? new Set()).add(version) });
       }
     }),
   );

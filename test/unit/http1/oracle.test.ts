@@ -1,7 +1,7 @@
 /**
  * Node's own parser as the oracle: every message that Sluice takes as complete, Node takes as complete too, in the same
  * order and with the same method, target, fields, body and trailers. So Sluice reads nothing that Node would refuse, and
- * nothing in another way. (That Sluice refuses more is what `smuggling.test.ts` holds.)
+ * nothing in another way. (`smuggling.test.ts` checks that Sluice rejects more.)
  */
 import assert from "node:assert/strict";
 import { createServer, request as httpRequest, type IncomingMessage, METHODS } from "node:http";

@@ -115,7 +115,7 @@ export class StreamReader {
     if (past > end || past < at || dataStart < at || dataEnd > past || dataEnd < dataStart)
       throw new RangeError(`read returned ${past} and [${dataStart}, ${dataEnd}) for an area [${at}, ${end})`);
     message.body += buf.toString("latin1", dataStart, dataEnd);
-    if (message.body.length !== body.received) throw new RangeError(`received says ${body.received}`);
+    if (message.body.length !== body.received) throw new RangeError(`received is ${body.received}`);
     if (body.problem !== "") return this.#refuse(this.#response ? 502 : 400, body.problem);
     if (!body.done) {
       if (past !== end) throw new RangeError(`read left bytes of a body that is not done, at ${past} of ${end}`);

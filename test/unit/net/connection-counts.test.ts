@@ -38,10 +38,10 @@ test("concurrent changes by workers never exceed the limit, and lose no count", 
       const counts = new ConnectionCounts(workerData.buffer, workerData.worker);
       let most = 0;
       for (let turn = 0; turn < 20_000; turn++) {
-        let held = 0;
-        while (held < 3 && counts.enter(0, 4)) held++;
-        most = Math.max(most, held);
-        while (held-- > 0) counts.leave(0);
+        let open = 0;
+        while (open < 3 && counts.enter(0, 4)) open++;
+        most = Math.max(most, open);
+        while (open-- > 0) counts.leave(0);
       }
       parentPort.postMessage(most);
     });`;

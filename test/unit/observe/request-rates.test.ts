@@ -47,7 +47,7 @@ test("rates are those of the last ten seconds, over all workers", () => {
   assert.deepEqual(of(later!.rates), { "4xx": 10 });
   assert.deepEqual(of(later!.counts), { "2xx": 20, "4xx": 280, "5xx": 1, other: 1 });
   clock.now += 60_000;
-  assert.deepEqual(of(rates.list()[0]!.rates), {}, "a sample that came late");
+  assert.deepEqual(of(rates.list()[0]!.rates), {}, "a late sample");
 });
 
 test("one request right after the start is not a rate of thousands", () => {

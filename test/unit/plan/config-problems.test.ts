@@ -20,7 +20,7 @@ test("a configuration error of a plugin is reported at its key, without offsets 
   const plugin = config!.plugins[0]!;
   const origin = { at: plugin.at, settings: plugin.config };
   const raw = "\n    at ~start function[18]+0xd6f\n    at ~lib/sluice/sdk/config/expected function[10]+0x6eb";
-  const cases: [said: string, shown: string][] = [
+  const cases: [problem: string, shown: string][] = [
     [
       "config rules.0.limit: expected a number",
       "8:20: plugins.p.config.rules.0.limit: plugin p: start: config rules.0.limit: expected a number",
@@ -44,8 +44,8 @@ test("a configuration error of a plugin is reported at its key, without offsets 
     ],
     ["unreachable", "4:3: plugins.p: plugin p: start: unreachable"],
   ];
-  for (const [said, shown] of cases)
-    assert.equal(formatProblem(locateConfigProblem(`plugin p: start: ${said}`, origin)), `s.yaml:${shown}`);
+  for (const [problem, shown] of cases)
+    assert.equal(formatProblem(locateConfigProblem(`plugin p: start: ${problem}`, origin)), `s.yaml:${shown}`);
   const found = locateConfigProblem(`plugin p: start: config rules: expected nothing${raw}`, origin).message;
   assert.equal(found, "plugin p: start: config rules: expected nothing");
   const own = locateConfigProblem(

@@ -379,7 +379,7 @@ test("a route whose own path is ambiguous keeps matching it", () => {
   assert.deepEqual(rivalOf(written, { path: "/d;e/x" }), { selected: 2, rival: null });
   assert.deepEqual(rivalOf(written, { path: "/a%2Fb/..%2F..%2Fx" }), { selected: 0, rival: 4 });
   assert.deepEqual(rivalOf([...written].reverse(), { path: "/a%2Fb/x" }), { selected: 0, rival: null });
-  // Both are written, the plain one first: which of them an endpoint means cannot be said.
+  // Both are written, the plain one first: an endpoint may mean either.
   assert.deepEqual(rivalOf([{ prefix: "/a/b/" }, { prefix: "/a%2Fb/" }], { path: "/a%2Fb/x" }), {
     selected: 1,
     rival: 0,

@@ -52,10 +52,10 @@ export function onResponse(req: Request, res: Response): void { res.headers.remo
     const refused = run(loaded, "request_head", get("www.example.com"), OUTCOME.respond);
     assert.equal(refused.localStatus, 400);
     assert.equal(String(refused.localBody), "no tenant in the host name");
-    const answered = exchange("GET / HTTP/1.1\nHost: a", "HTTP/1.1 200 OK\nServer: x\nA: b");
-    run(loaded, "response_head", answered);
-    assert.equal(answered.response.get("server"), undefined);
-    assert.equal(answered.response.get("a"), "b");
+    const responded = exchange("GET / HTTP/1.1\nHost: a", "HTTP/1.1 200 OK\nServer: x\nA: b");
+    run(loaded, "response_head", responded);
+    assert.equal(responded.response.get("server"), undefined);
+    assert.equal(responded.response.get("a"), "b");
     const other = await start(FILTER, { configs: [{ header: "x-other" }] });
     assert.equal(run(other, "request_head", get("b.example.com")).request.get("x-other"), "b");
   });
@@ -179,10 +179,10 @@ export function onRequest(req: Request): void {
     );
     run(loaded, "request_head", get("a", "/reject"), OUTCOME.reject);
     assert.equal(String(run(loaded, "request_head", get("a", "/both"), OUTCOME.respond).localBody), "Grüße");
-    const answered = run(loaded, "request_head", get("a", "/answer"), OUTCOME.respond);
-    assert.equal(answered.response.get("www-authenticate"), "Basic");
+    const responded = run(loaded, "request_head", get("a", "/answer"), OUTCOME.respond);
+    assert.equal(responded.response.get("www-authenticate"), "Basic");
     const name = Buffer.from("set-cookie");
-    assert.ok(answered.response.find(name, 0, name.length, 1) >= 0);
+    assert.ok(responded.response.find(name, 0, name.length, 1) >= 0);
     const chosen = run(loaded, "request_head", get("a"));
     assert.deepEqual([chosen.chosenCluster, chosen.chosenStrategy], [1, 1]);
   });

@@ -8,7 +8,7 @@ export class Keys {
   readonly operation = new Operation();
   now = 1_000_000;
   /** Repeats calls that return `busy`. */
-  patient = false;
+  repeatsBusy = false;
 
   constructor(store: KeyValue, namespace = 0) {
     this.store = store;
@@ -41,9 +41,9 @@ export class Keys {
     operation.outStart = 0;
     operation.cap = operation.out.length;
     let length = this.store.get(operation);
-    while (this.patient && length === STATUS.busy) length = this.store.get(operation);
+    while (this.repeatsBusy && length === STATUS.busy) length = this.store.get(operation);
     if (length === STATUS.absent) return null;
-    if (length < 0) throw new Error(`get answered ${length}`);
+    if (length < 0) throw new Error(`get returned ${length}`);
     return operation.out.subarray(0, length);
   }
 
@@ -91,7 +91,7 @@ export class Keys {
       operation.cap = cap;
       operation.cursor = cursor;
       const length = this.store.list(operation);
-      if (length < 0) throw new Error(`list answered ${length}`);
+      if (length < 0) throw new Error(`list returned ${length}`);
       for (let at = 0; at < length; ) {
         const end = at + 4 + operation.out.readUInt32LE(at);
         keys.push(operation.out.toString("utf8", at + 4, end));

@@ -232,8 +232,8 @@ function runCommand(model: Model, one: Command): void {
     assert.equal(keys.delete(one.key), live(one.key) ? STATUS.ok : STATUS.absent);
     map.delete(one.key);
   } else if (one.do === "cas") {
-    const stands = keys.get(one.key) === null ? 0 : keys.version;
-    assert.equal(keys.compareAndSet(one.key, one.value, one.right ? stands : stands + 1, one.ttl), one.right ? 1 : 0);
+    const version = keys.get(one.key) === null ? 0 : keys.version;
+    assert.equal(keys.compareAndSet(one.key, one.value, one.right ? version : version + 1, one.ttl), one.right ? 1 : 0);
     if (one.right) map.set(one.key, { value: one.value, expires: expiry(one.ttl) });
   } else {
     const before = live(one.key);

@@ -16,7 +16,7 @@ export type Work = {
 const { buffer, signals, worker, task, times }: Work = workerData;
 const words = new Int32Array(signals);
 const keys = new Keys(new KeyValueStore(buffer, worker));
-keys.patient = true;
+keys.repeatsBusy = true;
 
 /** A value whose length and bytes follow from one number, so that a torn one is recognised. */
 export function patternOf(number: number): Buffer {

@@ -251,8 +251,8 @@ test("subrequests get the responses of the test or the dry run; otherwise the ca
   const dry = await (await load("waits")).replay(trace("/fetch", steps("503 dry run"), { fetchStatus: 503 }));
   assert.deepEqual([dry.skipped, dry.differences], [[], []]);
   const fetch = () => ({ status: 200, body: "yes" });
-  const answered = await (await load("waits", { fetch })).replay(trace("/fetch", steps("200 yes")));
-  assert.deepEqual([answered.skipped, answered.differences], [[], []]);
+  const replayed = await (await load("waits", { fetch })).replay(trace("/fetch", steps("200 yes")));
+  assert.deepEqual([replayed.skipped, replayed.differences], [[], []]);
   await assert.rejects(async () => (await load("waits")).replay(trace("/fetch", [call()])), /has no option fetch/);
 });
 

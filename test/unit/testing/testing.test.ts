@@ -81,7 +81,7 @@ describe("a filter", () => {
     assert.ok(result.fuel > 10 && result.memory >= 65536);
 
     const response = guest.response({ status: 404, headers: [["server", "x"]] }, result);
-    assert.equal(response.headers["x-seen"], "2001:db8::1 https", "the same exchange goes on");
+    assert.equal(response.headers["x-seen"], "2001:db8::1 https", "it is the same exchange");
     assert.deepEqual([response.status, response.outcome], [410, "continue"]);
     assert.deepEqual(
       response.edits.map(({ what, before, after }) => [what, before, after]),

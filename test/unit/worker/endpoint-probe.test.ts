@@ -33,11 +33,11 @@ function say(
   return new Promise((resolve) => {
     probeEndpoint(
       request,
-      (answer) => {
+      (result) => {
         // The connection's end, which follows, is no further failure.
         setImmediate(() => {
-          assert.equal(failures, typeof answer === "number" ? 1 : 0);
-          resolve(typeof answer === "number" ? answer : answer.toString());
+          assert.equal(failures, typeof result === "number" ? 1 : 0);
+          resolve(typeof result === "number" ? result : result.toString());
         });
       },
       () => failures++,
@@ -83,7 +83,7 @@ test("a cancelled probe reports nothing, and closes its connection", async (t) =
   const request = { endpoint: silent, send: nothing, until: nothing, most: 1000, timeout: 50 };
   const stop = probeEndpoint(
     request,
-    () => assert.fail("told"),
+    () => assert.fail("it has a result"),
     () => assert.fail("reported"),
   );
   const socket = await arrived.promise;

@@ -58,19 +58,19 @@ async function startThread(t: TestContext) {
   };
   const worker = new Worker(new URL("../../../src/worker/worker.ts", import.meta.url), { workerData });
   t.after(() => worker.terminate());
-  const said: FromWorker[] = [];
-  worker.on("message", (message: FromWorker) => said.push(message));
+  const received: FromWorker[] = [];
+  worker.on("message", (message: FromWorker) => received.push(message));
   /** The first message of that kind that was not returned yet. */
-  const says = async (type: FromWorker["type"]): Promise<FromWorker> => {
+  const receive = async (type: FromWorker["type"]): Promise<FromWorker> => {
     for (;;) {
-      const at = said.findIndex((message) => message.type === type);
-      if (at >= 0) return said.splice(at, 1)[0]!;
+      const at = received.findIndex((message) => message.type === type);
+      if (at >= 0) return received.splice(at, 1)[0]!;
       await once(worker, "message");
     }
   };
-  await says("up");
-  const tell = (message: ToWorker, transfer: Transferable[] = []): void => worker.postMessage(message, transfer);
-  return { tell, says, said };
+  await receive("up");
+  const send = (message: ToWorker, transfer: Transferable[] = []): void => worker.postMessage(message, transfer);
+  return { send, receive, received };
 }
 
 /** A connection that was accepted here, with a request already sent. */
@@ -87,12 +87,12 @@ async function makeConnection(t: TestContext): Promise<{ accepted: Socket; clien
 }
 
 test("a connection from a worker that activated a version earlier is queued until it is active here too", async (t) => {
-  const { tell, says } = await startThread(t);
-  tell({ type: "prepare", plan, sockets: [] });
-  await says("ready");
+  const { send, receive } = await startThread(t);
+  send({ type: "prepare", plan, sockets: [] });
+  await receive("ready");
   const { port1, port2 } = new MessageChannel();
   t.after(() => port1.close());
-  tell({ type: "link", worker: 0, port: port2, transfer: [] }, [port2]);
+  send({ type: "link", worker: 0, port: port2, transfer: [] }, [port2]);
   const [early, unknown] = [await makeConnection(t), await makeConnection(t)];
   const deal = (address: string, socket: Socket): void =>
     port1.postMessage({ type: "connection", address, socket }, [socket as never]);
@@ -100,16 +100,16 @@ test("a connection from a worker that activated a version earlier is queued unti
   deal("127.0.0.1:2", unknown.accepted);
   // At an address that no version names it is closed, which shows that the one before it was received as well.
   await new Promise((resolve) => unknown.client.once("close", resolve));
-  tell({ type: "commit", version: 1 });
+  send({ type: "commit", version: 1 });
   assert.match(String(await early.client.setEncoding("latin1").take(1).toArray()), /^HTTP\/1\.1 404 /);
 });
 
 test("a version cancelled while its guests start is discarded, and the next one is activated", async (t) => {
-  const { tell, says } = await startThread(t);
-  tell({ type: "prepare", plan, sockets: [] });
-  await says("ready");
-  tell({ type: "commit", version: 1 });
-  await says("committed");
+  const { send, receive } = await startThread(t);
+  send({ type: "prepare", plan, sockets: [] });
+  await receive("ready");
+  send({ type: "commit", version: 1 });
+  await receive("committed");
   const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
   const { port } = socket.address() as AddressInfo;
   const address = `127.0.0.1:${port}`;
@@ -120,28 +120,28 @@ test("a version cancelled while its guests start is discarded, and the next one 
     instances: Array.from({ length: 300 }, (_, i) => planOf({ key: String(i) })),
     listeners: [listener, { ...listener, address }],
   };
-  tell({ type: "prepare", plan: slow, sockets: [{ address, socket, shared: false }] }, [socket as never]);
-  tell({ type: "abort", version: 2 });
-  assert.deepEqual(await says("disposed"), { type: "disposed", version: 2 });
-  tell({ type: "prepare", plan: { ...plan, version: 3 }, sockets: [] });
-  assert.deepEqual(await says("ready"), { type: "ready", version: 3 });
-  tell({ type: "commit", version: 3 });
-  assert.deepEqual(await says("committed"), { type: "committed", version: 3 });
+  send({ type: "prepare", plan: slow, sockets: [{ address, socket, shared: false }] }, [socket as never]);
+  send({ type: "abort", version: 2 });
+  assert.deepEqual(await receive("disposed"), { type: "disposed", version: 2 });
+  send({ type: "prepare", plan: { ...plan, version: 3 }, sockets: [] });
+  assert.deepEqual(await receive("ready"), { type: "ready", version: 3 });
+  send({ type: "commit", version: 3 });
+  assert.deepEqual(await receive("committed"), { type: "committed", version: 3 });
 });
 
 test("a worker reports once that it is drained", async (t) => {
-  const { tell, says, said } = await startThread(t);
-  tell({ type: "prepare", plan, sockets: [] });
-  await says("ready");
-  tell({ type: "commit", version: 1 });
-  await says("committed");
-  tell({ type: "drain", grace: 1000 });
-  await says("drained");
+  const { send, receive, received } = await startThread(t);
+  send({ type: "prepare", plan, sockets: [] });
+  await receive("ready");
+  send({ type: "commit", version: 1 });
+  await receive("committed");
+  send({ type: "drain", grace: 1000 });
+  await receive("drained");
   for (const version of [2, 3]) {
-    tell({ type: "prepare", plan: { ...plan, version }, sockets: [] });
-    await says("ready");
-    tell({ type: "abort", version });
-    await says("disposed");
+    send({ type: "prepare", plan: { ...plan, version }, sockets: [] });
+    await receive("ready");
+    send({ type: "abort", version });
+    await receive("disposed");
   }
-  assert.ok(!said.some(({ type }) => type === "drained"));
+  assert.ok(!received.some(({ type }) => type === "drained"));
 });

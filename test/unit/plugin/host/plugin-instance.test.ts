@@ -87,7 +87,7 @@ test("a version of many guests starts in slices, and is released if it is cancel
     },
   );
   assert.equal(none, null);
-  assert.ok(left > 50 && left < 100, `it was given up at ${left} guests`);
+  assert.ok(left > 50 && left < 100, `it was cancelled at ${left} guests`);
   assert.equal(host.host.guests(), 50);
   await assert.rejects(
     host.host.prepareInSlices(
@@ -288,7 +288,7 @@ test("a bad plugin does not affect others, and another version of it starts with
   assert.equal(first.instances[1]!.call(HOOK.request_head, makeExchange()), OUTCOME.continue);
   const same = host.prepare([module], plans);
   same.commit();
-  assert.equal(same.instances[0]!.call(HOOK.request_head, makeExchange()), OUTCOME.failed, "carried over as it is");
+  assert.equal(same.instances[0]!.call(HOOK.request_head, makeExchange()), OUTCOME.failed, "its quarantine is kept");
   const next = host.prepare([module], [planOf({ key: "next" }), plans[1]!]);
   assert.equal(host.changes.at(-1)!.quarantined, true);
   next.commit();

@@ -25,19 +25,19 @@ class Plugin {
       if (!this.recovery.mayStart()) return void this.refused++;
       this.recovery.chargeRestart(cost);
       this.restarts.push({ at: this.time, cost: Math.max(cost, RECOVERY.leastCost) });
-      if (does === "cannot start") return this.#tell(this.recovery.failStart(), true);
+      if (does === "cannot start") return this.#report(this.recovery.failStart(), true);
       this.#runs = true;
     }
     if (does === "succeeds" || does === "other succeeds") {
       if (does === "succeeds") this.served++;
-      this.#tell(this.recovery.pass(does === "succeeds"), false);
+      this.#report(this.recovery.pass(does === "succeeds"), false);
     } else {
       this.#runs = false;
-      this.#tell(this.recovery.failCall(), true);
+      this.#report(this.recovery.failCall(), true);
     }
   }
 
-  #tell(changed: boolean, to: boolean): void {
+  #report(changed: boolean, to: boolean): void {
     if (changed) this.reported.push(to);
   }
 }

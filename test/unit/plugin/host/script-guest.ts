@@ -1,5 +1,6 @@
 /**
- * A guest that does what its memory says: a program of host calls, one after the other, at a given depth of the stack. It has every import of the ABI, so a new one is driven without being named anywhere.
+ * A guest that executes a program in its memory: host calls, one after the other, at a given depth of the stack. It has
+ * every import of the ABI, new ones included.
  */
 import { HOOKS, IMPORTS, type Import, type ValueType } from "../../../../src/abi/abi.ts";
 import { buildModule, type ModulePlan } from "../../../../src/plugin/wasm/build.ts";

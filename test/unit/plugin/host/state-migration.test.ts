@@ -171,7 +171,7 @@ test("a plugin whose ticks all fail is named, and serves every request", () => {
   for (let i = 0; i < 50; i++) {
     host.time += 60_000;
     host.host.tick();
-    assert.equal(ask(instance!), 1, "of a fresh guest");
+    assert.equal(ask(instance!), 1, "of a new guest");
   }
   assert.deepEqual(
     host.changes.filter(({ quarantined }) => quarantined).map(({ failure }) => failure?.hook),
@@ -189,7 +189,7 @@ test("a version restores what the previous one saved, before its first request",
   );
   const next = take(host, another());
   assert.equal(ask(next.instances[0]!), 4);
-  assert.equal(ask(old.instances[0]!), 4, "the old guest goes on with its own");
+  assert.equal(ask(old.instances[0]!), 4, "the old guest keeps its own state");
   const last = take(host, counter(), [{ config: { changed: true } }]);
   assert.equal(ask(last.instances[0]!), 5, "another configuration is another version");
   assert.deepEqual([host.calls("save"), host.calls("restore")], [2, 2]);

@@ -10,7 +10,7 @@ import { until } from "../../../e2e/program.ts";
 import { buildFixture, compileWat, fieldsOf, MEMORY, makeExchange, makeView, planOf, TestHost } from "../kit.ts";
 
 /** Cancels the exchange's pending call, as the request pipeline does when it ends. */
-function giveUp(exchange: Exchange): void {
+function cancel(exchange: Exchange): void {
   exchange.suspension?.cancel();
   exchange.suspension = null;
 }
@@ -22,7 +22,7 @@ test("an asynchronous host call through a table suspends where it is allowed, an
   assert.equal(instance.call(HOOK.log, exchange), OUTCOME.failed);
   assert.equal(host.failures("log", "trap"), 1);
   assert.equal(instance.call(HOOK.response_head, exchange), OUTCOME.suspended);
-  await until(() => host.resumed.length === 1, "it was answered");
+  await until(() => host.resumed.length === 1, "it was resumed");
   assert.deepEqual(host.resumed, [{ hook: HOOK.response_head, exchange, outcome: OUTCOME.continue }]);
 });
 
@@ -30,7 +30,7 @@ test("after a response to a streaming body no call suspends: the endpoint's resp
   const host = new TestHost();
   const instance = host.load("waits");
   assert.equal(instance.call(HOOK.request_body, makeExchange()), OUTCOME.suspended);
-  await until(() => host.resumed.length === 1, "it was answered");
+  await until(() => host.resumed.length === 1, "it was resumed");
   assert.equal(host.resumed[0]!.outcome, OUTCOME.respond);
 });
 
@@ -44,12 +44,12 @@ test("a timeout in the queue fails the call, and occupies no guest", async () =>
   await until(() => host.resumed.length === 1, "its time is over");
   assert.equal(host.resumed[0]!.outcome, OUTCOME.failed);
   assert.equal(host.failures("request_head", "timeout"), 1);
-  giveUp(first);
+  cancel(first);
   await until(() => host.host.guests() === 1, "the guest is gone");
   const next = makeExchange();
   assert.equal(short!.call(HOOK.request_head, next), OUTCOME.suspended);
   assert.equal(host.refused("request_head"), 0);
-  giveUp(next);
+  cancel(next);
 });
 
 test("guests that fail in asynchronous calls are replaced within the restart budget", async () => {
@@ -106,7 +106,7 @@ test("a suspended guest is not called: by no other request, log, tick, pick, sav
   host.prepare([alone('(export "other" (func $other))')], [plan("second")]).commit();
   for (const hook of ["log", "tick", "save", "restore"] as const) assert.equal(host.calls(hook), 1, hook);
   assert.deepEqual(host.lines, []);
-  for (const exchange of suspended) giveUp(exchange);
+  for (const exchange of suspended) cancel(exchange);
 });
 
 test("a guest that is suspended, or has failed, rejects calls", async () => {
@@ -144,7 +144,7 @@ function edits(after: string): ModulePlan {
 }
 
 test("changes before a suspension stay if the call succeeds, and are undone if it fails or is cancelled", async () => {
-  for (const [after, onFailure, isGivenUp, stays] of [
+  for (const [after, onFailure, isCancelled, stays] of [
     ["", "reject", false, true],
     ["unreachable", "reject", false, false],
     ["unreachable", "skip", false, false],
@@ -156,9 +156,9 @@ test("changes before a suspension stay if the call succeeds, and are undone if i
     const before = fieldsOf(exchange.request);
     assert.equal(instance.call(HOOK.request_head, exchange), OUTCOME.suspended);
     assert.notDeepEqual(fieldsOf(exchange.request), before);
-    if (isGivenUp) giveUp(exchange);
+    if (isCancelled) cancel(exchange);
     else await until(() => host.resumed.length === 1, "it has ended");
-    const what = `${after} ${onFailure} ${isGivenUp}`;
+    const what = `${after} ${onFailure} ${isCancelled}`;
     assert.equal(JSON.stringify(fieldsOf(exchange.request)) === JSON.stringify(before), !stays, what);
     assert.equal(exchange.values?.size ?? 0, stays ? 1 : 0, what);
   }

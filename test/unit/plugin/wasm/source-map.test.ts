@@ -97,7 +97,7 @@ test("a map is found beside the module, under the name in the module, and within
   const place = join(directory, "found.wasm");
   assert.equal(await loadSourceMap(place, wasm), null, "there is none yet");
   writeFileSync(join(directory, "plugin.wasm.map"), sourceMap);
-  assert.notEqual(await loadSourceMap(place, wasm), null, "the module says plugin.wasm.map");
+  assert.notEqual(await loadSourceMap(place, wasm), null, "the module refers to plugin.wasm.map");
   rmSync(join(directory, "plugin.wasm.map"));
   writeFileSync(`${place}.map`, sourceMap);
   assert.notEqual(await loadSourceMap(place, wasm), null);
@@ -159,7 +159,7 @@ test("the stack of a trap names the author's lines, and offsets without a map", 
   const cases: [path: string, line: RegExp][] = [
     ["/divide", /^.*\bplugin\.ts:6:10\)?$/m],
     ["/outside", /^.*\bplugin\.ts:12:31\)?$/m],
-    // The compiler knows no place for the call of `abort`; what is thrown says it.
+    // The compiler has no position for the call of `abort`; the thrown error has it.
     ["/throw", /^no \(plugin\.ts:13:29\)\n(?:request_head|onRequest) \(plugin\.ts:13:29\)$/m],
     // What the SDK throws begins at the line that called it, also where its code was made part of the hook.
     ["/once", /^cannot add header "te": .*\n(?:request_head|onRequest) \(plugin\.ts:16:\d+\)$/m],

@@ -983,9 +983,9 @@ test("the endpoint under check is reached only in its hook, at its own address, 
       asked.push(`${target} ${endpoint?.address} ${line} ${host} ${timeout <= 500}`);
       return () => undefined;
     },
-    probe: ({ endpoint, send, until, most, timeout }, tell) => {
+    probe: ({ endpoint, send, until, most, timeout }, done) => {
       asked.push(`${endpoint.address} ${send} ${until} ${most} ${timeout <= 500}`);
-      tell(Buffer.from("+PONG"));
+      done(Buffer.from("+PONG"));
       return () => undefined;
     },
   };
