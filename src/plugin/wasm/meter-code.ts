@@ -79,8 +79,10 @@ export function writeCode(writer: Writer, reader: Reader, context: Context): voi
   writer.sized(() => writeBulk(writer, appended));
   writer.sized(() => writeEntries(writer, appended));
   writer.sized(() => writeGrow(writer, appended));
-  for (const hook of appended.hooks) writer.sized(() => writeHook(writer, appended, hook, shape));
-  for (const hook of appended.suspendable) writer.sized(() => writeSuspendableHook(writer, appended, hook, shape));
+  for (const hook of appended.hooks)
+    writer.sized(() => writeHook(writer, appended, hook, { shape, isSuspendable: false }));
+  for (const hook of appended.suspendable)
+    writer.sized(() => writeHook(writer, appended, hook, { shape, isSuspendable: true }));
   for (const { index, type } of appended.guards)
     writer.sized(() => writeGuard(writer, appended, index, shape.types[type]!));
 }
@@ -235,34 +237,25 @@ function writeGrow(writer: Writer, { fuel, stopped }: Appended): void {
   writer.u8(OP.end);
 }
 
-function writeHook(writer: Writer, { fuel }: Appended, { target, type }: Entry, { types }: ModuleShape): void {
-  const params = types[type]!.params.length;
-  writer.u32(0);
-  writeLocal(writer, params);
-  writer.u8(OP.globalSet);
-  writer.u32(fuel);
-  for (let i = 0; i < params; i++) writeLocal(writer, i);
-  writeCall(writer, target);
-  writer.u8(OP.end);
-}
-
-/** Like `writeHook`, for a suspendable call. A guest that traps in it is never entered again, so `maySuspend` stays set. */
-function writeSuspendableHook(
+/**
+ * Sets the fuel and calls a hook. In a suspendable call `maySuspend` is set; it stays so if the guest traps, which is never
+ * entered again.
+ */
+function writeHook(
   writer: Writer,
-  appended: Appended,
+  { fuel, maySuspend }: Appended,
   { target, type }: Entry,
-  { types }: ModuleShape,
+  { shape: { types }, isSuspendable }: { readonly shape: ModuleShape; readonly isSuspendable: boolean },
 ): void {
-  const { fuel, maySuspend: mayWait } = appended;
   const params = types[type]!.params.length;
   writer.u32(0);
   writeLocal(writer, params);
   writer.u8(OP.globalSet);
   writer.u32(fuel);
-  writeSet(writer, mayWait, 1);
+  if (isSuspendable) writeSet(writer, maySuspend, 1);
   for (let i = 0; i < params; i++) writeLocal(writer, i);
   writeCall(writer, target);
-  writeSet(writer, mayWait, 0);
+  if (isSuspendable) writeSet(writer, maySuspend, 0);
   writer.u8(OP.end);
 }
 
