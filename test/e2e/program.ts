@@ -71,6 +71,9 @@ export type Options = {
   preload?: URL;
 };
 
+/** Bound of the wait for a start, ms: on a machine with ten times its load one has taken 35 s. */
+const START_WAIT = 90_000;
+
 const endings = new WeakMap<TestContext, (() => unknown)[]>();
 
 /** Runs `end` after the test, in reverse order of registration: clients are closed before the program is stopped. */
@@ -302,7 +305,7 @@ async function startProgram(
       ({ status }) => status === 200,
       () => false,
     );
-  await until(async () => !program.running || (await ready()), `it is ready:\n${program.output}`);
+  await until(async () => !program.running || (await ready()), `it is ready:\n${program.output}`, START_WAIT);
   return program;
 }
 
