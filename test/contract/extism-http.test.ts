@@ -5,6 +5,7 @@ import { ATTRIBUTE, HEADERS, type HOOK } from "../../src/abi/abi.ts";
 import { PART } from "../../src/http/head.ts";
 import { OUTCOME } from "../../src/plugin/host/host.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
+import { requestBody } from "../../src/proxy/filtered-body.ts";
 import { extismModule, place } from "../support/extism.ts";
 import { fieldsOf } from "../unit/plugin/kit.ts";
 import { call, Endpoints, exchange, load } from "./plugin-harness.ts";
@@ -105,6 +106,29 @@ test("respond, reject and buffer_body are the result", () => {
   assert.equal(run("(call $http_reject)").outcome, OUTCOME.reject);
   assert.equal(run("(call $http_buffer_body)").outcome, OUTCOME.buffer);
   assert.equal(run("", "response_head", "on_response").outcome, OUTCOME.continue);
+});
+
+test("the body hook of a buffered head changes the head, the body and the result", () => {
+  const set = `(call $http_header_set ${number(request)} ${text("x-one")} ${text("new")})`;
+  const replace = `(call $put ${place(TEXTS.indexOf("a b"), "a b")})`;
+  const respond = `(call $http_respond (i64.const 418) ${text("new")})`;
+  const cases: [body: string, outcome: number, made: string][] = [
+    [set + replace, OUTCOME.continue, "a b"],
+    [respond, OUTCOME.respond, "old"],
+    ["(call $http_reject)", OUTCOME.reject, "old"],
+    ["(call $http_buffer_body)", OUTCOME.failed, "old"],
+  ];
+  for (const [body, outcome, made] of cases) {
+    const module = extismModule(`(func (export "on_request_body") (result i32) ${body} (i32.const 0))`, TEXTS);
+    const loaded = load(module);
+    const x = exchange(REQUEST);
+    const filtered = requestBody(x);
+    filtered.buffered = true;
+    filtered.chunk.set(Buffer.from("old"), 0, 3, true);
+    assert.equal(call(loaded, "request_body", x), outcome, loaded.reports.join());
+    assert.equal(filtered.chunk.made.toString(), made);
+    assert.equal(x.request.get("x-one"), body.startsWith(set) ? "new" : "1");
+  }
 });
 
 test("the head hooks have no input, pick only the endpoints", () => {
