@@ -1,4 +1,4 @@
-/** The handler of a connection without ALPN until its first bytes tell HTTP/2, whose preface comes first, from HTTP/1. */
+/** The handler of a connection without ALPN until its first bytes show the protocol: the preface of HTTP/2, or HTTP/1. */
 import { PREFACE } from "../http2/frames.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
@@ -32,7 +32,7 @@ export class ProtocolStart implements ServerHandler {
     if (end > start && this.#connection.handler === handler) handler.receive(bytes, start, end);
   }
 
-  /** The protocol's handler, which has received what was buffered. */
+  /** The protocol's handler; it has received the buffered bytes. */
   #makeHandler(isHttp2: boolean): ServerHandler {
     const handler = this.#make(isHttp2);
     this.#connection.handler = handler;

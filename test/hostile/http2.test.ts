@@ -330,7 +330,7 @@ const floods: [name: string, make: (i: number) => Buffer][] = [
   ["streams over the limit", (i) => headers(2 * i + 1, [...GET.slice(0, 2), [":path", "/hold"], GET[3]!])],
 ];
 
-testInUsualMode("floods of frames that bring no request forward end the connection", async (t) => {
+testInUsualMode("floods of control frames end the connection", async (t) => {
   const { sluice } = await start(t);
   const other = connectHttp2(sluice.url);
   t.after(() => other.destroy());

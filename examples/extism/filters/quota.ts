@@ -1,5 +1,5 @@
-// An Extism plugin in AssemblyScript that calls Sluice's own host functions instead of reading JSON: the request goes on
-// with the header `x-count`, the number of requests of its `x-user` in this minute; from `limit` on the response is 429.
+// An Extism plugin in AssemblyScript that calls Sluice's host functions instead of reading JSON. It sets the header
+// `x-count` to the number of requests of its `x-user` in this minute; above `limit` the response is 429.
 //
 //   npx asc quota.ts --outFile quota.wasm -O3 --use abort=quota/abort
 import { Config, Memory } from "@extism/as-pdk";

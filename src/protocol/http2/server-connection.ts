@@ -28,7 +28,7 @@ import { ServerStream, type StreamConnection } from "./server-stream.ts";
 
 const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, FRAME_HEAD, MAX_PAYLOAD, MAX_WINDOW, PREFACE, SETTING } = frames;
 
-/** Streams at once; a further one is refused, and may be repeated by the client. */
+/** Concurrent streams; further ones are refused, and may be repeated by the client. */
 const MAX_STREAMS = 100;
 /** Bytes of request bodies that a client may send ahead of the pipeline, over all streams. */
 const RECEIVE_WINDOW = 1024 * 1024;
@@ -40,12 +40,12 @@ const BLOCK_SLACK = 16 * 1024;
 const FLUSH_SIZE = 64 * 1024;
 /** Requests on one connection; then it ends, so that long-lived clients are distributed over the workers again. */
 const MAX_REQUESTS = 100_000;
-/** Between the two GOAWAY frames of a graceful end, so that requests on their way are still served. */
+/** Between the two GOAWAY frames of a graceful end, ms, so that requests in transit are still served. */
 const GOAWAY_DELAY = 1000;
 /** Time for a client to read the end, ms. */
 const LINGER_MS = 2000;
 
-/** The fields of the present block: one for the worker, it is read before anything else runs. */
+/** The fields of the current block. One for the worker suffices, since it is read synchronously. */
 const list = new Head(8192, 64);
 
 /** By CODE. */
@@ -64,7 +64,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   readonly #context: WorkerContext;
   readonly #pipeline: Pipeline;
   readonly #port: Port;
-  /** The cluster that its requests begin with. */
+  /** The initial cluster of its requests. */
   readonly #choice: ConnectionChoice | null;
   readonly #reader = new FrameReader(this);
   readonly #decoder = new HpackDecoder(TABLE_SIZE);
@@ -77,18 +77,18 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** Octets of the preface received. */
   #preface = 0;
   #hasSettings = false;
-  /** What the client allows us to send, over all streams and on a new one. */
+  /** Bytes that may be sent to the client, over all streams, and on a new one. */
   #window = DEFAULT_WINDOW;
   #initialWindow = DEFAULT_WINDOW;
-  /** What it may send, and what it was not credited yet. */
+  /** Bytes that the client may send, and those not yet added to its window again. */
   #receiveWindow = RECEIVE_WINDOW;
   #uncredited = 0;
-  /** A header block that continues in further frames. */
+  /** An incomplete header block. */
   readonly #block = new PendingBuffer();
   #blockStream = 0;
   #blockFlags = 0;
   #continuations = 0;
-  /** Streams that wait for the connection, not for their own window. */
+  /** Streams blocked by the connection's window or socket, not by their own window. */
   readonly #waiting = new Set<ServerStream>();
   /** GOAWAY frames sent: none, the announcement, or the final one, after which new streams are ignored. */
   #goAway: "none" | "announced" | "final" = "none";
@@ -193,7 +193,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   ): boolean {
     this.#receiveWindow -= size;
     if (this.#receiveWindow < 0) return this.#fail(CODE.flowControlError, "more than the window of the connection");
-    // A stream that ended here may get what was on its way.
+    // Frames in transit when the stream was closed.
     if (stream === undefined) {
       this.#creditConnection(size);
       return this.#spend(1);
@@ -364,7 +364,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return this.#spend(1);
   }
 
-  /** Resets a stream for a fault of the client's. The connection goes on, for as long as its budget lasts. */
+  /** Resets a stream because of an error of the client. The connection continues within its budget. */
   #resetByFault(stream: ServerStream, code: number, problem: string): boolean {
     stream.abort(code);
     stream.gone(problem);
@@ -374,7 +374,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #spend(cost: number): boolean {
     return (
       this.#budget.spend(cost, this.#context.clock.now) ||
-      this.#fail(CODE.enhanceYourCalm, "too many frames that bring no request forward")
+      this.#fail(CODE.enhanceYourCalm, "too many control frames and resets")
     );
   }
 
@@ -382,7 +382,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.#fail(code, problem);
   }
 
-  /** Ends the connection for a fault of the client's. Returns false. */
+  /** Ends the connection because of an error of the client. Returns false. */
   #fail(code: number, problem: string): false {
     if (this.#failed) return false;
     this.#failed = true;
@@ -560,7 +560,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return this.#port.state!.plan;
   }
 
-  /** Announces the end: the client opens no further stream, those on their way are served for GOAWAY_DELAY. */
+  /** Announces the end: the client opens no further stream; those in transit are accepted for GOAWAY_DELAY. */
   drain(): void {
     this.#sendGoAway();
   }
@@ -590,7 +590,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.#flush();
     this.#connection.resume();
     this.#connection.arm(this.#plan.timeouts.write);
-    // The client reads what is left before it sees the end.
+    // The client reads the remaining bytes before it sees the end.
     this.#connection.end(() => this.#connection.arm(LINGER_MS));
   }
 

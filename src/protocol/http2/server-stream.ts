@@ -43,29 +43,29 @@ export class ServerStream implements Downstream, Timed {
   deadline = 0;
   sweepIndex = -1;
   readonly id: number;
-  /** Bytes that the client allows us to send; negative after it has reduced its initial window. */
+  /** Bytes that may be sent to the client; negative after it has reduced its initial window. */
   window: number;
   /** Null once the exchange has ended. */
   exchange: Exchange | null;
   readonly #connection: StreamConnection;
   readonly #listener: ListenerPlan;
-  /** What the client may send. */
+  /** Bytes that the client may send. */
   #receiveWindow = DEFAULT_WINDOW;
   #uncredited = 0;
-  /** Body bytes received, and those for which the client has no credit yet: the pipeline was busy. */
+  /** Body bytes received, and those not yet added to the client's window again, because the pipeline was busy. */
   #received = 0;
   #held = 0;
   #paused = false;
-  /** Body bytes that no window allows yet. */
+  /** Body bytes that exceed the windows. */
   readonly #pending = new PendingBuffer();
-  /** The end, and the trailers, follow them. */
+  /** Whether the end of the stream follows them, with trailers if there are any. */
   #ends = false;
   #trailers: Head | null = null;
   #sentEnd = false;
   #closed = false;
   /** The client has ended its direction. */
   #requestEnded = false;
-  /** The deadline is for credit. */
+  /** The deadline is for the client's window, not for the request body. */
   #awaitsCredit = false;
 
   constructor(connection: StreamConnection, id: number, window: number, x: Exchange) {
@@ -129,7 +129,7 @@ export class ServerStream implements Downstream, Timed {
     return increment;
   }
 
-  /** Changes what the client allows us to send; false: beyond the largest window. */
+  /** Changes the window for sending; false if it exceeds the largest window. */
   openWindow(change: number): boolean {
     this.window += change;
     if (this.window > MAX_WINDOW) return false;
