@@ -1,6 +1,6 @@
-/** The dynamic table of HPACK (RFC 7541 section 2.3.2): the fields added last, dropped oldest first. */
+/** The dynamic table of HPACK (RFC 7541 section 2.3.2): the most recent fields; the oldest are evicted first. */
 
-/** What an entry counts beyond the bytes of its name and value (RFC 7541 section 4.1). */
+/** The size of an entry in addition to its name and value, in bytes (RFC 7541 section 4.1). */
 export const ENTRY_OVERHEAD = 32;
 
 const EMPTY = new Uint8Array(0);

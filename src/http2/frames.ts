@@ -44,7 +44,7 @@ export const SETTING = {
 export const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 /** Length of a frame's head. */
 export const FRAME_HEAD = 9;
-/** The largest payload that a peer sends unless told otherwise, in bytes: we never do. */
+/** The largest payload that a peer sends by default, in bytes; Sluice does not change it. */
 export const MAX_PAYLOAD = 16_384;
 /** The window of a stream and of a connection before any SETTINGS or WINDOW_UPDATE, in bytes, and the largest. */
 export const DEFAULT_WINDOW = 65_535;
@@ -95,24 +95,24 @@ export interface FrameHandler {
     isLast: boolean,
     length: number,
   ): boolean;
-  /** The frame violates the protocol; nothing more is read. `code`: one of CODE. */
+  /** The frame violates the protocol; reading stops. `code`: one of CODE. */
   malformed(code: number, problem: string): void;
 }
 
-/** Reads frames from a byte stream in chunks of any size. Frames other than DATA are buffered until they are whole. */
+/** Reads frames from a byte stream in chunks of any size. Frames other than DATA are buffered until they are complete. */
 export class FrameReader {
   readonly #handler: FrameHandler;
   /** A partial head or payload. */
   #pending: Buffer | null = null;
   #pendingLength = 0;
-  // The present frame. `#left`: bytes of its payload that were not read yet.
+  // The current frame. `#left`: bytes of its payload that were not read yet.
   #isInFrame = false;
   #type = 0;
   #flags = 0;
   #stream = 0;
   #length = 0;
   #left = 0;
-  /** Padding at the end of the present DATA frame; -1: its length was not read yet. */
+  /** Padding at the end of the current DATA frame; -1: its length was not read yet. */
   #padding = 0;
   #stopped = false;
 

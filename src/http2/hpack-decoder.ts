@@ -40,7 +40,7 @@ export class HpackDecoder {
 
   /**
    * Decodes a whole block. Fields, pseudo-header fields among them, are added to `head` as `name: value\r\n`; their
-   * syntax is not checked. Beyond a limit fields are decoded for the table alone. Returns one of DECODED.
+   * syntax is not checked. Beyond a limit, fields are decoded only for the table. Returns one of DECODED.
    */
   decode(block: Uint8Array, start: number, end: number, head: Head, limits: ListLimits): number {
     this.#block = block;
@@ -104,7 +104,7 @@ export class HpackDecoder {
     return valueEnd - start;
   }
 
-  /** Adds a field whose value, and perhaps name, is a literal, also to the table if it asks for it. */
+  /** Adds a field whose value, and possibly name, is a literal; adds it to the table too if the field is to be indexed. */
   #literal(head: Head, first: number, isOver: boolean): number {
     const isIndexing = (first & INDEXING) !== 0;
     const index = this.#integer(isIndexing ? 6 : 4);

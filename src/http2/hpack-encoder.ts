@@ -3,12 +3,12 @@ import { DynamicTable } from "./dynamic-table.ts";
 import { encodeHuffman, huffmanLength } from "./huffman.ts";
 import { STATIC, STATIC_BYTES, STATIC_ENTRIES, staticIndexOf } from "./static-table.ts";
 
-/** Most memory for the table of a connection: more that a peer offers is not used. */
+/** Largest table of a connection, in bytes, even if the peer allows a larger one. */
 const CAPACITY = 4096;
 
-/** What `begin` writes at most. */
+/** Most bytes that `begin` writes. */
 export const BEGIN_BOUND = 2 * 6;
-/** What a field takes at most beyond the bytes of its name and value. */
+/** Most bytes of an encoded field, in addition to its name and value. */
 export const FIELD_BOUND = 3 * 6;
 
 /** Secrets are never indexed, so that no length depends on them (RFC 7541 section 7.1.3). */
@@ -109,7 +109,7 @@ export class HpackEncoder {
     const known = this.#fields[slot]!;
     if (this.#isEntry(known, names, nameStart, nameEnd, values, start, end))
       return this.#integer(INDEXED, 7, this.#indexOf(known));
-    // A field is indexed the second time, so that values which never return displace none that do.
+    // A field is indexed the second time, so that values that do not repeat evict none that do.
     const isIndexing = this.#seen[slot] === fieldHash;
     this.#seen[slot] = fieldHash;
     this.#name(isIndexing, index, nameHash, names, nameStart, nameEnd);

@@ -46,10 +46,10 @@ const CRLF = Buffer.from("\r\n", "latin1");
 const TRAILERS = Buffer.from("trailers", "latin1");
 const CONNECT = Buffer.from("CONNECT", "latin1");
 
-/** The text of the present head. */
+/** The text of the current head. */
 let text = Buffer.allocUnsafeSlow(4096);
 let textEnd = 0;
-/** Where its version is. */
+/** Offset of its version. */
 let versionAt = 0;
 
 /**
@@ -209,7 +209,7 @@ function equals(bytes: Uint8Array, start: number, end: number, word: Uint8Array)
 
 const scanLimits: HeadLimits = { head: 0, target: 0, headers: 0 };
 
-/** The head and its fields were bounded while they were decoded; Host may be one more. */
+/** The head and its fields were limited while they were decoded; Host may be one more. */
 function limitsOf({ target }: HeadLimits, list: Head): HeadLimits {
   scanLimits.head = textEnd + 1;
   scanLimits.target = target;
