@@ -128,6 +128,11 @@ testInEachMode("unusual responses are repaired, and the size of a head is the cl
   assert.equal((await client.send(get).readResponse()).status, 502);
   said = `HTTP/1.1 200 OK\r\n${"X: y\r\n".repeat(601)}Content-Length: 0\r\n\r\n`;
   assert.equal((await client.send(get).readResponse()).status, 502);
+  said = `HTTP/1.1 103 Early Hints\r\nLink: <${"a".repeat(1000)}>\r\n\r\n`.repeat(210) + good;
+  client.send(get);
+  do response = await client.readResponse();
+  while (response.status === 103);
+  assert.equal(response.status, 502, "interim responses over the limit, each below it");
 });
 
 testInEachMode("an unsolicited response closes the idle connection that it was received on", async (t) => {
