@@ -1,4 +1,4 @@
-/** Reads a manifest of Extism, which Sluice has no use for: its settings as an entry of `plugins`, and what has none. */
+/** Converts a manifest of Extism to an entry of `plugins`, and lists the settings without a counterpart. */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";

@@ -99,7 +99,7 @@ export interface FrameHandler {
   malformed(code: number, problem: string): void;
 }
 
-/** Reads frames from a byte stream in chunks of any size. Frames other than DATA are buffered until they are complete. */
+/** Reads frames from a byte stream in chunks of any size. Frames other than DATA are buffered whole. */
 export class FrameReader {
   readonly #handler: FrameHandler;
   /** A partial head or payload. */

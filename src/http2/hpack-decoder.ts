@@ -104,7 +104,7 @@ export class HpackDecoder {
     return valueEnd - start;
   }
 
-  /** Adds a field whose value, and possibly name, is a literal; adds it to the table too if the field is to be indexed. */
+  /** Adds a field whose value, and possibly name, is a literal; adds it to the table if it is to be indexed. */
   #literal(head: Head, first: number, isOver: boolean): number {
     const isIndexing = (first & INDEXING) !== 0;
     const index = this.#integer(isIndexing ? 6 : 4);

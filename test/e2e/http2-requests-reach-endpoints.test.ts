@@ -1,4 +1,4 @@
-/** HTTP/2 clients, over TLS and with prior knowledge, reach endpoints of HTTP/1. */
+/** Requests of HTTP/2 clients, over TLS and with prior knowledge, reach HTTP/1 endpoints. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -89,7 +89,7 @@ testInAllModes("requests, bodies, trailers and interim responses pass both ways"
   await sluice.metricIs(0, "sluice_requests_in_flight");
 });
 
-testInAllModes("over TLS HTTP/2 is chosen by ALPN, and HTTP/1 by clients without it", async (t) => {
+testInAllModes("over TLS, ALPN selects HTTP/2, and clients without ALPN use HTTP/1", async (t) => {
   const tls = `tls: { certificates: [{ cert: ${authority.path("server.pem")}, key: ${authority.path("server.key")} }] }`;
   const { sluice } = await start(t, tls);
   const url = `https://localhost:${sluice.port}`;
@@ -105,7 +105,7 @@ testInAllModes("over TLS HTTP/2 is chosen by ALPN, and HTTP/1 by clients without
   assert.deepEqual([got.digest, got.headers["x-forwarded-proto"]], [digest(BIG), "https"]);
 });
 
-testInUsualMode("streams are independent: a slow reader, a reset and a broken response leave the others", async (t) => {
+testInUsualMode("a slow reader, a reset and a broken response affect only their stream", async (t) => {
   const endpoint = createServer((incoming, response) => {
     if (incoming.url === "/endless") {
       const write = (): void => {
@@ -182,7 +182,7 @@ testInUsualMode("filters change the bodies of streams, streamed and buffered", a
   await sluice.metricIs(0, "sluice_requests_in_flight");
 });
 
-testInUsualMode("limits and timeouts hold for each stream", async (t) => {
+testInUsualMode("limits and timeouts apply to each stream", async (t) => {
   const upstream = await startRawUpstream(t);
   const listener = "limits: { body: 1KiB, head: 2KiB, headers: 20 }\n    timeouts: { body: 300ms, write: 300ms }";
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener, route: "timeout: 1s" }));

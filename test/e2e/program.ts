@@ -285,7 +285,7 @@ export async function startSluice(
   return program;
 }
 
-/** `onEnd` is called with what stops the program, before it is ready. */
+/** `onEnd` gets the function that stops the program, before the program is ready. */
 async function startProgram(
   t: LiveTest,
   config: string | ((ports: Ports) => string),
@@ -309,7 +309,7 @@ async function startProgram(
   return program;
 }
 
-/** The programs of `reuseSluice`, by their mode, and what stops them. */
+/** The programs of `reuseSluice` by mode, and the functions that stop them. */
 const shared = new Map<AcceptMode, Program>();
 const stops: (() => Promise<void>)[] = [];
 after(async () => {

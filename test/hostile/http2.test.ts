@@ -63,7 +63,7 @@ function framesOf(bytes: Buffer): Received[] {
 
 const nameOf = (code: number) => Object.entries(CODE).find(([, value]) => value === code)?.[0];
 
-/** The first answer that is no SETTINGS, PING or WINDOW_UPDATE: `goAway CODE`, `reset CODE` or `response`. */
+/** The first reply other than SETTINGS, PING or WINDOW_UPDATE: `goAway CODE`, `reset CODE` or `response`. */
 function outcomeOf(client: Peer): string {
   for (const { type, payload } of framesOf(client.bytes)) {
     if (type === FRAME.goAway) return `goAway ${nameOf(readUint32(payload, 4))}`;
@@ -248,7 +248,7 @@ async function start(t: LiveTest): Promise<{ sluice: Program; upstream: Upstream
   return { sluice: await startSluice(t, simpleConfig(upstream.port, { route: "timeout: 20s" })), upstream };
 }
 
-testInUsualMode("frames that break the protocol end the connection or the stream, for their reason", async (t) => {
+testInUsualMode("frames that violate the protocol end the connection or the stream, with the error code for it", async (t) => {
   const { sluice, upstream } = await start(t);
   for (const [name, bytes, outcome] of broken)
     for (const size of [bytes.length, 1])
@@ -279,7 +279,7 @@ testInUsualMode("DATA beyond the window resets its stream", async (t) => {
   await waits(client, () => /flowControlError/.test(outcomeOf(client)), "a reset");
 });
 
-testInUsualMode("malformed requests are 400 and reach no endpoint; the connection goes on", async (t) => {
+testInUsualMode("malformed requests get 400 and reach no endpoint; the connection stays open", async (t) => {
   const { sluice, upstream } = await start(t);
   const client = await open(t, sluice, HELLO);
   let stream = 1;

@@ -1,7 +1,6 @@
 /**
- * Limits the time of one plugin's calls that take longer than their fuel accounts for, on one worker. Fuel bounds the
- * time of a call by the worst code for it: 75 ns a unit, where ordinary code takes 1 or 2. Calls that approach this bound
- * delay all other requests.
+ * Limits the time that a plugin's calls take beyond what their fuel accounts for, on one worker. Fuel is an upper bound for
+ * the worst code: 75 ns a unit, where ordinary code takes 1 or 2. Calls that approach this bound delay all other requests.
  *
  * Time is not read for ordinary calls: only for a plugin's first calls, and after one of much fuel. The thread's processor
  * time is slow to read, and read only for the first calls and after one that took long. The smaller of the two counts, so
@@ -13,9 +12,9 @@ export const SLOW = {
   /** Milliseconds that every call may take, and per unit of fuel. */
   least: 5,
   unit: 1e-5,
-  /** Milliseconds of slow calls that are saved up. */
+  /** Largest budget, milliseconds of slow calls. */
   burst: 50,
-  /** Share of the permitted time that a call within it adds: slow calls are rare if garbage collection causes them. */
+  /** Share of its permitted time that a fast call adds to the budget: rare slow calls (garbage collection) are tolerated. */
   credit: 0.01,
   /** Calls that are timed at first, and after one of much fuel. */
   calls: 1000,

@@ -39,7 +39,7 @@ test("a manifest becomes an entry of `plugins` that the proxy accepts", () => {
   assert.deepEqual(notesOf({ wasm: [{ path: "a.wasm" }] }), []);
 });
 
-test("what has no counterpart is listed", () => {
+test("settings without a counterpart are listed", () => {
   const all = {
     wasm: [{ path: "main.wasm", name: "main" }, { url: "https://example.com/b.wasm" }],
     allowed_hosts: ["*.example.com"],
@@ -59,7 +59,7 @@ test("what has no counterpart is listed", () => {
   assert.match(describe({ wasm: [{ data: "AGFzbQ==" }] }), /data: save the module as a file/);
 });
 
-test("a module with another hash, and what is no manifest, is an error", async (t) => {
+test("a module with another hash and a file that is not a manifest are errors", async (t) => {
   const path = join(await makeDirectory(t), "a.wasm");
   writeFileSync(path, "abc");
   const hash = createHash("sha256").update("abc").digest("hex");

@@ -137,7 +137,7 @@ for (const [what, block] of malformed)
     assert.equal(decode(new HpackDecoder(4096), hex(block)).result, DECODED.malformed);
   });
 
-test("over a limit fields are dropped, and the table follows", () => {
+test("fields over a limit are dropped, but still added to the table", () => {
   const fields: Field[] = Array.from({ length: 30 }, (_, i) => ["x-name", `value-${i % 10}`]);
   for (const limits of [
     { size: 65_536, fields: 12 },
@@ -152,7 +152,7 @@ test("over a limit fields are dropped, and the table follows", () => {
   }
 });
 
-test("a block of references to a large entry makes a head of bounded size", () => {
+test("a block with many references to a large entry makes a head of limited size", () => {
   const decoder = new HpackDecoder(4096);
   const value = Buffer.alloc(4000, "b");
   const add = Buffer.concat([hex("4001 617f"), Buffer.from([((4000 - 127) & 0x7f) | 0x80, (4000 - 127) >> 7]), value]);
@@ -162,7 +162,7 @@ test("a block of references to a large entry makes a head of bounded size", () =
   assert.ok(head.end <= 32_768 && head.bytes.length <= 2 * 65_536);
 });
 
-test("fields that repeat are one byte from their third time on, secrets never", () => {
+test("repeated fields take one byte from the third time on, and secrets are never indexed", () => {
   const encoder = new HpackEncoder();
   const fields: Field[] = [
     ["server", "app"],
@@ -193,7 +193,7 @@ const value = fc.oneof(
 const block = fc.array(fc.tuple(name, value), { maxLength: 12 });
 const step = fc.oneof(block, fc.integer({ min: 0, max: 6000 }));
 
-test("what an encoder has written is decoded, over many blocks and changes of the table's size", () => {
+test("the decoder reads what the encoder writes, over many blocks and changes of the table size", () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
       const encoder = new HpackEncoder();
@@ -210,7 +210,7 @@ test("what an encoder has written is decoded, over many blocks and changes of th
   );
 });
 
-test("any bytes are decoded or malformed, and a head is no larger than its limit", () => {
+test("any bytes are decoded or rejected as malformed, and a head does not exceed its limit", () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 80 }), { maxLength: 8 }), (blocks) => {
       const decoder = new HpackDecoder(300);

@@ -31,7 +31,7 @@ test("the examples of RFC 7541 appendix C", () => {
   }
 });
 
-test("what is encoded is decoded, for all octets", () => {
+test("all octets are decoded as they were encoded", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
       assert.deepEqual(decode(encode(bytes)), Buffer.from(bytes));
@@ -39,7 +39,7 @@ test("what is encoded is decoded, for all octets", () => {
   );
 });
 
-test("bytes that are valid are the code of what they decode to", () => {
+test("valid bytes are equal to the encoding of their decoded text", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
       const decoded = decode(bytes);
