@@ -248,24 +248,27 @@ async function start(t: LiveTest): Promise<{ sluice: Program; upstream: Upstream
   return { sluice: await startSluice(t, simpleConfig(upstream.port, { route: "timeout: 20s" })), upstream };
 }
 
-testInUsualMode("frames that violate the protocol end the connection or the stream, with the error code for it", async (t) => {
-  const { sluice, upstream } = await start(t);
-  for (const [name, bytes, outcome] of broken)
-    for (const size of [bytes.length, 1])
-      await t.test(`${name}, in parts of ${size}`, async (t) => {
-        if (size === 1 && bytes.length > 500) return;
-        const client = await connectTo(t, sluice.port);
-        for (let at = 0; at < bytes.length; at += size) client.send(bytes.subarray(at, at + size));
-        if (outcome === "") return assert.match((await client.rest()).toString("latin1"), /^HTTP\/1\.1 400/);
-        await waits(client, () => outcomeOf(client) === outcome, `${outcome}, not ${outcomeOf(client)}`);
-        if (outcome.startsWith("goAway")) await client.rest();
-      });
-  assert.ok((await sluice.metric("sluice_http2_errors_total", { error: "protocol_error" })) > 10);
-  const line = await sluice.logged(({ event }) => event === "http2_error", "the cause");
-  assert.deepEqual([line.level, line.listener, line.client], ["warn", "web", "127.0.0.1"]);
-  for (const { headers: got } of upstream.requests) assert.equal(got["x-canary"], undefined);
-  await sluice.metricIs(0, "sluice_requests_in_flight");
-});
+testInUsualMode(
+  "frames that violate the protocol end the connection or the stream, with the error code for it",
+  async (t) => {
+    const { sluice, upstream } = await start(t);
+    for (const [name, bytes, outcome] of broken)
+      for (const size of [bytes.length, 1])
+        await t.test(`${name}, in parts of ${size}`, async (t) => {
+          if (size === 1 && bytes.length > 500) return;
+          const client = await connectTo(t, sluice.port);
+          for (let at = 0; at < bytes.length; at += size) client.send(bytes.subarray(at, at + size));
+          if (outcome === "") return assert.match((await client.rest()).toString("latin1"), /^HTTP\/1\.1 400/);
+          await waits(client, () => outcomeOf(client) === outcome, `${outcome}, not ${outcomeOf(client)}`);
+          if (outcome.startsWith("goAway")) await client.rest();
+        });
+    assert.ok((await sluice.metric("sluice_http2_errors_total", { error: "protocol_error" })) > 10);
+    const line = await sluice.logged(({ event }) => event === "http2_error", "the cause");
+    assert.deepEqual([line.level, line.listener, line.client], ["warn", "web", "127.0.0.1"]);
+    for (const { headers: got } of upstream.requests) assert.equal(got["x-canary"], undefined);
+    await sluice.metricIs(0, "sluice_requests_in_flight");
+  },
+);
 
 testInUsualMode("DATA beyond the window resets its stream", async (t) => {
   const upstream = await startRawUpstream(t, ({ socket }) => void socket.pause());
