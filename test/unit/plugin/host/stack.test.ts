@@ -10,10 +10,11 @@ import { readableName } from "../../../../src/plugin/wasm/source-map.ts";
 const HEAD = "RuntimeError: unreachable";
 const MESSAGE = "unreachable";
 
-test("reads named and nameless frames of a module, and no other line", () => {
+test("reads named and nameless frames of a plugin's module, and no other line", () => {
   const stack = `${HEAD}
     at plugin/inner (wasm://wasm/plugin-1a2b:wasm-function[3]:0x264)
     at wasm://wasm/1a2b:wasm-function[12]:0xff
+    at alloc (wasm://wasm/sluice-kernel-1a2b:wasm-function[3]:0x264)
     at Guest.run (file:///src/guest.ts:90:31)
     at a (b) (wasm://wasm/c:wasm-function[1]:0x0)`;
   assert.deepEqual(readStack(stack, MESSAGE), [
