@@ -1,4 +1,7 @@
-/** Writes docs/configuration.md from the schema, and from those of the built-in plugins. `--check` only reports whether it is up to date. */
+/**
+ * Writes docs/configuration.md from the schema, and from those of the built-in plugins. `--check` only reports whether
+ * it is up to date.
+ */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeSettings } from "../src/config/plugin-config.ts";

@@ -28,7 +28,10 @@ export const PRICE = {
   local: 8,
   /** Units per throw; unwound frames were charged at entry. Measured: 0.3 µs, and 0.1 µs per frame. */
   throw: 256,
-  /** Units per table entry that is copied, filled, initialised or added, and per entry of the source segment. Measured: up to 2 µs, at the first use of a function. */
+  /**
+   * Units per table entry that is copied, filled, initialised or added, and per entry of the source segment. Measured:
+   * up to 2 µs, at the first use of a function.
+   */
   tableEntry: 32,
   /** Units per growth of memory, and per page of 64 KiB: 16 page faults of up to 2 µs. */
   grow: 1000,

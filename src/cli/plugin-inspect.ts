@@ -1,4 +1,7 @@
-/** `sluice plugin inspect FILE.wasm`: prints ABI, hooks, permissions, configuration, size and cost of a module; for a manifest of Extism, its entry in `plugins`. */
+/**
+ * `sluice plugin inspect FILE.wasm`: prints ABI, hooks, permissions, configuration, size and cost of a module; for a
+ * manifest of Extism, its entry in `plugins`.
+ */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { ABI_VERSION, EXPORT, HOOKS, type Hook, type IMPORTS } from "../abi/abi.ts";

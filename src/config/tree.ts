@@ -45,7 +45,10 @@ export type { Environment } from "./variables.ts";
 const MAX_VALUES = 100_000;
 const MAX_DEPTH = 100;
 
-/** Parses YAML. An empty file is an empty map; on a syntax error the tree is null. Without `env`, as for JSON, `${` is literal text and 5 is not a string. */
+/**
+ * Parses YAML. An empty file is an empty map; on a syntax error the tree is null. Without `env`, as for JSON, `${` is
+ * literal text and 5 is not a string.
+ */
 export function parseTree(
   text: string,
   options: { file: string; env: Environment | null },

@@ -90,7 +90,7 @@ export const UPSTREAM_CELLS = {
 /** The limits of a listener that refuse a connection. */
 export const REFUSALS = ["connections", "connectionsPerClient"] as const;
 
-/** Faults of clients that end an HTTP/2 connection, by error code (RFC 9113 section 7). */
+/** Errors of clients that end an HTTP/2 connection, by error code (RFC 9113 section 7). */
 export const HTTP2_ERRORS = [
   "protocol_error",
   "flow_control_error",

@@ -16,7 +16,7 @@ export interface ServerHandler extends ConnectionHandler {
 
 export type AcceptedConnection = Connection<ServerHandler>;
 
-/** An admitted connection, for the handler of its protocol. `choice`: the cluster that its requests begin with. */
+/** An admitted connection, for the handler of its protocol. `choice`: the initial cluster of its requests. */
 export type Accepted = {
   readonly connection: AcceptedConnection;
   readonly port: Port;

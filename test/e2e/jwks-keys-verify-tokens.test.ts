@@ -1,4 +1,7 @@
-/** jwks-keys-verify-tokens: jwt-jwks fetches keys from a server, finds new ones under traffic, and continues while the server is down. */
+/**
+ * jwks-keys-verify-tokens: jwt-jwks fetches keys from a server, finds new ones under traffic, and continues while the
+ * server is down.
+ */
 import assert from "node:assert/strict";
 import { makeSigner, type Signer } from "../fixtures/signer.ts";
 import { startUpstream } from "./peers.ts";

@@ -1,4 +1,7 @@
-/** For any numbers that an Extism plugin passes to the host, its call succeeds or is a failure of the plugin, and the next call is served. */
+/**
+ * For any numbers that an Extism plugin passes to the host, its call succeeds or is a failure of the plugin, and the
+ * next call is served.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -300,7 +300,10 @@ export class PluginInstance implements Instance, CallOwner {
 
   // ── Failure ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A call is not made, in quarantine, for a blocked client, or after slow calls: the failure policy applies. Ticks are not counted. */
+  /**
+   * A call is not made, in quarantine, for a blocked client, or after slow calls: the failure policy applies. Ticks are
+   * not counted.
+   */
   refuse(hook: number, target: HookContext | null): number {
     if (target === null) return OUTCOME.continue;
     this.#failures.refused(hook);

@@ -238,8 +238,8 @@ function writeGrow(writer: Writer, { fuel, stopped }: Appended): void {
 }
 
 /**
- * Sets the fuel and calls a hook. In a suspendable call `maySuspend` is set; it stays so if the guest traps, which is never
- * entered again.
+ * Sets the fuel and calls a hook. In a suspendable call `maySuspend` is set. It is not reset if the guest traps, since such a
+ * guest is discarded.
  */
 function writeHook(
   writer: Writer,

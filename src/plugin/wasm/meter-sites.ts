@@ -11,7 +11,10 @@ import { PRICE, surchargeOf } from "../../abi/prices.ts";
 import { Reader } from "./binary.ts";
 import { OP, skipImmediates } from "./instructions.ts";
 
-/** Imports that suspend, and their types. Calls of each are replaced by a guard, which returns `notHere` outside of suspendable calls. */
+/**
+ * Imports that suspend, and their types. Calls of each are replaced by a guard, which returns `notHere` outside of
+ * suspendable calls.
+ */
 export type Guards = readonly { readonly index: number; readonly type: number }[];
 
 /** Kinds of sites, as negative `units`. From `call` down: a call of the import of guard `call - units`. */

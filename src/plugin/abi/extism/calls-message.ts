@@ -187,7 +187,7 @@ function describe(call: string, status: number): string {
   }
 }
 
-/** The headers of a part; null for trailers that there are not, or not yet. @throws Fault if they cannot be read here */
+/** The headers of a part; null for trailers that are absent or not received yet. @throws Fault if they cannot be read here */
 function readable(context: CallContext, call: string, part: bigint): Head | null {
   const number = Number(part);
   const head = context.scope.readable(number);
