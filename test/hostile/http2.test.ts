@@ -282,6 +282,16 @@ testInUsualMode("DATA beyond the window resets its stream", async (t) => {
   await waits(client, () => /flowControlError/.test(outcomeOf(client)), "a reset");
 });
 
+testInUsualMode("a connection ends after GOAWAY by the client, once its requests are finished", async (t) => {
+  const { sluice } = await start(t);
+  const goAway = frame(FRAME.goAway, 0, 0, Buffer.alloc(8));
+  for (const requests of [[], [headers(1, GET)], [headers(1, GET), headers(3, GET)]]) {
+    const client = await open(t, sluice, Buffer.concat([HELLO, ...requests, goAway]));
+    const received = framesOf(await client.rest());
+    assert.equal(received.filter(({ type }) => type === FRAME.headers).length, requests.length);
+  }
+});
+
 testInUsualMode("malformed requests get 400 and reach no endpoint; the connection stays open", async (t) => {
   const { sluice, upstream } = await start(t);
   const client = await open(t, sluice, HELLO);
