@@ -25,6 +25,8 @@ export type LoadRow = {
   readonly headers?: readonly string[];
   /** Bytes of a request's body: the load posts. */
   readonly upload?: number;
+  /** HTTP/2: connections, and streams at once on each. */
+  readonly http2?: { readonly connections: number; readonly streams: number };
   /** Endpoints of the group `app`, when other than two. */
   readonly endpoints?: number;
   readonly peers: readonly Peer[];
@@ -93,7 +95,8 @@ function loadOf(site: Site, row: LoadRow, options: Options, { port, tls }: Subje
     path: row.path ?? "/",
     headers: row.headers ?? [],
     upload: row.upload ?? 0,
-    connections: options.connections,
+    connections: row.http2?.connections ?? options.connections,
+    streams: row.http2?.streams,
     seconds: warmUp ? options.warmUp : options.seconds,
     core: site.loadCore,
   };

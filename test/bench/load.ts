@@ -1,5 +1,7 @@
 /** One interval of load, and what the proxy spent in it. */
 import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { readRss, readTimes } from "./programs.ts";
@@ -13,6 +15,8 @@ export type Load = {
   /** Bytes of each request's body; 0: GET without one. */
   readonly upload: number;
   readonly connections: number;
+  /** HTTP/2 with so many streams at once on each connection; absent: HTTP/1.1. */
+  readonly streams?: number | undefined;
   readonly seconds: number;
   readonly core: number;
 };
@@ -38,7 +42,7 @@ const run = promisify(execFile);
 /** Loads `pid`'s port. @throws when one request failed: such an interval compares nothing. */
 export async function measure(name: string, pid: number, load: Load): Promise<Sample> {
   const before = readTimes(pid);
-  const result = await runWrk(load);
+  const result = await (load.streams === undefined ? runWrk(load) : runH2load(load, load.streams));
   const after = readTimes(pid);
   if (result.broken + result.refused > 0 || result.requests === 0)
     throw new Error(`${name}: ${result.broken} broken and ${result.refused} refused of ${result.requests} requests`);
@@ -63,4 +67,45 @@ export async function runWrk({ port, tls, path, headers, upload, connections, se
   const line = /^RESULT (.*)$/m.exec(stdout)?.[1];
   if (line === undefined) throw new Error(`wrk printed no result: ${stdout}`);
   return JSON.parse(line) as Result;
+}
+
+async function runH2load({ port, tls, path, connections, seconds, core }: Load, streams: number): Promise<Result> {
+  const directory = await mkdtemp(join(tmpdir(), "sluice-h2load-"));
+  try {
+    const log = join(directory, "log");
+    const started = performance.now();
+    const { stdout } = await run(
+      "taskset",
+      [
+        ...[
+          "-c",
+          String(core),
+          "h2load",
+          "-t1",
+          `-c${connections}`,
+          `-m${streams}`,
+          `-D${seconds}`,
+          `--log-file=${log}`,
+        ],
+        `${tls ? "https" : "http"}://127.0.0.1:${port}${path}`,
+      ],
+      { timeout: 10_000 + 2000 * seconds },
+    );
+    const micros = (performance.now() - started) * 1000;
+    // A line has the time at which a request began, its status, and its duration in µs.
+    const lines = (await readFile(log, "utf8")).trim().split("\n");
+    const durations = Float64Array.from(lines, (line) => Number(line.split("\t")[2])).sort();
+    const [, failed = "0", errored = "0"] = /(\d+) failed, (\d+) errored/.exec(stdout) ?? [];
+    // What was under way when the time was over is counted as failed and errored alike.
+    const broken = Number(failed) - Number(errored);
+    return {
+      requests: durations.length,
+      micros,
+      p99: durations[Math.floor(durations.length * 0.99)] ?? 0,
+      broken,
+      refused: 0,
+    };
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 }

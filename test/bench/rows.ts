@@ -135,6 +135,22 @@ export const LOAD_ROWS: readonly LoadRow[] = [
     ],
   },
   {
+    name: "http2",
+    title: "HTTP/2 over TLS from the client, one stream on each connection",
+    work: "plain",
+    http2: { connections: 64, streams: 1 },
+    peers: [sluiceFront, nginxFront, haproxyFront],
+    comparisons: againstNative,
+  },
+  {
+    name: "http2-streams",
+    title: "HTTP/2 over TLS from the client, 32 streams on each of 8 connections",
+    work: "plain",
+    http2: { connections: 8, streams: 32 },
+    peers: [sluiceFront, nginxFront, haproxyFront],
+    comparisons: againstNative,
+  },
+  {
     name: "tls-download",
     title: "1 MiB from the upstream, TLS from the client",
     work: "plain",

@@ -80,7 +80,7 @@ export const haproxyFront: Peer = {
   name: "HAProxy",
   work: "plain",
   start: (site) => {
-    const suites = `ssl-min-ver TLSv1.2 ciphers ${CIPHERS} ciphersuites ${SUITES}`;
+    const suites = `alpn h2,http/1.1 ssl-min-ver TLSv1.2 ciphers ${CIPHERS} ciphersuites ${SUITES}`;
     return startHaproxy(site, "HAProxy", [], { bind: `ssl crt ${site.path("both.pem")} ${suites}` });
   },
 };

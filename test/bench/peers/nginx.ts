@@ -80,7 +80,7 @@ http { ${nginxHttp(site)}
   ${http(site)}
   ${upstreams.join("\n  ")}
   server {
-    listen 127.0.0.1:${port}${tls ? " ssl" : ""} backlog=4096;
+    listen 127.0.0.1:${port}${tls ? " ssl http2" : ""} backlog=4096;
     ${tls ? nginxTls(site) : ""}
     location / {
       ${upgrade ? FORWARDED.replace('Connection ""', "Upgrade $http_upgrade; proxy_set_header Connection upgrade") : FORWARDED}
