@@ -89,7 +89,7 @@ clusters: { app: ["127.0.0.1:${upstream.port}"], echo: ["127.0.0.1:${echo.port}"
   sluice.kill("SIGTERM");
   await until(() => reported().has("close of the proxy"), "the proxy's close frame");
   assert.deepEqual(Object.fromEntries(reported()), {
-    post: [200, "100000", "http/1.1"],
+    post: [200, "100000", "h2"],
     text: "héllo ✓ 😀",
     extensions: "permessage-deflate",
     binary: true,

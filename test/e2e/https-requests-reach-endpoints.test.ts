@@ -217,7 +217,7 @@ testInUsualMode(
     for (const host of ["a.example", "A.EXAMPLE:8443", "a.example.", `127.0.0.1:${port}`, "[::1]", "[::1]:8443"])
       assert.match(await send(host), /200$/, host);
     // The absolute form has precedence over Host.
-    assert.match(await send("a.example", "--request-target", "http://localhost/"), /421$/);
+    assert.match(await send("a.example", "--http1.1", "--request-target", "http://localhost/"), /421$/);
     assert.match(await send("localhost", "--interface", "127.0.0.2"), /200$/);
     // Without a server name there is nothing to compare; the connection serves the right host after a 421.
     const nameless = connect({ port, host: "127.0.0.1", rejectUnauthorized: false });
