@@ -32,7 +32,8 @@ export class Bodies {
   filterRequest(x: Exchange): number {
     const body = requestBody(x);
     const { chunk } = body;
-    if (!body.fits(x.replayLength)) return this.#pipeline.error(x, ERROR.bodyTooLarge, "a plugin buffers no such body");
+    if (!body.fits(x.replayLength))
+      return this.#pipeline.error(x, ERROR.bodyTooLarge, "the body exceeds limits.body of a plugin");
     if (body.awaitsMore && !x.requestComplete) return this.#bufferRequest(x);
     if (body.outcome < 0) {
       body.complete();
@@ -140,7 +141,8 @@ export class Bodies {
 
   /** An error response in place of the endpoint's, whose head the plugins have processed: it is not filtered. */
   #failResponse(x: Exchange, error: ProxyError): number {
-    x.problem = error === ERROR.responseTooLarge ? "a plugin buffers no such body" : "a plugin failed on the body";
+    x.problem =
+      error === ERROR.responseTooLarge ? "the body exceeds limits.body of a plugin" : "a plugin failed on the body";
     prepareErrorResponse(x, error);
     return PHASE.send;
   }

@@ -215,7 +215,7 @@ export class Pipeline implements HookCaller, PipelineControl {
       x.error = null;
       return PHASE.response;
     }
-    if (outcome === OUTCOME.reject) return this.error(x, ERROR.denied, "a plugin refused the request");
+    if (outcome === OUTCOME.reject) return this.error(x, ERROR.denied, "a plugin denied the request");
     return this.error(x, failureOf(outcome), "a plugin failed");
   }
 
