@@ -83,8 +83,9 @@ export interface FrameHandler {
   /** A frame other than DATA, whole. Returns false to stop reading. */
   frame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean;
   /**
-   * Content of a DATA frame, without its padding, in one part or more. `isLast`: the last part; `length` is then the
-   * length of the payload, padding included, else 0. Returns false to stop reading.
+   * Content of a DATA frame, without its padding, in one part or more. With the last part `length` is the length of the
+   * payload, and `padding` the share of it that is padding, its length octet included; before it they are -1 and 0.
+   * Returns false to stop reading.
    */
   data(
     flags: number,
@@ -92,8 +93,8 @@ export interface FrameHandler {
     bytes: Buffer,
     start: number,
     end: number,
-    isLast: boolean,
     length: number,
+    padding: number,
   ): boolean;
   /** The frame violates the protocol; reading stops. `code`: one of CODE. */
   malformed(code: number, problem: string): void;
@@ -155,7 +156,7 @@ export class FrameReader {
     if (this.#length > 0) return;
     if (this.#padding !== 0) return this.#fail(CODE.frameSizeError, "a padded frame without a padding length");
     this.#isInFrame = false;
-    this.#stopped = !this.#handler.data(this.#flags, this.#stream, bytes, 0, 0, true, 0);
+    this.#stopped = !this.#handler.data(this.#flags, this.#stream, bytes, 0, 0, 0, 0);
   }
 
   #payload(bytes: Buffer, start: number, end: number): number {
@@ -195,8 +196,10 @@ export class FrameReader {
     const isLast = this.#left === 0;
     if (isLast) this.#isInFrame = false;
     if (contentEnd > at || isLast) {
-      const length = isLast ? this.#length : 0;
-      this.#stopped = !this.#handler.data(this.#flags, this.#stream, bytes, at, contentEnd, isLast, length);
+      const length = isLast ? this.#length : -1;
+      const isPadded = isLast && (this.#flags & FRAME_FLAG.padded) !== 0;
+      const padding = isPadded ? this.#padding + 1 : 0;
+      this.#stopped = !this.#handler.data(this.#flags, this.#stream, bytes, at, contentEnd, length, padding);
     }
     return stop;
   }

@@ -292,6 +292,93 @@ testInUsualMode("a connection ends after GOAWAY by the client, once its requests
   }
 });
 
+/** What follows the end of a request would be another request at the endpoint. */
+const afterEnd: [name: string, request: Buffer, then: (stream: number) => Buffer][] = [
+  ["DATA after GET", headers(1, GET), (id) => frame(FRAME.data, 0, id, Buffer.from("GET /canary HTTP/1.1\r\n\r\n"))],
+  ["the end twice", headers(1, GET), (id) => frame(FRAME.data, 1, id)],
+  [
+    "DATA after a body in chunks",
+    Buffer.concat([headers(1, POST, 4), frame(FRAME.data, 1, 1, Buffer.from("abc"))]),
+    (id) => frame(FRAME.data, 1, id, Buffer.from("canary")),
+  ],
+  ["trailers after GET", headers(1, GET), (id) => headers(id, [["x-canary", "1"]])],
+  [
+    "trailers twice",
+    Buffer.concat([headers(1, POST, 4), headers(1, [["x-end", "1"]])]),
+    (id) => headers(id, [["x-canary", "1"]]),
+  ],
+  ["padding after GET", headers(1, GET), (id) => frame(FRAME.data, FRAME_FLAG.padded, id, Buffer.from([0]))],
+];
+
+testInUsualMode(
+  "what a client sends after the end of a request resets the stream, and reaches no endpoint",
+  async (t) => {
+    const upstream = await startRawUpstream(t);
+    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    for (const [i, [name, request, then]] of afterEnd.entries())
+      await t.test(name, async (t) => {
+        const client = await open(t, sluice, Buffer.concat([HELLO, request]));
+        const endpoint = await upstream.connection(i);
+        await endpoint.take(
+          request.includes("abc") ? "0\r\n\r\n" : name === "trailers twice" ? "x-end: 1\r\n\r\n" : "\r\n\r\n",
+        );
+        client.send(then(1));
+        await waits(client, () => outcomeOf(client) === "reset streamClosed", "a reset");
+        assert.equal((await endpoint.rest()).toString("latin1"), "");
+      });
+    await sluice.metricIs(0, "sluice_requests_in_flight");
+  },
+);
+
+testInUsualMode("padding is subject to flow control, and is credited", async (t) => {
+  const { sluice, upstream } = await start(t);
+  const client = await open(t, sluice, Buffer.concat([HELLO, headers(1, POST, 4)]));
+  const padded = frame(FRAME.data, FRAME_FLAG.padded, 1, Buffer.concat([Buffer.from([255, 1]), Buffer.alloc(255)]));
+  const creditOf = (stream: number) =>
+    framesOf(client.bytes)
+      .filter((got) => got.type === FRAME.windowUpdate && got.stream === stream)
+      .reduce((sum, { payload }) => sum + readUint32(payload, 0), 65_535);
+  // More than the window of the connection, within the credit that the client has.
+  let sent = 0;
+  for (; sent < 4200; sent++) {
+    const size = 257 * (sent + 1);
+    await waits(client, () => creditOf(0) >= size && creditOf(1) >= size, `credit for ${size} bytes`);
+    client.send(padded);
+  }
+  client.send(frame(FRAME.data, 1, 1));
+  await waits(client, () => outcomeOf(client) !== "", "a response");
+  assert.equal(outcomeOf(client), "response 200");
+  assert.equal(upstream.requests[0]!.body.length, sent);
+});
+
+testInUsualMode("streams get no byte of one another", async (t) => {
+  const sizes = [65_536, 10, 1 << 20, 200, 3 * 65_536, 3000];
+  const upstream = await startUpstream(t, ({ url }, response) => {
+    const n = Number(url.slice(1));
+    const body = Buffer.alloc(sizes[n % sizes.length]!, n);
+    response.writeHead(200, { "content-length": body.length, "x-n": n, "x-fill": "f".repeat(n % 90) }).end(body);
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  // Windows so large that whole reads of endpoints are sent in one turn.
+  const session = connectHttp2(sluice.url, { settings: { initialWindowSize: 1 << 24 } });
+  session.on("connect", () => session.setLocalWindowSize(1 << 26)).on("error", () => {});
+  t.after(() => session.destroy());
+  let next = 0;
+  const requests = async (): Promise<void> => {
+    for (let n = next++; n < 400; n = next++) {
+      const stream = session.request({ ":path": `/${n}` });
+      let got = "";
+      stream.on("response", (fields) => {
+        got = String(fields["x-n"]);
+      });
+      const body = Buffer.concat(await bounded(stream.toArray(), `response ${n}`));
+      assert.equal(got, String(n));
+      assert.ok(body.equals(Buffer.alloc(sizes[n % sizes.length]!, n)), `body ${n} of ${body.length} bytes`);
+    }
+  };
+  await Promise.all(Array.from({ length: 50 }, requests));
+});
+
 testInUsualMode("malformed requests get 400 and reach no endpoint; the connection stays open", async (t) => {
   const { sluice, upstream } = await start(t);
   const client = await open(t, sluice, HELLO);

@@ -44,6 +44,8 @@ const MAX_REQUESTS = 100_000;
 const GOAWAY_DELAY = 1000;
 /** Time for a client to read the end, ms. */
 const LINGER_MS = 2000;
+/** What would follow the body at the endpoint: the begin of another request. */
+const AFTER_END = "frames of a request after its end";
 
 /** The fields of the current block. One for the worker suffices, since it is read synchronously. */
 const list = new Head(8192, 64);
@@ -174,13 +176,12 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     }
   }
 
-  data(flags: number, id: number, bytes: Buffer, start: number, end: number, isLast: boolean, length: number): boolean {
+  data(flags: number, id: number, bytes: Buffer, start: number, end: number, length: number, padding: number): boolean {
     if (this.#blockStream !== 0) return this.#fail(CODE.protocolError, "DATA within a header block");
     if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "DATA on an idle stream");
-    const ends = isLast && (flags & FRAME_FLAG.endStream) !== 0;
-    const size = end - start;
-    if (isLast && length === 0 && !ends && !this.#spend(1)) return false;
-    return this.#receiveData(this.#streams.get(id), bytes, start, end, ends, size);
+    const ends = length >= 0 && (flags & FRAME_FLAG.endStream) !== 0;
+    if (length === padding && !ends && !this.#spend(1)) return false;
+    return this.#receiveData(this.#streams.get(id), bytes, start, end, ends, padding);
   }
 
   #receiveData(
@@ -189,8 +190,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     start: number,
     end: number,
     ends: boolean,
-    size: number,
+    padding: number,
   ): boolean {
+    // Padding is subject to flow control too (RFC 9113 section 6.1).
+    const size = end - start + padding;
     this.#receiveWindow -= size;
     if (this.#receiveWindow < 0) return this.#fail(CODE.flowControlError, "more than the window of the connection");
     // Frames in transit when the stream was closed.
@@ -202,6 +205,11 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       this.#creditConnection(size);
       return this.#resetByFault(stream, CODE.flowControlError, "more than the window of the stream");
     }
+    if (stream.requestEnded) {
+      this.#creditConnection(size);
+      return this.#resetByFault(stream, CODE.streamClosed, AFTER_END);
+    }
+    if (padding > 0) this.credit(stream, padding);
     stream.receive(bytes, start, end, ends);
     return true;
   }
@@ -249,6 +257,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (id > this.#lastStream) return this.#open(id, ends, result === DECODED.tooLarge);
     const stream = this.#streams.get(id);
     if (stream === undefined) return this.#spend(1);
+    if (stream.requestEnded) return this.#resetByFault(stream, CODE.streamClosed, AFTER_END);
     if (!ends) return this.#resetByFault(stream, CODE.protocolError, "trailers that do not end the stream");
     if (result === DECODED.tooLarge)
       return this.#resetByFault(stream, CODE.enhanceYourCalm, "trailers over limits.head");
@@ -280,7 +289,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const status = isTooLarge
       ? reject(x.request, 431, `a head over ${limits.head} bytes or ${limits.headers} fields`)
       : readRequest(list, x.request, limits, path.form, ends);
-    if (ends) stream.requestEnded();
+    if (ends) stream.endRequest();
     if (status < 0) stream.refuse(refusalOf(-status), x.request.problem);
     else stream.begin();
     return true;
@@ -402,14 +411,21 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   // ── Output ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   writeHeaders(stream: ServerStream, head: Head, length: number, ends: boolean): void {
-    const block = this.#context.buffers.outFor(responseBound(head));
+    const block = this.#blockFor(responseBound(head));
     const end = writeResponse(this.#encoder, block, 0, head, length, this.#context.clock.date());
     this.#writeBlock(stream.id, block, end, ends);
   }
 
   writeTrailers(stream: ServerStream, trailers: Head): void {
-    const block = this.#context.buffers.outFor(responseBound(trailers));
+    const block = this.#blockFor(responseBound(trailers));
     this.#writeBlock(stream.id, block, writeTrailers(this.#encoder, block, 0, trailers), true);
+  }
+
+  /** A buffer for a block, with room for its frames: a flush before they are written would overwrite the block. */
+  #blockFor(bound: number): Buffer {
+    if (this.#outEnd >= FLUSH_SIZE) this.#flush();
+    this.#reserve(bound + FRAME_HEAD * (1 + Math.floor(bound / MAX_PAYLOAD)));
+    return this.#context.buffers.outFor(bound);
   }
 
   /** Writes a header block as HEADERS and as many CONTINUATION as it needs. */

@@ -64,7 +64,7 @@ export class ServerStream implements Downstream, Timed {
   #sentEnd = false;
   #closed = false;
   /** The client has ended its direction. */
-  #requestEnded = false;
+  requestEnded = false;
   /** The deadline is for the client's window, not for the request body. */
   #awaitsCredit = false;
 
@@ -108,8 +108,8 @@ export class ServerStream implements Downstream, Timed {
   }
 
   /** The client has ended its direction. */
-  requestEnded(): void {
-    this.#requestEnded = true;
+  endRequest(): void {
+    this.requestEnded = true;
     this.exchange!.requestComplete = true;
   }
 
@@ -123,7 +123,7 @@ export class ServerStream implements Downstream, Timed {
   creditOf(size: number): number {
     this.#uncredited += size;
     const increment = this.#uncredited;
-    if (this.#closed || this.#requestEnded || increment < DEFAULT_WINDOW / 2) return 0;
+    if (this.#closed || this.requestEnded || increment < DEFAULT_WINDOW / 2) return 0;
     this.#uncredited = 0;
     this.#receiveWindow += increment;
     return increment;
@@ -143,7 +143,7 @@ export class ServerStream implements Downstream, Timed {
   receive(bytes: Buffer, start: number, end: number, ends: boolean): void {
     const x = this.exchange;
     const size = end - start;
-    if (ends) this.#requestEnded = true;
+    if (ends) this.requestEnded = true;
     // The response is complete without the rest of the request.
     if (x === null || x.phase === PHASE.done) return this.#connection.credit(this, size);
     this.#received += size;
@@ -303,7 +303,7 @@ export class ServerStream implements Downstream, Timed {
   /** RFC 9113 section 8.1: a reset without error asks the client to stop sending a body that is not needed. */
   #closeAfterEnd(): void {
     if (this.#closed) return;
-    if (!this.#requestEnded) this.#connection.writeReset(this, CODE.noError);
+    if (!this.requestEnded) this.#connection.writeReset(this, CODE.noError);
     this.#close();
   }
 

@@ -26,12 +26,12 @@ class Recorder implements FrameHandler {
     return true;
   }
 
-  data(flags: number, stream: number, bytes: Buffer, start: number, end: number, isLast: boolean, length: number) {
+  data(flags: number, stream: number, bytes: Buffer, start: number, end: number, length: number, padding: number) {
     this.#data.push(Buffer.from(bytes.subarray(start, end)));
-    if (!isLast) return true;
+    if (length < 0) return true;
     const payload = Buffer.concat(this.#data);
-    const padding = (flags & FRAME_FLAG.padded) !== 0 ? length - payload.length - 1 : 0;
-    this.frames.push({ type: FRAME.data, flags, stream, payload, padding });
+    assert.equal(length, payload.length + padding);
+    this.frames.push({ type: FRAME.data, flags, stream, payload, padding: Math.max(0, padding - 1) });
     this.#data = [];
     return true;
   }
