@@ -142,7 +142,7 @@ export type OcspStatus = {
   readonly state: "stapled" | "revoked" | "failed" | "pending" | "none";
   /** The certificate has the extension must-staple: clients reject it without a response. */
   readonly mustStaple: boolean;
-  /** Until when the present response is stapled; null: there is none. */
+  /** Until when the current response is stapled; null: there is none. */
   readonly until: string | null;
   /** Why nothing is stapled, or why the last attempt to refresh the response failed; empty: no problem. */
   readonly problem: string;

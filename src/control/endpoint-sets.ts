@@ -93,7 +93,7 @@ export class EndpointSets {
   update(matches: (config: ClusterConfig) => boolean): void {
     let changed = false;
     for (const live of this.#plans.values()) {
-      // Requests on a replaced plan finish with its present sets.
+      // Requests on a replaced plan finish with its current sets.
       if (live.version < this.#committed) continue;
       for (const [index, entry] of live.entries.entries())
         if (entry.plan !== null && matches(entry.config) && this.#replace(live, index, entry))

@@ -123,7 +123,7 @@ export class Reloader {
     return this.#counts;
   }
 
-  /** Makes a version from the present files. Never rejects: problems are in the result. */
+  /** Makes a version from the current files. Never rejects: problems are in the result. */
   reload(reason: string): Promise<Reloaded> {
     this.#waiting ??= this.#queue(() => {
       this.#waiting = null;

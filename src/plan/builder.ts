@@ -21,7 +21,7 @@ import type {
 export type PlanSources = InstanceSources & {
   readonly version: number;
   readonly config: Config;
-  /** Makes the present endpoint set of a cluster, with slots in shared memory. */
+  /** Makes the current endpoint set of a cluster, with slots in shared memory. */
   readonly endpoints: (cluster: ClusterConfig) => EndpointSet;
   /** Addresses of the listeners, with their port, by name. */
   readonly listeners: ReadonlyMap<string, { readonly text: string }>;

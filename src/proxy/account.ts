@@ -15,7 +15,7 @@ const HUNG = 1000;
 
 /**
  * Takes an attempt out of the in-flight count, once, and records its result. Neither a status nor a failure: it was
- * cancelled for no fault of the endpoint.
+ * cancelled for a reason other than the endpoint.
  */
 export function endAttempt(context: WorkerContext, attempt: Attempt, status: number, failed: boolean): void {
   if (!attempt.inFlight) return;

@@ -20,7 +20,7 @@ export interface Downstream {
   /** A response can still be sent. */
   readonly alive: boolean;
   /**
-   * Sends the response headers and the present part of the body: all of `localBody`, or the window of the attempt.
+   * Sends the response headers and the current part of the body: all of `localBody`, or the window of the attempt.
    * Returns false when the source of the body should pause until it is drained.
    */
   sendHeaders(): boolean;

@@ -101,7 +101,7 @@ export class FilteredBody implements BodyContext {
     return true;
   }
 
-  /** The present chunk is the last, and no plugin has seen it yet. */
+  /** The current chunk is the last, and no plugin has seen it yet. */
   get isAtEnd(): boolean {
     return this.chunk.last && this.#position === 0 && this.outcome < 0;
   }
@@ -112,7 +112,7 @@ export class FilteredBody implements BodyContext {
   }
 
   /**
-   * Calls the plugins with the present chunk: OUTCOME.continue when all have seen it, else the outcome that ends it. Called
+   * Calls the plugins with the current chunk: OUTCOME.continue when all have seen it, else the outcome that ends it. Called
    * again after a suspended call, it continues after that plugin. `trailers` follow the last chunk.
    */
   filter(x: Chained, trailers: Head | null): number {

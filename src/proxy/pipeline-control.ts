@@ -10,7 +10,7 @@ export interface PipelineControl {
   readonly context: WorkerContext;
   /** Takes an exchange from this phase on as far as it can go now. */
   advance(x: Exchange, phase: number): void;
-  /** A plugin's call is suspended: the exchange continues in its present phase when the call has completed. */
+  /** A plugin's call is suspended: the exchange continues in its current phase when the call has completed. */
   suspend(x: Exchange): number;
   /** Enforces the route's timeout while no connection's deadline does. */
   watch(x: Exchange): void;

@@ -219,7 +219,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     return this.error(x, failureOf(outcome), "a plugin failed");
   }
 
-  /** A plugin call is suspended: `resume` continues in the present phase. */
+  /** A plugin call is suspended: `resume` continues in the current phase. */
   suspend(x: Exchange): number {
     const { attempt } = x;
     x.resumesAt = x.phase;

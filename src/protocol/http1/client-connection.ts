@@ -28,7 +28,7 @@ const REQUEST_TIMEOUT = Buffer.from("HTTP/1.1 408 ");
 /** How long connections to an endpoint are not reused after it sent an unsolicited response, ms. */
 const NO_REUSE_TIME = 10_000;
 
-/** Why connecting fails without a fault of the endpoint. */
+/** Why connecting fails although the endpoint is not the cause. */
 const LOCAL_CAUSES = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EPERM", "EACCES"]);
 
 const STATE = { connecting: 0, idle: 1, head: 2, body: 3, switched: 4, closed: 5 } as const;
@@ -56,9 +56,9 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   readonly #pending = new PendingBuffer();
   readonly #body = new BodyReader();
   #requests = 0;
-  /** The poll batch in which the present request was written on a reused connection; else -1. */
+  /** The poll batch in which the current request was written on a reused connection; else -1. */
   #writtenIn = -1;
-  /** Bytes of interim heads (1xx) of the present request. */
+  /** Bytes of interim heads (1xx) of the current request. */
   #interimBytes = 0;
   /** Why a write failed, after which no request can be sent; empty: none did. */
   #writeProblem = "";

@@ -59,7 +59,7 @@ export function responseBound(x: Exchange): number {
   );
 }
 
-/** Writes the head and the present body bytes; returns the number of bytes written. */
+/** Writes the head and the current body bytes; returns the number of bytes written. */
 export function writeResponse(out: Buffer, x: Exchange, form: ResponseForm, body: BodyFrame): number {
   const at = writeResponseHead(out, x.response, form);
   if (x.localStatus !== 0) {

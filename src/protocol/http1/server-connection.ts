@@ -48,7 +48,7 @@ export class ServerConnection implements Downstream, ServerHandler {
   readonly #pending = new PendingBuffer();
   #body: BodyReader | null = null;
   #requests = 0;
-  /** The connection is closed after the present response. */
+  /** The connection is closed after the current response. */
   #closing = false;
   #firstByteAt = 0;
   #lingered = 0;
