@@ -7,11 +7,10 @@ import { Head, reject } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import { VERSION } from "../../http/protocol.ts";
 import * as frames from "../../http2/frames.ts";
-import { type FrameHandler, FrameReader, readUint32, writeFrameHead, writeUint32 } from "../../http2/frames.ts";
+import { type FrameHandler, FrameReader, readUint32 } from "../../http2/frames.ts";
 import { DECODED, HpackDecoder } from "../../http2/hpack-decoder.ts";
 import { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { readRequest } from "../../http2/request-head.ts";
-import { PendingBuffer } from "../../net/pending-buffer.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import { HTTP2_ERRORS, LISTENER_CELLS } from "../../observe/series.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
@@ -23,21 +22,21 @@ import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
 import type { RequestEvents } from "../../proxy/request-events.ts";
 import { FrameBudget } from "./frame-budget.ts";
+import { FrameWriter } from "./frame-writer.ts";
+import { HeaderBlock } from "./header-block.ts";
+import { ReceiveWindow } from "./receive-window.ts";
 import { responseBound, writeResponse, writeTrailers } from "./response-fields.ts";
 import { ServerStream, type StreamConnection } from "./server-stream.ts";
 
-const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, FRAME_HEAD, MAX_PAYLOAD, MAX_WINDOW, PREFACE, SETTING } = frames;
+const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, MAX_PAYLOAD, MAX_WINDOW, PREFACE, SETTING } = frames;
 
 /** Concurrent streams; further ones are refused, and may be repeated by the client. */
 const MAX_STREAMS = 100;
 /** Bytes of request bodies that a client may send ahead of the pipeline, over all streams. */
 const RECEIVE_WINDOW = 1024 * 1024;
 const TABLE_SIZE = 4096;
-const MAX_CONTINUATIONS = 8;
 /** A field that HPACK compresses takes at least this share of its size in a block, unless it repeats. */
 const BLOCK_SLACK = 16 * 1024;
-/** Frames are written to the socket when this much has accumulated, or the turn ends. */
-const FLUSH_SIZE = 64 * 1024;
 /** Requests on one connection; then it ends, so that long-lived clients are distributed over the workers again. */
 const MAX_REQUESTS = 100_000;
 /** Between the two GOAWAY frames of a graceful end, ms, so that requests in transit are still served. */
@@ -62,6 +61,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   readonly peer: string;
   readonly forwarded: Buffer;
   readonly requests: RequestEvents;
+  readonly writer: FrameWriter;
   readonly #connection: AcceptedConnection;
   readonly #context: WorkerContext;
   readonly #pipeline: Pipeline;
@@ -82,14 +82,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** Bytes that may be sent to the client, over all streams, and on a new one. */
   #window = DEFAULT_WINDOW;
   #initialWindow = DEFAULT_WINDOW;
-  /** Bytes that the client may send, and those not yet added to its window again. */
-  #receiveWindow = RECEIVE_WINDOW;
-  #uncredited = 0;
-  /** An incomplete header block. */
-  readonly #block = new PendingBuffer();
-  #blockStream = 0;
-  #blockFlags = 0;
-  #continuations = 0;
+  readonly #receiveWindow = new ReceiveWindow(RECEIVE_WINDOW);
+  readonly #block = new HeaderBlock();
   /** Streams blocked by the connection's window or socket, not by their own window. */
   readonly #waiting = new Set<ServerStream>();
   /** GOAWAY frames sent: none, the announcement, or the final one, after which new streams are ignored. */
@@ -98,9 +92,6 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #failed = false;
   /** The write direction is ended. */
   #ended = false;
-  #out = Buffer.allocUnsafeSlow(1024);
-  #outEnd = 0;
-  #flushScheduled = false;
 
   /** `timeouts.head` for the preface begins now. */
   constructor(context: WorkerContext, pipeline: Pipeline, { connection, port, choice }: Accepted) {
@@ -110,6 +101,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.requests = pipeline.requests;
     this.#port = port;
     this.#choice = choice;
+    this.writer = new FrameWriter(connection, port, context.buffers);
     this.#budget = new FrameBudget(context.clock.now);
     this.peer = connection.peerAddress || UNKNOWN;
     this.forwarded = makeForwarded(this.peer, this.scheme, VERSION.http2);
@@ -144,7 +136,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   }
 
   frame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
-    if (this.#blockStream !== 0 && (type !== FRAME.continuation || stream !== this.#blockStream))
+    if (this.#block.stream !== 0 && (type !== FRAME.continuation || stream !== this.#block.stream))
       return this.#fail(CODE.protocolError, "another frame within a header block");
     if (!this.#hasSettings && type !== FRAME.settings)
       return this.#fail(CODE.protocolError, "a first frame other than SETTINGS");
@@ -177,39 +169,29 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   }
 
   data(flags: number, id: number, bytes: Buffer, start: number, end: number, length: number, padding: number): boolean {
-    if (this.#blockStream !== 0) return this.#fail(CODE.protocolError, "DATA within a header block");
+    if (this.#block.stream !== 0) return this.#fail(CODE.protocolError, "DATA within a header block");
     if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "DATA on an idle stream");
     const ends = length >= 0 && (flags & FRAME_FLAG.endStream) !== 0;
     if (length === padding && !ends && !this.#spend(1)) return false;
-    return this.#receiveData(this.#streams.get(id), bytes, start, end, ends, padding);
-  }
-
-  #receiveData(
-    stream: ServerStream | undefined,
-    bytes: Buffer,
-    start: number,
-    end: number,
-    ends: boolean,
-    padding: number,
-  ): boolean {
     // Padding is subject to flow control too (RFC 9113 section 6.1).
     const size = end - start + padding;
-    this.#receiveWindow -= size;
-    if (this.#receiveWindow < 0) return this.#fail(CODE.flowControlError, "more than the window of the connection");
+    if (!this.#receiveWindow.take(size))
+      return this.#fail(CODE.flowControlError, "more than the window of the connection");
+    const stream = this.#streams.get(id);
     // Frames in transit when the stream was closed.
     if (stream === undefined) {
-      this.#creditConnection(size);
+      this.credit(size);
       return this.#spend(1);
     }
-    if (!stream.takeWindow(size)) {
-      this.#creditConnection(size);
+    if (!stream.receiveWindow.take(size)) {
+      this.credit(size);
       return this.#resetByFault(stream, CODE.flowControlError, "more than the window of the stream");
     }
     if (stream.requestEnded) {
-      this.#creditConnection(size);
+      this.credit(size);
       return this.#resetByFault(stream, CODE.streamClosed, AFTER_END);
     }
-    if (padding > 0) this.credit(stream, padding);
+    if (padding > 0) stream.credit(padding);
     stream.receive(bytes, start, end, ends);
     return true;
   }
@@ -222,28 +204,23 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (at > stop) return this.#fail(CODE.protocolError, "padding longer than its frame");
     if ((stream & 1) === 0) return this.#fail(CODE.protocolError, "a stream with an even number");
     if ((flags & FRAME_FLAG.endHeaders) !== 0) return this.#readBlock(stream, flags, bytes, at, stop);
-    this.#blockStream = stream;
-    this.#blockFlags = flags;
-    this.#continuations = 0;
-    this.#block.append(bytes, at, stop);
+    this.#block.begin(stream, flags, bytes, at, stop);
     this.#connection.arm(this.#plan.timeouts.head);
     return true;
   }
 
   #continuation(flags: number, bytes: Buffer, start: number, end: number): boolean {
-    if (this.#blockStream === 0) return this.#fail(CODE.protocolError, "CONTINUATION without HEADERS");
     const block = this.#block;
-    block.append(bytes, start, end);
-    if (++this.#continuations > MAX_CONTINUATIONS || block.length > this.#plan.limits.head + BLOCK_SLACK)
+    if (block.stream === 0) return this.#fail(CODE.protocolError, "CONTINUATION without HEADERS");
+    if (!block.append(bytes, start, end, this.#plan.limits.head + BLOCK_SLACK))
       return this.#fail(CODE.enhanceYourCalm, "a header block in too many frames");
     if (!this.#spend(1)) return false;
     if ((flags & FRAME_FLAG.endHeaders) === 0) return true;
-    const stream = this.#blockStream;
-    this.#blockStream = 0;
     this.#connection.deadline = 0;
-    const { bytes: all, start: from, end: to } = block;
-    block.drop();
-    const goesOn = this.#readBlock(stream, this.#blockFlags, all, from, to);
+    const { stream } = block;
+    const { bytes: all, start: from, end: to } = block.bytes;
+    block.end();
+    const goesOn = this.#readBlock(stream, block.flags, all, from, to);
     this.#armIdle();
     return goesOn;
   }
@@ -270,7 +247,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (this.#goAway === "final") return this.#spend(1);
     this.#lastStream = id;
     if (this.#streams.size >= MAX_STREAMS) {
-      this.#writeReset(id, CODE.refusedStream);
+      this.writer.reset(id, CODE.refusedStream);
       return this.#spend(1);
     }
     const listener = this.#port.state!;
@@ -306,7 +283,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.#hasSettings = true;
     for (let at = start; at < end; at += 6)
       if (!this.#apply((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2))) return false;
-    this.#writeFrame(FRAME.settings, FRAME_FLAG.acknowledge, 0, 0);
+    this.writer.acknowledgeSettings();
     this.#armIdle();
     return this.#spend(1 + length / 60);
   }
@@ -359,8 +336,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (stream !== 0) return this.#fail(CODE.protocolError, "PING on a stream");
     if (end - start !== 8) return this.#fail(CODE.frameSizeError, "a PING of another size than 8");
     if ((flags & FRAME_FLAG.acknowledge) !== 0) return this.#spend(1);
-    const at = this.#writeFrame(FRAME.ping, FRAME_FLAG.acknowledge, 0, 8);
-    bytes.copy(this.#out, at, start, end);
+    this.writer.acknowledgePing(bytes, start, end);
     return this.#spend(1);
   }
 
@@ -401,8 +377,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const { warnings } = this.#context;
     if (warnings.admits("http2_error", `${listener} ${error}`))
       warnings.write("HTTP/2 connection ended", { listener, client: this.peer, error, cause: problem });
-    this.#writeGoAway(this.#lastStream, code);
-    this.#flush();
+    this.writer.goAway(this.#lastStream, code);
+    this.writer.flush();
     for (const stream of [...this.#streams.values()]) stream.gone(problem);
     this.#finishWriting();
     return false;
@@ -411,37 +387,16 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   // ── Output ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   writeHeaders(stream: ServerStream, head: Head, length: number, ends: boolean): void {
-    const block = this.#blockFor(responseBound(head));
-    const end = writeResponse(this.#encoder, block, 0, head, length, this.#context.clock.date());
-    this.#writeBlock(stream.id, block, end, ends);
+    const at = this.writer.beginHeaders(responseBound(head));
+    const date = this.#context.clock.date();
+    const end = writeResponse(this.#encoder, this.writer.bytes, at, head, length, date);
+    this.writer.endHeaders(stream.id, end, ends);
   }
 
   writeTrailers(stream: ServerStream, trailers: Head): void {
-    const block = this.#blockFor(responseBound(trailers));
-    this.#writeBlock(stream.id, block, writeTrailers(this.#encoder, block, 0, trailers), true);
-  }
-
-  /** A buffer for a block, with room for its frames: a flush before they are written would overwrite the block. */
-  #blockFor(bound: number): Buffer {
-    if (this.#outEnd >= FLUSH_SIZE) this.#flush();
-    this.#reserve(bound + FRAME_HEAD * (1 + Math.floor(bound / MAX_PAYLOAD)));
-    return this.#context.buffers.outFor(bound);
-  }
-
-  /** Writes a header block as HEADERS and as many CONTINUATION as it needs. */
-  #writeBlock(stream: number, block: Buffer, end: number, ends: boolean): void {
-    let type: number = FRAME.headers;
-    let flags = ends ? FRAME_FLAG.endStream : 0;
-    let at = 0;
-    do {
-      const size = Math.min(end - at, MAX_PAYLOAD);
-      if (at + size === end) flags |= FRAME_FLAG.endHeaders;
-      const to = this.#writeFrame(type, flags, stream, size);
-      block.copy(this.#out, to, at, at + size);
-      at += size;
-      type = FRAME.continuation;
-      flags = 0;
-    } while (at < end);
+    const at = this.writer.beginHeaders(responseBound(trailers));
+    const end = writeTrailers(this.#encoder, this.writer.bytes, at, trailers);
+    this.writer.endHeaders(stream.id, end, true);
   }
 
   writeData(stream: ServerStream, bytes: Buffer, start: number, end: number, ends: boolean): number {
@@ -449,15 +404,13 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     while (at < end && this.#canSend) {
       const size = Math.min(end - at, MAX_PAYLOAD, stream.window, this.#window);
       if (size <= 0) break;
-      const isLast = ends && at + size === end;
-      const to = this.#writeFrame(FRAME.data, isLast ? FRAME_FLAG.endStream : 0, stream.id, size);
-      bytes.copy(this.#out, to, at, at + size);
+      this.writer.data(stream.id, bytes, at, at + size, ends && at + size === end);
       at += size;
       stream.window -= size;
       this.#window -= size;
       this.#budget.earn(1);
     }
-    if (start === end && ends) this.#writeFrame(FRAME.data, FRAME_FLAG.endStream, stream.id, 0);
+    if (start === end && ends) this.writer.data(stream.id, bytes, start, end, true);
     return at - start;
   }
 
@@ -465,86 +418,17 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return this.#window > 0 && !this.#connection.isBackedUp;
   }
 
-  writeReset(stream: ServerStream, code: number): void {
-    this.#writeReset(stream.id, code);
-  }
-
-  #writeReset(stream: number, code: number): void {
-    writeUint32(this.#out, this.#writeFrame(FRAME.resetStream, 0, stream, 4), code);
-  }
-
-  credit(stream: ServerStream, size: number): void {
-    this.#creditConnection(size);
-    const increment = stream.creditOf(size);
-    if (increment > 0) writeUint32(this.#out, this.#writeFrame(FRAME.windowUpdate, 0, stream.id, 4), increment);
-  }
-
-  #creditConnection(size: number): void {
-    this.#uncredited += size;
-    if (this.#uncredited < RECEIVE_WINDOW / 2) return;
-    writeUint32(this.#out, this.#writeFrame(FRAME.windowUpdate, 0, 0, 4), this.#uncredited);
-    this.#receiveWindow += this.#uncredited;
-    this.#uncredited = 0;
+  credit(size: number): void {
+    this.writer.windowUpdate(0, this.#receiveWindow.credit(size));
   }
 
   #sendSettings(): void {
     const { limits } = this.#plan;
-    const settings = [
+    this.writer.settings([
       [SETTING.maxConcurrentStreams, MAX_STREAMS],
       [SETTING.maxHeaderListSize, limits.head],
-    ] as const;
-    let at = this.#writeFrame(FRAME.settings, 0, 0, 6 * settings.length);
-    for (const [setting, value] of settings) {
-      this.#out[at] = setting >>> 8;
-      this.#out[at + 1] = setting;
-      at = writeUint32(this.#out, at + 2, value);
-    }
-    writeUint32(this.#out, this.#writeFrame(FRAME.windowUpdate, 0, 0, 4), RECEIVE_WINDOW - DEFAULT_WINDOW);
-  }
-
-  #writeGoAway(last: number, code: number): void {
-    const at = this.#writeFrame(FRAME.goAway, 0, 0, 8);
-    writeUint32(this.#out, writeUint32(this.#out, at, last), code);
-  }
-
-  /** Writes a frame's head and reserves its payload, whose offset in `#out` is returned. */
-  #writeFrame(type: number, flags: number, stream: number, length: number): number {
-    if (this.#outEnd + FRAME_HEAD + length > this.#out.length) {
-      if (this.#outEnd >= FLUSH_SIZE) this.#flush();
-      this.#reserve(FRAME_HEAD + length);
-    }
-    const at = writeFrameHead(this.#out, this.#outEnd, length, type, flags, stream);
-    this.#outEnd = at + length;
-    if (!this.#flushScheduled) {
-      this.#flushScheduled = true;
-      setImmediate(this.#onTurn);
-    }
-    return at;
-  }
-
-  #reserve(size: number): void {
-    const need = this.#outEnd + size;
-    if (need <= this.#out.length) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(need, 2 * this.#out.length));
-    this.#out.copy(grown, 0, 0, this.#outEnd);
-    this.#out = grown;
-  }
-
-  readonly #onTurn = (): void => {
-    this.#flushScheduled = false;
-    this.#connection.guard(() => this.#flush());
-  };
-
-  /** Writes the frames of this turn to the socket. */
-  #flush(): void {
-    const size = this.#outEnd;
-    if (size === 0 || !this.#connection.alive) return;
-    const out = this.#context.buffers.outFor(size);
-    this.#out.copy(out, 0, 0, size);
-    this.#outEnd = 0;
-    if (this.#out.length > MAX_PAYLOAD) this.#out = Buffer.allocUnsafeSlow(1024);
-    this.#connection.send(out, size);
-    if (this.#connection.unsent > 0) this.#connection.arm(this.#plan.timeouts.write);
+    ]);
+    this.writer.windowUpdate(0, RECEIVE_WINDOW - DEFAULT_WINDOW);
   }
 
   awaitTurn(stream: ServerStream): void {
@@ -584,7 +468,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #sendGoAway(): void {
     if (this.#goAway !== "none") return;
     this.#goAway = "announced";
-    this.#writeGoAway(MAX_WINDOW, CODE.noError);
+    this.writer.goAway(MAX_WINDOW, CODE.noError);
     setTimeout(() => this.#connection.guard(() => this.#sendFinalGoAway()), GOAWAY_DELAY).unref();
   }
 
@@ -592,7 +476,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (!this.alive || this.#closing) return;
     this.#goAway = "final";
     this.#closing = true;
-    this.#writeGoAway(this.#lastStream, CODE.noError);
+    this.writer.goAway(this.#lastStream, CODE.noError);
     this.#endIfDone();
   }
 
@@ -603,7 +487,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #finishWriting(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#flush();
+    this.writer.flush();
     this.#connection.resume();
     this.#connection.arm(this.#plan.timeouts.write);
     // The client reads the remaining bytes before it sees the end.
@@ -611,7 +495,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   }
 
   #armIdle(): void {
-    if (this.#streams.size > 0 || this.#blockStream !== 0 || this.#ended || this.#connection.unsent > 0) return;
+    if (this.#streams.size > 0 || this.#block.stream !== 0 || this.#ended || this.#connection.unsent > 0) return;
     this.#connection.arm(this.#plan.timeouts.idle);
   }
 
@@ -639,16 +523,16 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   timedOut(): void {
     if (this.#ended || this.#connection.unsent > 0) return this.#connection.reset();
     if (this.#streams.size > 0) {
-      if (this.#blockStream !== 0)
+      if (this.#block.stream !== 0)
         this.#fail(CODE.enhanceYourCalm, "a header block was not complete within timeouts.head");
       return;
     }
-    if (!this.#hasSettings || this.#blockStream !== 0) {
+    if (!this.#hasSettings || this.#block.stream !== 0) {
       this.#fail(CODE.enhanceYourCalm, "nothing complete was received within timeouts.head");
       return;
     }
     this.#closing = true;
-    this.#writeGoAway(this.#lastStream, CODE.noError);
+    this.writer.goAway(this.#lastStream, CODE.noError);
     this.#finishWriting();
   }
 }

@@ -14,6 +14,8 @@ import { ERROR } from "../../proxy/error.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
 import { PHASE } from "../../proxy/phase.ts";
 import type { RequestEvents } from "../../proxy/request-events.ts";
+import type { FrameWriter } from "./frame-writer.ts";
+import { ReceiveWindow } from "./receive-window.ts";
 import { isBodiless, lengthOf } from "./response-fields.ts";
 
 /** What a stream uses of its connection. */
@@ -24,15 +26,15 @@ export interface StreamConnection {
   readonly forwarded: Buffer;
   readonly alive: boolean;
   readonly requests: RequestEvents;
+  readonly writer: FrameWriter;
   /** The deadline `ms` from now. */
   after(ms: number): number;
   writeHeaders(stream: ServerStream, head: Head, length: number, ends: boolean): void;
   writeTrailers(stream: ServerStream, trailers: Head): void;
   /** Writes as much as both windows and the socket allow; returns how much. `ends`: with all of it the stream ends. */
   writeData(stream: ServerStream, bytes: Buffer, start: number, end: number, ends: boolean): number;
-  writeReset(stream: ServerStream, code: number): void;
-  /** Lets the client send `size` more bytes of the stream's body. */
-  credit(stream: ServerStream, size: number): void;
+  /** Lets the client send `size` more bytes on the connection. */
+  credit(size: number): void;
   /** Calls `sendMore` when the connection can take more. */
   awaitTurn(stream: ServerStream): void;
   /** The stream is closed in both directions, or reset. */
@@ -47,11 +49,9 @@ export class ServerStream implements Downstream, Timed {
   window: number;
   /** Null once the exchange has ended. */
   exchange: Exchange | null;
+  readonly receiveWindow = new ReceiveWindow(DEFAULT_WINDOW);
   readonly #connection: StreamConnection;
   readonly #listener: ListenerPlan;
-  /** Bytes that the client may send. */
-  #receiveWindow = DEFAULT_WINDOW;
-  #uncredited = 0;
   /** Body bytes received, and those not yet added to the client's window again, because the pipeline was busy. */
   #received = 0;
   #held = 0;
@@ -113,22 +113,6 @@ export class ServerStream implements Downstream, Timed {
     this.exchange!.requestComplete = true;
   }
 
-  /** Counts body bytes against what the client may send; false: it was too much. */
-  takeWindow(size: number): boolean {
-    this.#receiveWindow -= size;
-    return this.#receiveWindow >= 0;
-  }
-
-  /** Adds credit; returns the increment to send, which is 0 while little has accumulated. */
-  creditOf(size: number): number {
-    this.#uncredited += size;
-    const increment = this.#uncredited;
-    if (this.#closed || this.requestEnded || increment < DEFAULT_WINDOW / 2) return 0;
-    this.#uncredited = 0;
-    this.#receiveWindow += increment;
-    return increment;
-  }
-
   /** Changes the window for sending; false if it exceeds the largest window. */
   openWindow(change: number): boolean {
     this.window += change;
@@ -145,7 +129,7 @@ export class ServerStream implements Downstream, Timed {
     const size = end - start;
     if (ends) this.requestEnded = true;
     // The response is complete without the rest of the request.
-    if (x === null || x.phase === PHASE.done) return this.#connection.credit(this, size);
+    if (x === null || x.phase === PHASE.done) return this.credit(size);
     this.#received += size;
     x.bytesReceived = this.#received;
     const problem = this.#findBodyProblem(x, ends);
@@ -196,7 +180,14 @@ export class ServerStream implements Downstream, Timed {
   #releaseCredit(): void {
     const size = this.#held;
     this.#held = 0;
-    if (size > 0) this.#connection.credit(this, size);
+    if (size > 0) this.credit(size);
+  }
+
+  /** Lets the client send `size` more bytes, on the stream unless it or the request has ended. */
+  credit(size: number): void {
+    this.#connection.credit(size);
+    if (!this.#closed && !this.requestEnded)
+      this.#connection.writer.windowUpdate(this.id, this.receiveWindow.credit(size));
   }
 
   /** The client has reset the stream, or its connection has ended. */
@@ -303,7 +294,7 @@ export class ServerStream implements Downstream, Timed {
   /** RFC 9113 section 8.1: a reset without error asks the client to stop sending a body that is not needed. */
   #closeAfterEnd(): void {
     if (this.#closed) return;
-    if (!this.requestEnded) this.#connection.writeReset(this, CODE.noError);
+    if (!this.requestEnded) this.#connection.writer.reset(this.id, CODE.noError);
     this.#close();
   }
 
@@ -315,7 +306,7 @@ export class ServerStream implements Downstream, Timed {
   /** Resets the stream. */
   abort(code: number): void {
     if (this.#closed) return;
-    this.#connection.writeReset(this, code);
+    this.#connection.writer.reset(this.id, code);
     this.#close();
   }
 
