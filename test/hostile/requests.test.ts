@@ -21,12 +21,22 @@ function assertNoCanary(upstream: Upstream): void {
   }
 }
 
+const PREFACE = "PRI * HTTP/2.0\r\n";
+/** The frame with which a server of HTTP/2 begins. */
+const SETTINGS = /^\0..\x04\0{5}/s;
+
 testInAllModes("every known form of smuggling is rejected, and nothing after it is a request", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await reuseSluice(t, simpleConfig(upstream.port));
   for (const { name, raw, expect } of smuggling.filter((one) => one.direction === "request" && one.expect !== 200)) {
     await t.test(name, async (t) => {
       const client = await connectTo(t, sluice.port);
+      if (raw.startsWith(PREFACE)) {
+        // It selects HTTP/2, whose frames the rest is not.
+        assert.match((await client.send(raw + canary).rest()).toString("latin1"), SETTINGS);
+        assertNoCanary(upstream);
+        return assertServes(t, sluice);
+      }
       const response = await client.send(raw + canary).readResponse();
       assert.equal(response.status, expect);
       assert.equal(response.headers.connection, "close");
@@ -121,31 +131,35 @@ testInAllModes("requests cut off anywhere leave nothing behind", async (t) => {
   assert.equal(upstream.requests.filter(({ url }) => url === "/cut").length, 0);
 });
 
-testInAllModes("a TLS hello, an HTTP/2 preface and random bytes on the HTTP port get 400 or are closed", async (t) => {
-  const upstream = await startUpstream(t);
-  const sluice = await reuseSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 1s }" }));
-  const random = makeRandom(0x5eed);
-  const noises = [
-    Buffer.from("16030102000100 01fc0303".replace(" ", ""), "hex"),
-    Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "latin1"),
-    Buffer.from("\r\n\r\n\r\n"),
-    Buffer.from("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"),
-    Buffer.from("SSH-2.0-OpenSSH_9.2\r\n"),
-    ...Array.from({ length: 60 }, () =>
-      Buffer.from(Array.from({ length: 1 + (random() % 3000) }, () => random() & 255)),
-    ),
-    ...Array.from({ length: 60 }, () => mutate(Buffer.from(get + canary, "latin1"), random)),
-  ];
-  await Promise.all(
-    noises.map(async (noise) => {
-      const client = await connectTo(t, sluice.port);
-      client.send(noise).end();
-      const text = (await client.rest()).toString("latin1");
-      if (text !== "") assert.match(text, /^HTTP\/1\.1 [2345]\d\d /);
-    }),
-  );
-  await assertServes(t, sluice);
-});
+testInAllModes(
+  "a TLS hello and random bytes on the HTTP port get 400 or are closed, an HTTP/2 preface gets HTTP/2",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const sluice = await reuseSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 1s }" }));
+    const random = makeRandom(0x5eed);
+    const noises = [
+      Buffer.from("16030102000100 01fc0303".replace(" ", ""), "hex"),
+      Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "latin1"),
+      Buffer.from("\r\n\r\n\r\n"),
+      Buffer.from("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"),
+      Buffer.from("SSH-2.0-OpenSSH_9.2\r\n"),
+      ...Array.from({ length: 60 }, () =>
+        Buffer.from(Array.from({ length: 1 + (random() % 3000) }, () => random() & 255)),
+      ),
+      ...Array.from({ length: 60 }, () => mutate(Buffer.from(get + canary, "latin1"), random)),
+    ];
+    await Promise.all(
+      noises.map(async (noise) => {
+        const client = await connectTo(t, sluice.port);
+        client.send(noise).end();
+        const text = (await client.rest()).toString("latin1");
+        const isHttp2 = noise.toString("latin1").startsWith(PREFACE);
+        if (text !== "") assert.match(text, isHttp2 ? SETTINGS : /^HTTP\/1\.1 [2345]\d\d /);
+      }),
+    );
+    await assertServes(t, sluice);
+  },
+);
 
 testInAllModes("a flood of connections that reset at once", async (t) => {
   const upstream = await startUpstream(t);
