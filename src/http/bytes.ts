@@ -70,12 +70,26 @@ export function hexValue(byte: number): number {
   return lower >= 97 && lower <= 102 ? lower - 87 : -1;
 }
 
-/** Whether `bytes[start, end)` is `word` (lower-case letters, digits and hyphens), in any case. */
+/** The lower case of an ASCII letter; any other byte itself. */
+export function toLower(byte: number): number {
+  return byte >= 65 && byte <= 90 ? byte + 32 : byte;
+}
+
+export function equalsBytes(bytes: Uint8Array, start: number, end: number, word: Uint8Array): boolean {
+  return end - start === word.length && startsWith(bytes, start, end, word);
+}
+
+/** Whether `bytes[start, end)` begins with `word`. */
+export function startsWith(bytes: Uint8Array, start: number, end: number, word: Uint8Array): boolean {
+  const { length } = word;
+  if (end - start < length) return false;
+  for (let i = 0; i < length; i++) if (bytes[start + i] !== word[i]) return false;
+  return true;
+}
+
+/** Compares without regard to case; `word` is in lower case. */
 export function equalsWord(bytes: Uint8Array, start: number, end: number, word: Uint8Array): boolean {
   if (end - start !== word.length) return false;
-  for (let i = 0; i < word.length; i++) {
-    const byte = bytes[start + i]!;
-    if ((byte >= 65 && byte <= 90 ? byte + 32 : byte) !== word[i]) return false;
-  }
+  for (let i = 0; i < word.length; i++) if (toLower(bytes[start + i]!) !== word[i]) return false;
   return true;
 }

@@ -6,6 +6,7 @@
  * `reset`.
  */
 
+import { toLower } from "./bytes.ts";
 import { VERSION } from "./protocol.ts";
 
 /** Words of the field table for each field: where its name and value begin and end, and which known name it is. */
@@ -223,7 +224,7 @@ export class Head {
       const nameStart = fields[at]!;
       if (fields[at + NAME_END]! - nameStart !== length || fields[at + NAME_ID]! >= NAME.lookalike) continue;
       let k = 0;
-      while (k < length && lower(bytes[nameStart + k]!) === lower(name[start + k]!)) k++;
+      while (k < length && toLower(bytes[nameStart + k]!) === toLower(name[start + k]!)) k++;
       if (k === length && nth-- === 0) return i;
     }
     return -1;
@@ -329,10 +330,6 @@ export class Head {
     const words = this.#savedCount * FIELD_WORDS;
     for (let i = 0; i < words; i++) this.fields[i] = this.#savedFields[i]!;
   }
-}
-
-function lower(byte: number): number {
-  return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }
 
 /** Records why a head is rejected; returns `-status`, which scans pass on. */

@@ -1,5 +1,5 @@
 /** Methods (RFC 9110 section 9). Names are case-sensitive. */
-import { STAR } from "./bytes.ts";
+import { equalsBytes, STAR } from "./bytes.ts";
 import { isToken } from "./fields.ts";
 import { type Head, PART } from "./head.ts";
 
@@ -12,14 +12,8 @@ const TRACE = Buffer.from("TRACE");
 const GET = Buffer.from("GET");
 const IDEMPOTENT = ["HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"].map((name) => Buffer.from(name));
 
-function equals(bytes: Uint8Array, start: number, end: number, name: Buffer): boolean {
-  if (end - start !== name.length) return false;
-  for (let i = 0; i < name.length; i++) if (bytes[start + i] !== name[i]) return false;
-  return true;
-}
-
 function methodIs(head: Head, name: Buffer): boolean {
-  return equals(head.bytes, head.parts[PART.method]!, head.parts[PART.method + 1]!, name);
+  return equalsBytes(head.bytes, head.parts[PART.method]!, head.parts[PART.method + 1]!, name);
 }
 
 export function isGetMethod(head: Head): boolean {
@@ -43,10 +37,12 @@ export function isIdempotent(head: Head): boolean {
 
 /** Whether the method is allowed with that path: only OPTIONS may have `*` (RFC 9112 section 3.2.4). */
 export function fitsPath(bytes: Uint8Array, start: number, end: number, { bytes: area, parts }: Head): boolean {
-  return area[parts[PART.path]!] !== STAR || equals(bytes, start, end, OPTIONS);
+  return area[parts[PART.path]!] !== STAR || equalsBytes(bytes, start, end, OPTIONS);
 }
 
 /** Whether requests with the method are served: it is a token other than CONNECT and TRACE. */
 export function isServedMethod(bytes: Uint8Array, start: number, end: number): boolean {
-  return isToken(bytes, start, end) && !equals(bytes, start, end, CONNECT) && !equals(bytes, start, end, TRACE);
+  return (
+    isToken(bytes, start, end) && !equalsBytes(bytes, start, end, CONNECT) && !equalsBytes(bytes, start, end, TRACE)
+  );
 }

@@ -7,6 +7,7 @@
  */
 
 import * as octets from "../http/bytes.ts";
+import { equalsBytes } from "../http/bytes.ts";
 import { isAuthority, writeHost } from "../http/fields.ts";
 import type { Head } from "../http/head.ts";
 import * as layout from "../http/head.ts";
@@ -257,10 +258,4 @@ function scanStatusLine(buf: Buffer, base: number, stop: number, head: Head): nu
   if (buf[i] !== CR) return reject(head, 502, "the status line is malformed");
   if (i + 1 >= stop) return 0;
   return buf[i + 1] === LF ? i + 2 : reject(head, 502, "a bare CR in the status line");
-}
-
-function equalsBytes(bytes: Uint8Array, start: number, end: number, word: Uint8Array): boolean {
-  if (end - start !== word.length) return false;
-  for (let i = 0; i < word.length; i++) if (bytes[start + i] !== word[i]) return false;
-  return true;
 }

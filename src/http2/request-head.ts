@@ -2,7 +2,7 @@
  * Makes a request's head from decoded fields (RFC 9113 section 8.3). After the checks that HTTP/2 adds, the fields are
  * written as an HTTP/1 head and scanned as one, so that both versions have the same strictness.
  */
-import { CLASS, HTAB, IS, SLASH, SPACE, STAR } from "../http/bytes.ts";
+import { CLASS, equalsBytes, HTAB, IS, SLASH, SPACE, STAR } from "../http/bytes.ts";
 import {
   FIELD_WORDS,
   FRAMING,
@@ -102,7 +102,7 @@ function findProblem(list: Head): string {
 function takePseudo(list: Head, index: number): string {
   const { bytes, fields } = list;
   const at = index * FIELD_WORDS;
-  const which = PSEUDO.findIndex((name) => equals(bytes, fields[at]!, fields[at + NAME_END]!, name));
+  const which = PSEUDO.findIndex((name) => equalsBytes(bytes, fields[at]!, fields[at + NAME_END]!, name));
   if (which < 0) return "an unknown pseudo-header field";
   if (pseudo[which]! >= 0) return `more than one ${PSEUDO[which]!.toString("latin1")}`;
   pseudo[which] = index;
@@ -198,13 +198,7 @@ function put(bytes: Buffer, start: number, end: number): void {
 
 function equalsValue({ bytes, fields }: Head, index: number, word: Uint8Array): boolean {
   const at = index * FIELD_WORDS;
-  return equals(bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!, word);
-}
-
-function equals(bytes: Uint8Array, start: number, end: number, word: Uint8Array): boolean {
-  if (end - start !== word.length) return false;
-  for (let i = 0; i < word.length; i++) if (bytes[start + i] !== word[i]) return false;
-  return true;
+  return equalsBytes(bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!, word);
 }
 
 const scanLimits: HeadLimits = { head: 0, target: 0, headers: 0 };

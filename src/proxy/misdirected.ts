@@ -3,7 +3,9 @@
  * handshake selects the certificate, and rules before and behind the proxy may rely on it: without this check a client
  * could pass them under one name, and then request another.
  */
+
 import { isIP } from "node:net";
+import { toLower } from "../http/bytes.ts";
 import { findHostEnd } from "../http/fields.ts";
 import { PART } from "../http/head.ts";
 import type { Exchange } from "./exchange.ts";
@@ -27,10 +29,7 @@ export function fitsHandshake(x: Exchange): boolean {
 function isName(name: string, bytes: Uint8Array, start: number, end: number): boolean {
   const length = name.endsWith(".") ? name.length - 1 : name.length;
   if (end - start !== length) return false;
-  for (let i = 0; i < length; i++) {
-    const byte = bytes[start + i]!;
-    if ((byte >= 65 && byte <= 90 ? byte + 32 : byte) !== name.charCodeAt(i)) return false;
-  }
+  for (let i = 0; i < length; i++) if (toLower(bytes[start + i]!) !== name.charCodeAt(i)) return false;
   return true;
 }
 

@@ -1,7 +1,6 @@
 /** Compares the cookies of a request, read as the SDK's `Cookies` reads them (RFC 6265 section 5.4). */
-import { EQUALS, HTAB, SEMICOLON, SPACE } from "../http/bytes.ts";
+import { EQUALS, equalsBytes, HTAB, SEMICOLON, SPACE, startsWith } from "../http/bytes.ts";
 import { FIELD_WORDS, type Head, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
-import { equals, startsWith } from "./compare.ts";
 import type { Pair } from "./compile.ts";
 
 export function matchesCookies(pairs: readonly Pair[], head: Head): boolean {
@@ -19,11 +18,11 @@ function hasCookie(pair: Pair, head: Head): boolean {
       if (stop < 0 || stop > end) stop = end;
       const start = skipBlanks(bytes, at, stop);
       at = stop + 1;
-      if (!startsWith(pair.name, bytes, start, stop)) continue;
+      if (!startsWith(bytes, start, stop, pair.name)) continue;
       const sign = skipBlanks(bytes, start + pair.name.length, stop);
       if (sign === stop || bytes[sign] !== EQUALS) continue;
       while (stop > sign + 1 && isBlank(bytes[stop - 1]!)) stop--;
-      return equals(pair.value, bytes, skipBlanks(bytes, sign + 1, stop), stop);
+      return equalsBytes(bytes, skipBlanks(bytes, sign + 1, stop), stop, pair.value);
     }
   }
   return false;

@@ -3,7 +3,7 @@
  * string each time it is tried, and for a path that has several readings.
  */
 
-import { SLASH } from "../http/bytes.ts";
+import { equalsBytes, SLASH, startsWith, toLower } from "../http/bytes.ts";
 import { findHostEnd } from "../http/fields.ts";
 import {
   FIELD_WORDS,
@@ -20,7 +20,6 @@ import type { Scheme } from "../http/protocol.ts";
 import { READINGS, writeReading } from "../http/readings.ts";
 import { hasAddress } from "../net/networks.ts";
 import type { MatchPlan } from "../plan/plan.ts";
-import { equals, lower, startsWith } from "./compare.ts";
 import {
   type CompiledExtra,
   type CompiledMatch,
@@ -163,8 +162,8 @@ function matchesTarget(match: CompiledMatch, head: Head): boolean {
   const { bytes, parts } = head;
   const start = parts[PART.path]!;
   const end = parts[PART.path + 1]!;
-  if (match.path !== null && !equals(match.path, bytes, start, end)) return false;
-  if (match.prefix !== null && !startsWith(match.prefix, bytes, start, end)) return false;
+  if (match.path !== null && !equalsBytes(bytes, start, end, match.path)) return false;
+  if (match.prefix !== null && !startsWith(bytes, start, end, match.prefix)) return false;
   if (match.methods !== null && !matchesMethod(match.methods, head)) return false;
   if (match.headers !== null && !matchesHeaders(match.headers, head)) return false;
   if (match.query !== null && !matchesQuery(match.query, head)) return false;
@@ -174,14 +173,14 @@ function matchesTarget(match: CompiledMatch, head: Head): boolean {
 function matchesHost(host: Uint8Array, wild: boolean, bytes: Uint8Array, start: number, end: number): boolean {
   const length = host.length;
   if (wild ? end - start <= length : end - start !== length) return false;
-  for (let i = 0, at = end - length; i < length; i++, at++) if (lower(bytes[at]!) !== host[i]) return false;
+  for (let i = 0, at = end - length; i < length; i++, at++) if (toLower(bytes[at]!) !== host[i]) return false;
   return true;
 }
 
 function matchesMethod(methods: readonly Uint8Array[], head: Head): boolean {
   const start = head.parts[PART.method]!;
   const end = head.parts[PART.method + 1]!;
-  for (let i = 0; i < methods.length; i++) if (equals(methods[i]!, head.bytes, start, end)) return true;
+  for (let i = 0; i < methods.length; i++) if (equalsBytes(head.bytes, start, end, methods[i]!)) return true;
   return false;
 }
 
@@ -198,8 +197,8 @@ function hasField(pair: Pair, head: Head): boolean {
     const start = fields[at + NAME_START]!;
     if (fields[at + NAME_END]! - start !== length || fields[at + NAME_ID]! >= NAME.lookalike) continue;
     let k = 0;
-    while (k < length && lower(bytes[start + k]!) === pair.name[k]) k++;
-    if (k === length && equals(pair.value, bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!)) return true;
+    while (k < length && toLower(bytes[start + k]!) === pair.name[k]) k++;
+    if (k === length && equalsBytes(bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!, pair.value)) return true;
   }
   return false;
 }

@@ -2,8 +2,10 @@
  * Checks and applies header changes of plugins, for every ABI. Names and values are byte ranges, in the guest's memory or
  * elsewhere. Functions return a STATUS; an error changes nothing.
  */
+
 import { HEADERS, LIMIT, STATUS } from "../../abi/abi.ts";
 import { WORK } from "../../abi/prices.ts";
+import { toLower } from "../../http/bytes.ts";
 import { isFieldValue, isProtected, isToken, nameId, setAuthority } from "../../http/fields.ts";
 import {
   FIELD_WORDS,
@@ -149,12 +151,8 @@ function removeNamed(head: Head, first: number): number {
 }
 
 function sameName(bytes: Buffer, start: number, end: number, other: number): boolean {
-  for (let i = start, k = other; i < end; i++, k++) if (lower(bytes[i]!) !== lower(bytes[k]!)) return false;
+  for (let i = start, k = other; i < end; i++, k++) if (toLower(bytes[i]!) !== toLower(bytes[k]!)) return false;
   return true;
-}
-
-function lower(byte: number): number {
-  return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }
 
 /** Bytes reserved for additions of the core after a plugin's edits: the normalised path and its own headers. */

@@ -1,5 +1,6 @@
 /** Writes the fields of responses as header blocks: drops hop-by-hop fields, sets Content-Length and Date. */
 
+import { toLower } from "../../http/bytes.ts";
 import { mayTrail } from "../../http/fields.ts";
 import {
   FIELD_WORDS,
@@ -89,9 +90,6 @@ export function writeTrailers(encoder: HpackEncoder, out: Buffer, at: number, he
 function writeField(encoder: HpackEncoder, { bytes, fields }: Head, word: number): void {
   const nameStart = fields[word]!;
   const nameEnd = fields[word + NAME_END]!;
-  for (let i = nameStart; i < nameEnd; i++) {
-    const byte = bytes[i]!;
-    if (byte >= 65 && byte <= 90) bytes[i] = byte + 32;
-  }
+  for (let i = nameStart; i < nameEnd; i++) bytes[i] = toLower(bytes[i]!);
   encoder.field(bytes, nameStart, nameEnd, fields[word + VALUE_START]!, fields[word + VALUE_END]!);
 }

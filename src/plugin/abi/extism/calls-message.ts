@@ -2,8 +2,10 @@
  * `sluice:http/1` for Extism plugins: the message of the hook by host calls instead of JSON. A rejected call fails the hook,
  * and with it all changes of the hook call are undone.
  */
+
 import { HEADERS, RESULT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
+import { toLower } from "../../../http/bytes.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../../../http/head.ts";
 import { Fault } from "../../host/fault.ts";
 import { setAttribute } from "../attribute-edits.ts";
@@ -207,7 +209,7 @@ function writeLines(head: Head, hidden: HiddenNames | null, target: Buffer | nul
     const [valueStart, valueEnd] = [fields[from + VALUE_START]!, fields[from + VALUE_END]!];
     const length = nameEnd - start;
     if (target !== null) {
-      for (let i = 0; i < length; i++) target[end + i] = lower(bytes[start + i]!);
+      for (let i = 0; i < length; i++) target[end + i] = toLower(bytes[start + i]!);
       target[end + length] = COLON;
       target[end + length + 1] = SPACE;
       copyBytes(target, end + length + 2, bytes, valueStart, valueEnd);
@@ -216,8 +218,4 @@ function writeLines(head: Head, hidden: HiddenNames | null, target: Buffer | nul
     end += length + 3 + valueEnd - valueStart;
   }
   return end - at;
-}
-
-function lower(byte: number): number {
-  return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }
