@@ -5,7 +5,7 @@
  */
 import type { OcspStatus } from "../admin/api.ts";
 import { makeRequest } from "../net/ocsp/request.ts";
-import { type OcspStatement, verifyResponse } from "../net/ocsp/response.ts";
+import { isoTime, type OcspStatement, verifyResponse } from "../net/ocsp/response.ts";
 import type { Staple } from "../net/staples.ts";
 import type { Log } from "../observe/log.ts";
 import type { ThrottledLog } from "../observe/throttled-log.ts";
@@ -34,11 +34,11 @@ const SHORTEST_INTERVAL = 10 * SECOND;
 /** Delay after a failed attempt; it doubles with each further one. */
 const FIRST_RETRY = 5 * SECOND;
 const LONGEST_RETRY = 600 * SECOND;
-/** Timers cannot wait longer than 24 days. */
+/** Timers are limited to 24 days. */
 const LONGEST_INTERVAL = 7 * 86_400_000;
-/** How long a new version waits for responses of must-staple certificates. */
+/** Time limit for the responses of must-staple certificates before a new version serves. */
 const PREPARE_TIME = 5 * SECOND;
-/** Most requests to a responder at one time. */
+/** Concurrent requests to a responder. */
 const MAX_FETCHES = 8;
 
 type Entry = {
@@ -155,8 +155,8 @@ export class OcspStapling {
       const response = source.response ?? (await this.#fetch(source));
       result = "invalid";
       const statement = verifyResponse(response, source, this.#now());
-      // One that a cache has, or that was replayed to hide a revocation.
-      if (statement.thisUpdate < entry.thisUpdate) throw new Error("the response is older than the present one");
+      // It may be from a cache, or be replayed to hide a revocation.
+      if (statement.thisUpdate < entry.thisUpdate) throw new Error("the response is older than the current one");
       result = statement.status;
       this.#accept(entry, response, statement);
     } catch (error) {
@@ -168,7 +168,7 @@ export class OcspStapling {
     if (this.#isServing(entry)) this.#schedule(entry);
   }
 
-  /** False also for the entry of a certificate that was removed, and came back while an attempt was under way. */
+  /** False also if the certificate was removed and added again while an attempt was under way. */
   #isServing(entry: Entry): boolean {
     const { id } = entry.source;
     return this.#serving.has(id) && this.#entries.get(id) === entry;
@@ -205,7 +205,7 @@ export class OcspStapling {
   }
 
   #failed(entry: Entry, { message, code = "" }: NodeJS.ErrnoException): void {
-    // An error of several addresses has no message.
+    // An AggregateError has no message.
     const cause = message || code;
     const { file, source } = entry;
     const { from, mustStaple } = source;
@@ -252,12 +252,8 @@ function newEntry(file: string, source: OcspSource): Entry {
   };
 }
 
-/** With a random part, so that the certificates of one responder are not all tried at one time. */
+/** With jitter, so that the certificates of one responder are not all tried at once. */
 function retryDelay(failures: number): number {
   const delay = Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** (failures - 1));
   return delay * (0.75 + Math.random() / 4);
-}
-
-function isoTime(time: number): string {
-  return new Date(time).toISOString();
 }

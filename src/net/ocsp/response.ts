@@ -230,6 +230,6 @@ function readPssHash(algorithm: DerReader): string | undefined {
   return hash === null ? undefined : HASHES.get(new DerReader(hash).enter().readOid());
 }
 
-function isoTime(time: number): string {
+export function isoTime(time: number): string {
   return new Date(time).toISOString();
 }
