@@ -1,6 +1,8 @@
 /** HTTP/2 frames that break the protocol, requests that two readers could take differently, and floods. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
+import { connect } from "node:net";
 import type { TestContext } from "node:test";
 import { CODE, FRAME, FRAME_FLAG, PREFACE, readUint32, SETTING, writeFrameHead } from "../../src/http2/frames.ts";
 import { BEGIN_BOUND, FIELD_BOUND, HpackEncoder } from "../../src/http2/hpack-encoder.ts";
@@ -291,6 +293,87 @@ testInUsualMode("a connection ends after GOAWAY by the client, once its requests
     assert.equal(received.filter(({ type }) => type === FRAME.headers).length, requests.length);
   }
 });
+
+testInUsualMode("after a final GOAWAY new requests are not served, and others are not affected", async (t) => {
+  const upstream = await startRawUpstream(t);
+  const late = Buffer.concat([headers(3, POST, 4), frame(FRAME.data, 0, 3, Buffer.from("late"))]);
+  const ping = frame(FRAME.ping, 0, 0, Buffer.alloc(8));
+  const goAways = ({ bytes }: { bytes: Buffer }) =>
+    framesOf(bytes)
+      .filter(({ type }) => type === FRAME.goAway)
+      .map(({ payload }) => [readUint32(payload, 0), nameOf(readUint32(payload, 4))]);
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { idle: 1s }" }));
+
+  await t.test("of an idle connection", async (t) => {
+    const socket = connect({ port: sluice.port, host: "127.0.0.1", allowHalfOpen: true });
+    t.after(() => socket.destroy());
+    const client = { bytes: Buffer.alloc(0) };
+    socket.write(HELLO);
+    socket.on("data", (chunk) => {
+      client.bytes = Buffer.concat([client.bytes, chunk as Buffer]);
+    });
+    await bounded(once(socket, "end"), "the end");
+    socket.on("error", () => {});
+    socket.write(late);
+    await sluice.metricIs(0, "sluice_connections_active");
+    assert.deepEqual(goAways(client), [[0, "noError"]]);
+    assert.equal(upstream.peers.length, 0);
+    await sluice.metricIs(0, "sluice_requests_total");
+  });
+
+  const client = await open(t, sluice, Buffer.concat([HELLO, headers(1, GET)]));
+  const endpoint = await upstream.connection(0);
+  await endpoint.take("\r\n\r\n");
+  const stopped = sluice.stop();
+  await waits(client, () => goAways(client).length === 2, "two GOAWAY");
+  client.send(Buffer.concat([late, frame(FRAME.windowUpdate, 0, 3, uint32(1)), headers(3, [["x-end", "1"]]), ping]));
+  await waits(client, () => framesOf(client.bytes).some(({ type }) => type === FRAME.ping), "a PING");
+  endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
+  const received = await client.rest();
+  assert.ok(framesOf(received).some(({ stream, payload }) => stream === 1 && payload.includes("done")));
+  assert.deepEqual(goAways({ bytes: received }), [
+    [2 ** 31 - 1, "noError"],
+    [1, "noError"],
+  ]);
+  assert.equal(upstream.peers.length, 1);
+  await stopped;
+});
+
+testInUsualMode(
+  "credit of one byte at a time is a flood, as frames of one byte cost more than they carry",
+  async (t) => {
+    const body = Buffer.alloc(100_000, "b");
+    const upstream = await startUpstream(t, (_, response) => response.end(body));
+    const sluice = await startSluice(t, simpleConfig(upstream.port));
+    const noWindow = frame(FRAME.settings, 0, 0, setting(SETTING.initialWindowSize, 0));
+    const isResponse = ({ type }: Received) => type === FRAME.headers;
+    const sizeOf = (client: Peer) =>
+      framesOf(client.bytes).reduce((sum, { type, payload }) => sum + (type === FRAME.data ? payload.length : 0), 0);
+    for (const [name, make] of [
+      ["WINDOW_UPDATE", () => frame(FRAME.windowUpdate, 0, 1, uint32(1))],
+      ["SETTINGS", (i) => frame(FRAME.settings, 0, 0, setting(SETTING.initialWindowSize, i + 1))],
+    ] satisfies [string, (i: number) => Buffer][]) {
+      const client = await open(t, sluice, Buffer.concat([HELLO, noWindow, headers(1, GET)]));
+      await waits(client, () => framesOf(client.bytes).some(isResponse), "a response");
+      for (let i = 0; i < 3000; i += 100)
+        client.send(Buffer.concat(Array.from({ length: 100 }, (_, k) => make(i + k))));
+      await waits(
+        client,
+        () => outcomeOf({ bytes: client.bytes.subarray(-17) } as Peer) === "goAway enhanceYourCalm",
+        name,
+      );
+      assert.ok(sizeOf(client) < 2000);
+    }
+    // Small windows that are used are none.
+    const client = await open(t, sluice, Buffer.concat([HELLO, noWindow, headers(1, GET)]));
+    for (let sent = 500; sent <= body.length; sent += 500) {
+      client.send(frame(FRAME.windowUpdate, 0, 1, uint32(500)));
+      if (sent > 60_000) client.send(frame(FRAME.windowUpdate, 0, 0, uint32(500)));
+      if (sent < 60_000 || sent === body.length) await waits(client, () => sizeOf(client) >= sent, `${sent} bytes`);
+    }
+    assert.ok(!/goAway/.test(outcomeOf(client)));
+  },
+);
 
 /** What follows the end of a request would be another request at the endpoint. */
 const afterEnd: [name: string, request: Buffer, then: (stream: number) => Buffer][] = [

@@ -43,6 +43,8 @@ const MAX_REQUESTS = 100_000;
 const GOAWAY_DELAY = 1000;
 /** Time for a client to read the end, ms. */
 const LINGER_MS = 2000;
+/** A frame with less of a body than this, in bytes, is small if more of it is there. */
+const SMALL = 256;
 /** What would follow the body at the endpoint: the begin of another request. */
 const AFTER_END = "frames of a request after its end";
 
@@ -73,8 +75,9 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   readonly #encoder = new HpackEncoder();
   readonly #budget: FrameBudget;
   readonly #streams = new Map<number, ServerStream>();
-  /** The highest stream that the client has opened. */
+  /** The highest stream that the client has opened, and the highest that is not ignored for a final GOAWAY. */
   #lastStream = 0;
+  #lastServed = 0;
   #requestCount = 0;
   /** Octets of the preface received. */
   #preface = 0;
@@ -244,8 +247,9 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   /** Begins the request of a new stream. */
   #open(id: number, ends: boolean, isTooLarge: boolean): boolean {
-    if (this.#goAway === "final") return this.#spend(1);
     this.#lastStream = id;
+    if (this.#goAway === "final") return this.#spend(1);
+    this.#lastServed = id;
     if (this.#streams.size >= MAX_STREAMS) {
       this.writer.reset(id, CODE.refusedStream);
       return this.#spend(1);
@@ -343,7 +347,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #clientGoesAway(stream: number, length: number): boolean {
     if (stream !== 0) return this.#fail(CODE.protocolError, "GOAWAY on a stream");
     if (length < 8) return this.#fail(CODE.frameSizeError, "a GOAWAY of fewer than 8 bytes");
-    this.#goAway = "final";
+    // It concerns streams that we would open; those of the client are served while there are any.
     this.#closing = true;
     this.#endIfDone();
     return this.#spend(1);
@@ -377,7 +381,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const { warnings } = this.#context;
     if (warnings.admits("http2_error", `${listener} ${error}`))
       warnings.write("HTTP/2 connection ended", { listener, client: this.peer, error, cause: problem });
-    this.writer.goAway(this.#lastStream, code);
+    this.writer.goAway(this.#lastServed, code);
     this.writer.flush();
     for (const stream of [...this.#streams.values()]) stream.gone(problem);
     this.#finishWriting();
@@ -408,7 +412,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       at += size;
       stream.window -= size;
       this.#window -= size;
-      this.#budget.earn(1);
+      // Not frames that are small for the client's window: each byte of credit would pay for the next.
+      if (at === end || size >= SMALL) this.#budget.earn(1);
     }
     if (start === end && ends) this.writer.data(stream.id, bytes, start, end, true);
     return at - start;
@@ -473,10 +478,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   }
 
   #sendFinalGoAway(): void {
-    if (!this.alive || this.#closing) return;
+    if (!this.alive || this.#ended) return;
     this.#goAway = "final";
     this.#closing = true;
-    this.writer.goAway(this.#lastStream, CODE.noError);
+    this.writer.goAway(this.#lastServed, CODE.noError);
     this.#endIfDone();
   }
 
@@ -487,6 +492,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #finishWriting(): void {
     if (this.#ended) return;
     this.#ended = true;
+    // No response can be sent to what the client opens before it reads the end.
+    this.#goAway = "final";
     this.writer.flush();
     this.#connection.resume();
     this.#connection.arm(this.#plan.timeouts.write);
@@ -532,7 +539,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       return;
     }
     this.#closing = true;
-    this.writer.goAway(this.#lastStream, CODE.noError);
+    this.writer.goAway(this.#lastServed, CODE.noError);
     this.#finishWriting();
   }
 }

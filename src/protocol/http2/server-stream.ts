@@ -128,6 +128,8 @@ export class ServerStream implements Downstream, Timed {
     const x = this.exchange;
     const size = end - start;
     if (ends) this.requestEnded = true;
+    // Padding alone is no progress.
+    else if (size === 0) return;
     // The response is complete without the rest of the request.
     if (x === null || x.phase === PHASE.done) return this.credit(size);
     this.#received += size;
