@@ -74,8 +74,8 @@ export function readRequest(list: Head, head: Head, limits: HeadLimits, form: nu
   // Logs show the request line.
   HTTP2_VERSION.copy(head.bytes, versionAt);
   if (endsStream) {
+    // A Content-Length of 0 stays: some endpoints demand one of a POST.
     if (head.framing === FRAMING.length && head.length > 0) return reject(head, 400, "a Content-Length without a body");
-    head.framing = FRAMING.none;
   } else if (head.framing === FRAMING.none) head.framing = FRAMING.chunked;
   return 0;
 }

@@ -77,14 +77,17 @@ testInAllModes("requests, bodies, trailers and interim responses pass both ways"
   const received = await Promise.all([0, 1, 2, 3].map(() => request(session, { ":path": "/big" })));
   for (const { body } of received) assert.ok(body.equals(BIG));
 
+  const noBody = session.request({ ":method": "POST", ":path": "/0", "content-length": 0 }, { endStream: true });
+  const noBodyGot = JSON.parse((await read(noBody)).body.toString());
+  assert.deepEqual([noBodyGot.headers["content-length"], noBodyGot.headers["transfer-encoding"]], ["0", undefined]);
   const head = await request(session, { ":method": "HEAD", ":path": "/big" });
   assert.deepEqual([head.headers["content-length"], head.body.length], [String(BIG.length), 0]);
   const empty = await request(session, { ":path": "/empty" });
   assert.deepEqual([empty.status, empty.headers["content-length"], empty.body.length], [204, undefined, 0]);
   const trailers = await request(session, { ":path": "/trailers" });
   assert.deepEqual([trailers.body.toString(), trailers.trailers["x-sum"]], ["body", "7"]);
-  assert.equal(upstream.requests.length, 200 + 1 + 4 + 4 + 3);
-  await sluice.metricIs(212, "sluice_requests_total");
+  assert.equal(upstream.requests.length, 200 + 1 + 4 + 4 + 4);
+  await sluice.metricIs(213, "sluice_requests_total");
   assert.match(sluice.output, /"GET \/c HTTP\/2\.0" 200/);
   await sluice.metricIs(0, "sluice_requests_in_flight");
 });
