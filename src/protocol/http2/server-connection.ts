@@ -26,6 +26,7 @@ import { FrameWriter } from "./frame-writer.ts";
 import { HeaderBlock } from "./header-block.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 import { responseBound, writeResponse, writeTrailers } from "./response-fields.ts";
+import { SendScheduler } from "./send-scheduler.ts";
 import { ServerStream, type StreamConnection } from "./server-stream.ts";
 
 const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, MAX_PAYLOAD, MAX_WINDOW, PREFACE, SETTING } = frames;
@@ -43,8 +44,6 @@ const MAX_REQUESTS = 100_000;
 const GOAWAY_DELAY = 1000;
 /** Time for a client to read the end, ms. */
 const LINGER_MS = 2000;
-/** A frame with less of a body than this, in bytes, is small if more of it is there. */
-const SMALL = 256;
 /** What would follow the body at the endpoint: the begin of another request. */
 const AFTER_END = "frames of a request after its end";
 
@@ -64,6 +63,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   readonly forwarded: Buffer;
   readonly requests: RequestEvents;
   readonly writer: FrameWriter;
+  readonly scheduler: SendScheduler;
   readonly #connection: AcceptedConnection;
   readonly #context: WorkerContext;
   readonly #pipeline: Pipeline;
@@ -82,13 +82,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** Octets of the preface received. */
   #preface = 0;
   #hasSettings = false;
-  /** Bytes that may be sent to the client, over all streams, and on a new one. */
-  #window = DEFAULT_WINDOW;
+  /** Bytes that may be sent on a new stream. */
   #initialWindow = DEFAULT_WINDOW;
   readonly #receiveWindow = new ReceiveWindow(RECEIVE_WINDOW);
   readonly #block = new HeaderBlock();
-  /** Streams blocked by the connection's window or socket, not by their own window. */
-  readonly #waiting = new Set<ServerStream>();
   /** GOAWAY frames sent: none, the announcement, or the final one, after which new streams are ignored. */
   #goAway: "none" | "announced" | "final" = "none";
   #closing = false;
@@ -106,6 +103,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.#choice = choice;
     this.writer = new FrameWriter(connection, port, context.buffers);
     this.#budget = new FrameBudget(context.clock.now);
+    this.scheduler = new SendScheduler(connection, this.writer, this.#budget);
     this.peer = connection.peerAddress || UNKNOWN;
     this.forwarded = makeForwarded(this.peer, this.scheme, VERSION.http2);
     connection.arm(port.state!.plan.timeouts.head);
@@ -314,11 +312,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (!this.#spend(1)) return false;
     const increment = readUint32(bytes, start) & MAX_WINDOW;
     if (id === 0) {
-      this.#window += increment;
       if (increment === 0) return this.#fail(CODE.protocolError, "a WINDOW_UPDATE of 0");
-      if (this.#window > MAX_WINDOW) return this.#fail(CODE.flowControlError, "a window over 2^31 - 1");
-      this.#sendWaiting();
-      return true;
+      return this.scheduler.openWindow(increment) || this.#fail(CODE.flowControlError, "a window over 2^31 - 1");
     }
     const stream = this.#streams.get(id);
     if (stream === undefined) return true;
@@ -403,26 +398,6 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.writer.endHeaders(stream.id, end, true);
   }
 
-  writeData(stream: ServerStream, bytes: Buffer, start: number, end: number, ends: boolean): number {
-    let at = start;
-    while (at < end && this.#canSend) {
-      const size = Math.min(end - at, MAX_PAYLOAD, stream.window, this.#window);
-      if (size <= 0) break;
-      this.writer.data(stream.id, bytes, at, at + size, ends && at + size === end);
-      at += size;
-      stream.window -= size;
-      this.#window -= size;
-      // Not frames that are small for the client's window: each byte of credit would pay for the next.
-      if (at === end || size >= SMALL) this.#budget.earn(1);
-    }
-    if (start === end && ends) this.writer.data(stream.id, bytes, start, end, true);
-    return at - start;
-  }
-
-  get #canSend(): boolean {
-    return this.#window > 0 && !this.#connection.isBackedUp;
-  }
-
   credit(size: number): void {
     this.writer.windowUpdate(0, this.#receiveWindow.credit(size));
   }
@@ -436,23 +411,9 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.writer.windowUpdate(0, RECEIVE_WINDOW - DEFAULT_WINDOW);
   }
 
-  awaitTurn(stream: ServerStream): void {
-    this.#waiting.add(stream);
-  }
-
-  /** Each waiting stream sends a frame in turn, for as long as the window and the socket allow. */
-  #sendWaiting(): void {
-    // A stream that has more to send is added again, behind the others.
-    for (const stream of this.#waiting) {
-      if (!this.#canSend) return;
-      this.#waiting.delete(stream);
-      stream.sendMore();
-    }
-  }
-
   streamClosed(stream: ServerStream): void {
     this.#context.clock.remove(stream);
-    this.#waiting.delete(stream);
+    this.scheduler.remove(stream);
     this.#streams.delete(stream.id);
     this.#budget.earn(2);
     this.#endIfDone();
@@ -519,7 +480,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.#connection.deadline = 0;
     this.#armIdle();
     if (!this.#ended) this.#connection.resume();
-    this.#sendWaiting();
+    this.scheduler.resume();
   }
 
   broken(error: unknown): void {

@@ -17,6 +17,7 @@ import type { RequestEvents } from "../../proxy/request-events.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 import { isBodiless, lengthOf } from "./response-fields.ts";
+import type { SendingStream, SendScheduler } from "./send-scheduler.ts";
 
 /** What a stream uses of its connection. */
 export interface StreamConnection {
@@ -27,21 +28,18 @@ export interface StreamConnection {
   readonly alive: boolean;
   readonly requests: RequestEvents;
   readonly writer: FrameWriter;
+  readonly scheduler: SendScheduler;
   /** The deadline `ms` from now. */
   after(ms: number): number;
   writeHeaders(stream: ServerStream, head: Head, length: number, ends: boolean): void;
   writeTrailers(stream: ServerStream, trailers: Head): void;
-  /** Writes as much as both windows and the socket allow; returns how much. `ends`: with all of it the stream ends. */
-  writeData(stream: ServerStream, bytes: Buffer, start: number, end: number, ends: boolean): number;
   /** Lets the client send `size` more bytes on the connection. */
   credit(size: number): void;
-  /** Calls `sendMore` when the connection can take more. */
-  awaitTurn(stream: ServerStream): void;
   /** The stream is closed in both directions, or reset. */
   streamClosed(stream: ServerStream): void;
 }
 
-export class ServerStream implements Downstream, Timed {
+export class ServerStream implements Downstream, SendingStream, Timed {
   deadline = 0;
   sweepIndex = -1;
   readonly id: number;
@@ -241,7 +239,7 @@ export class ServerStream implements Downstream, Timed {
       if (ends && trailers !== null) this.#trailers = trailers.copy();
       return false;
     }
-    const sent = start + this.#connection.writeData(this, bytes, start, end, ends && trailers === null);
+    const sent = start + this.#connection.scheduler.send(this, bytes, start, end, ends && trailers === null);
     if (sent === end) {
       if (!ends) return true;
       if (trailers !== null) this.#connection.writeTrailers(this, trailers);
@@ -258,7 +256,7 @@ export class ServerStream implements Downstream, Timed {
     const pending = this.#pending;
     if (this.#closed || pending.length === 0) return;
     const { bytes, start, end } = pending;
-    const sent = this.#connection.writeData(this, bytes, start, end, this.#ends && this.#trailers === null);
+    const sent = this.#connection.scheduler.send(this, bytes, start, end, this.#ends && this.#trailers === null);
     pending.start += sent;
     if (pending.length > 0) {
       if (sent > 0) this.deadline = 0;
@@ -275,7 +273,7 @@ export class ServerStream implements Downstream, Timed {
   }
 
   #await(): void {
-    if (this.window > 0) this.#connection.awaitTurn(this);
+    if (this.window > 0) this.#connection.scheduler.wait(this);
     this.#arm();
   }
 

@@ -1,0 +1,81 @@
+/** Sends DATA within the connection's window and what its socket takes. Blocked streams continue in turn. */
+
+import { DEFAULT_WINDOW, MAX_PAYLOAD, MAX_WINDOW } from "../../http2/frames.ts";
+import type { AcceptedConnection } from "../../proxy/port.ts";
+import type { FrameBudget } from "./frame-budget.ts";
+import type { FrameWriter } from "./frame-writer.ts";
+
+/** A DATA frame that the window limits to fewer bytes than this earns no budget. */
+const LEAST_EARNING = 256;
+
+export interface SendingStream {
+  readonly id: number;
+  /** Bytes that may be sent on the stream; negative after the client has reduced its initial window. */
+  window: number;
+  /** Sends pending bytes; calls `wait` again if some remain. */
+  sendMore(): void;
+}
+
+export class SendScheduler {
+  readonly #connection: AcceptedConnection;
+  readonly #writer: FrameWriter;
+  readonly #budget: FrameBudget;
+  /** Bytes that may be sent over all streams. */
+  #window = DEFAULT_WINDOW;
+  /** Streams blocked by this window or the socket, not by their own window. */
+  readonly #waiting = new Set<SendingStream>();
+
+  constructor(connection: AcceptedConnection, writer: FrameWriter, budget: FrameBudget) {
+    this.#connection = connection;
+    this.#writer = writer;
+    this.#budget = budget;
+  }
+
+  /** Sends what both windows and the socket allow; returns how much. `ends`: the stream ends with the last byte. */
+  send(stream: SendingStream, bytes: Buffer, start: number, end: number, ends: boolean): number {
+    let at = start;
+    while (at < end && this.#canSend) {
+      const size = Math.min(end - at, MAX_PAYLOAD, stream.window, this.#window);
+      if (size <= 0) break;
+      this.#writer.data(stream.id, bytes, at, at + size, ends && at + size === end);
+      at += size;
+      stream.window -= size;
+      this.#window -= size;
+      // Otherwise each WINDOW_UPDATE of one byte would pay for the next.
+      if (at === end || size >= LEAST_EARNING) this.#budget.earn(1);
+    }
+    if (start === end && ends) this.#writer.data(stream.id, bytes, start, end, true);
+    return at - start;
+  }
+
+  get #canSend(): boolean {
+    return this.#window > 0 && !this.#connection.isBackedUp;
+  }
+
+  /** Calls `sendMore` of the stream when the connection can send more. */
+  wait(stream: SendingStream): void {
+    this.#waiting.add(stream);
+  }
+
+  remove(stream: SendingStream): void {
+    this.#waiting.delete(stream);
+  }
+
+  /** Adds to the connection's window; returns false if it exceeds the largest window. */
+  openWindow(increment: number): boolean {
+    this.#window += increment;
+    if (this.#window > MAX_WINDOW) return false;
+    this.resume();
+    return true;
+  }
+
+  /** Lets blocked streams continue, for as long as the window and the socket allow. */
+  resume(): void {
+    // A stream that has more to send is added again, behind the others.
+    for (const stream of this.#waiting) {
+      if (!this.#canSend) return;
+      this.#waiting.delete(stream);
+      stream.sendMore();
+    }
+  }
+}
