@@ -10,8 +10,9 @@ export const DECODED = { complete: 0, tooLarge: 1, malformed: 2 } as const;
 
 export type ListLimits = {
   /** Sum over all fields of the bytes of name and value and ENTRY_OVERHEAD (RFC 9113 section 6.5.2). */
-  readonly size: number;
-  readonly fields: number;
+  readonly head: number;
+  /** Number of fields. */
+  readonly headers: number;
 };
 
 /** Bits of a field representation's first octet (RFC 7541 section 6). */
@@ -56,14 +57,14 @@ export class HpackDecoder {
       }
       fields++;
       const before = head.end;
-      const isOver = size > limits.size || fields > limits.fields;
+      const isOver = size > limits.head || fields > limits.headers;
       const length = (first & INDEXED) !== 0 ? this.#indexed(head, isOver) : this.#literal(head, first, isOver);
       if (length < 0) return DECODED.malformed;
       size += length + ENTRY_OVERHEAD;
-      if (!isOver && size > limits.size) head.count--;
-      if (size > limits.size || fields > limits.fields) head.end = before;
+      if (!isOver && size > limits.head) head.count--;
+      if (size > limits.head || fields > limits.headers) head.end = before;
     }
-    return size > limits.size || fields > limits.fields ? DECODED.tooLarge : DECODED.complete;
+    return size > limits.head || fields > limits.headers ? DECODED.tooLarge : DECODED.complete;
   }
 
   #resize(): boolean {

@@ -102,8 +102,9 @@ function findProblem(list: Head): string {
 function takePseudo(list: Head, index: number): string {
   const { bytes, fields } = list;
   const at = index * FIELD_WORDS;
-  const which = PSEUDO.findIndex((name) => equalsBytes(bytes, fields[at]!, fields[at + NAME_END]!, name));
-  if (which < 0) return "an unknown pseudo-header field";
+  let which = 0;
+  while (which < PSEUDO.length && !equalsBytes(bytes, fields[at]!, fields[at + NAME_END]!, PSEUDO[which]!)) which++;
+  if (which === PSEUDO.length) return "an unknown pseudo-header field";
   if (pseudo[which]! >= 0) return `more than one ${PSEUDO[which]!.toString("latin1")}`;
   pseudo[which] = index;
   const start = fields[at + VALUE_START]!;

@@ -228,8 +228,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   #readBlock(id: number, flags: number, bytes: Buffer, start: number, end: number): boolean {
     list.reset();
-    const { limits } = this.#plan;
-    const result = this.#decoder.decode(bytes, start, end, list, { size: limits.head, fields: limits.headers });
+    const result = this.#decoder.decode(bytes, start, end, list, this.#plan.limits);
     if (result === DECODED.malformed) return this.#fail(CODE.compressionError, "a malformed header block");
     const ends = (flags & FRAME_FLAG.endStream) !== 0;
     if (id > this.#lastStream) return this.#open(id, ends, result === DECODED.tooLarge);

@@ -17,7 +17,7 @@ import { BEGIN_BOUND, FIELD_BOUND, HpackEncoder } from "../../../src/http2/hpack
 
 type Field = readonly [name: string, value: string];
 
-const LIMITS: ListLimits = { size: 65_536, fields: 200 };
+const LIMITS: ListLimits = { head: 65_536, headers: 200 };
 
 function fieldsOf(head: Head): Field[] {
   return Array.from({ length: head.count }, (_, index) => {
@@ -140,8 +140,8 @@ for (const [what, block] of malformed)
 test("fields over a limit are dropped, but still added to the table", () => {
   const fields: Field[] = Array.from({ length: 30 }, (_, i) => ["x-name", `value-${i % 10}`]);
   for (const limits of [
-    { size: 65_536, fields: 12 },
-    { size: 12 * (6 + 7 + 32), fields: 200 },
+    { head: 65_536, headers: 12 },
+    { head: 12 * (6 + 7 + 32), headers: 200 },
   ]) {
     const encoder = new HpackEncoder();
     const decoder = new HpackDecoder(4096);
@@ -157,7 +157,7 @@ test("a block with many references to a large entry makes a head of limited size
   const value = Buffer.alloc(4000, "b");
   const add = Buffer.concat([hex("4001 617f"), Buffer.from([((4000 - 127) & 0x7f) | 0x80, (4000 - 127) >> 7]), value]);
   assert.equal(decode(decoder, add).result, DECODED.complete);
-  const { result, head } = decode(decoder, Buffer.alloc(60_000, 0xbe), { size: 32_768, fields: 1_000_000 });
+  const { result, head } = decode(decoder, Buffer.alloc(60_000, 0xbe), { head: 32_768, headers: 1_000_000 });
   assert.equal(result, DECODED.tooLarge);
   assert.ok(head.end <= 32_768 && head.bytes.length <= 2 * 65_536);
 });
@@ -202,7 +202,7 @@ test("the decoder reads what the encoder writes, over many blocks and changes of
       for (const each of steps) {
         if (typeof each === "number") encoder.resize(each);
         else {
-          const { result, fields } = decode(decoder, encode(encoder, each), { size: MAX_AREA / 2, fields: 100 });
+          const { result, fields } = decode(decoder, encode(encoder, each), { head: MAX_AREA / 2, headers: 100 });
           assert.deepEqual([result, fields], [DECODED.complete, each]);
         }
       }
@@ -215,7 +215,7 @@ test("any bytes are decoded or rejected as malformed, and a head does not exceed
     fc.property(fc.array(fc.uint8Array({ maxLength: 80 }), { maxLength: 8 }), (blocks) => {
       const decoder = new HpackDecoder(300);
       for (const bytes of blocks) {
-        const { result, fields } = decode(decoder, bytes, { size: 500, fields: 5 });
+        const { result, fields } = decode(decoder, bytes, { head: 500, headers: 5 });
         assert.ok(fields.length <= 5 && fields.reduce((sum, [n, v]) => sum + n.length + v.length + 32, 0) <= 500);
         if (result === DECODED.malformed) return;
       }
