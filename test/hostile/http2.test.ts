@@ -375,6 +375,28 @@ testInUsualMode(
   },
 );
 
+testInUsualMode(
+  "a header block that stays incomplete ends the connection, also while responses are slow to be read",
+  async (t) => {
+    const upstream = await startRawUpstream(t);
+    const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "timeouts: { head: 1s }" }));
+    const client = await connectTo(t, sluice.port, { pauseOnConnect: true });
+    const windows = [
+      frame(FRAME.settings, 0, 0, setting(SETTING.initialWindowSize, 2 ** 30)),
+      frame(FRAME.windowUpdate, 0, 0, uint32(2 ** 30)),
+    ];
+    client.send(Buffer.concat([HELLO, ...windows, headers(1, GET), headers(3, GET, 1)]));
+    const endpoint = await upstream.connection(0);
+    await endpoint.take("\r\n\r\n");
+    const size = 32 << 20;
+    endpoint.send(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`).send(Buffer.alloc(size));
+    await sluice.metricIs(1, "sluice_requests_in_flight");
+    client.socket.resume();
+    const last = framesOf(await client.rest()).at(-1)!;
+    assert.deepEqual([last.type, nameOf(readUint32(last.payload, 4))], [FRAME.goAway, "enhanceYourCalm"]);
+  },
+);
+
 /** What follows the end of a request would be another request at the endpoint. */
 const afterEnd: [name: string, request: Buffer, then: (stream: number) => Buffer][] = [
   ["DATA after GET", headers(1, GET), (id) => frame(FRAME.data, 0, id, Buffer.from("GET /canary HTTP/1.1\r\n\r\n"))],

@@ -222,7 +222,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const { bytes: all, start: from, end: to } = block.bytes;
     block.end();
     const goesOn = this.#readBlock(stream, block.flags, all, from, to);
-    this.#armIdle();
+    this.#armNext();
     return goesOn;
   }
 
@@ -285,7 +285,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     for (let at = start; at < end; at += 6)
       if (!this.#apply((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2))) return false;
     this.writer.acknowledgeSettings();
-    this.#armIdle();
+    this.#armNext();
     return this.#spend(1 + length / 60);
   }
 
@@ -416,7 +416,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.#streams.delete(stream.id);
     this.#budget.earn(2);
     this.#endIfDone();
-    this.#armIdle();
+    this.#armNext();
   }
 
   // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -461,9 +461,15 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.#connection.end(() => this.#connection.arm(LINGER_MS));
   }
 
-  #armIdle(): void {
-    if (this.#streams.size > 0 || this.#block.stream !== 0 || this.#ended || this.#connection.unsent > 0) return;
-    this.#connection.arm(this.#plan.timeouts.idle);
+  /** Sets the deadline for what the client has to send next. Unsent bytes have their own. */
+  #armNext(): void {
+    const connection = this.#connection;
+    if (this.#ended || connection.unsent > 0) return;
+    const { timeouts } = this.#plan;
+    if (this.#block.stream !== 0 || !this.#hasSettings) {
+      // Streams that end meanwhile do not extend it.
+      if (connection.deadline === 0) connection.arm(timeouts.head);
+    } else if (this.#streams.size === 0) connection.arm(timeouts.idle);
   }
 
   ended(): void {
@@ -477,7 +483,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   flushed(): void {
     this.#connection.deadline = 0;
-    this.#armIdle();
+    this.#armNext();
     if (!this.#ended) this.#connection.resume();
     this.scheduler.resume();
   }
