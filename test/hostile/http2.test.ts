@@ -524,6 +524,7 @@ testInUsualMode("malformed requests get 400 and reach no endpoint; the connectio
 const floods: [name: string, make: (i: number) => Buffer][] = [
   ["PING", () => frame(FRAME.ping, 0, 0, Buffer.alloc(8))],
   ["SETTINGS", () => SETTINGS],
+  ["acknowledgements of SETTINGS", () => frame(FRAME.settings, FRAME_FLAG.acknowledge, 0)],
   ["PRIORITY", () => frame(FRAME.priority, 0, 1, Buffer.alloc(5))],
   ["unknown frames", () => frame(200, 0, 0)],
   ["WINDOW_UPDATE", () => frame(FRAME.windowUpdate, 0, 0, uint32(1))],

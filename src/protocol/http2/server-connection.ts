@@ -280,7 +280,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (length % 6 !== 0 || (isAcknowledgement && length > 0))
       return this.#fail(CODE.frameSizeError, `SETTINGS of ${length} bytes`);
     if (!this.#hasSettings && isAcknowledgement) return this.#fail(CODE.protocolError, "no SETTINGS first");
-    if (isAcknowledgement) return true;
+    if (isAcknowledgement) return this.#spend(1);
     this.#hasSettings = true;
     for (let at = start; at < end; at += 6)
       if (!this.#apply((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2))) return false;
@@ -341,7 +341,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #clientGoesAway(stream: number, length: number): boolean {
     if (stream !== 0) return this.#fail(CODE.protocolError, "GOAWAY on a stream");
     if (length < 8) return this.#fail(CODE.frameSizeError, "a GOAWAY of fewer than 8 bytes");
-    // It concerns streams that we would open; those of the client are served while there are any.
+    // It concerns streams of the server, which opens none. Those of the client are still served.
     this.#closing = true;
     this.#endIfDone();
     return this.#spend(1);
