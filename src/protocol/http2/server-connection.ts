@@ -44,11 +44,11 @@ const MAX_REQUESTS = 100_000;
 const GOAWAY_DELAY = 1000;
 /** Time for a client to read the end, ms. */
 const LINGER_MS = 2000;
-/** What would follow the body at the endpoint: the begin of another request. */
+/** Why a stream is reset: an endpoint would read such frames as another request. */
 const AFTER_END = "frames of a request after its end";
 
 /** The fields of the current block. One for the worker suffices, since it is read synchronously. */
-const list = new Head(8192, 64);
+const decoded = new Head(8192, 64);
 
 /** By CODE. */
 const ERRORS: (typeof HTTP2_ERRORS)[number][] = [];
@@ -221,14 +221,14 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const { stream } = block;
     const { bytes: all, start: from, end: to } = block.bytes;
     block.end();
-    const goesOn = this.#readBlock(stream, block.flags, all, from, to);
+    const continues = this.#readBlock(stream, block.flags, all, from, to);
     this.#armNext();
-    return goesOn;
+    return continues;
   }
 
   #readBlock(id: number, flags: number, bytes: Buffer, start: number, end: number): boolean {
-    list.reset();
-    const result = this.#decoder.decode(bytes, start, end, list, this.#plan.limits);
+    decoded.reset();
+    const result = this.#decoder.decode(bytes, start, end, decoded, this.#plan.limits);
     if (result === DECODED.malformed) return this.#fail(CODE.compressionError, "a malformed header block");
     const ends = (flags & FRAME_FLAG.endStream) !== 0;
     if (id > this.#lastStream) return this.#open(id, ends, result === DECODED.tooLarge);
@@ -238,7 +238,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (!ends) return this.#resetByFault(stream, CODE.protocolError, "trailers that do not end the stream");
     if (result === DECODED.tooLarge)
       return this.#resetByFault(stream, CODE.enhanceYourCalm, "trailers over limits.head");
-    stream.receiveTrailers(list.copy());
+    stream.receiveTrailers(decoded.copy());
     return true;
   }
 
@@ -266,7 +266,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (++this.#requestCount >= MAX_REQUESTS) this.#sendGoAway();
     const status = isTooLarge
       ? reject(x.request, 431, `a head over ${limits.head} bytes or ${limits.headers} fields`)
-      : readRequest(list, x.request, limits, path.form, ends);
+      : readRequest(decoded, x.request, limits, path.form, ends);
     if (ends) stream.endRequest();
     if (status < 0) stream.refuse(refusalOf(-status), x.request.problem);
     else stream.begin();

@@ -50,9 +50,9 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   readonly receiveWindow = new ReceiveWindow(DEFAULT_WINDOW);
   readonly #connection: StreamConnection;
   readonly #listener: ListenerPlan;
-  /** Body bytes received, and those not yet added to the client's window again, because the pipeline was busy. */
+  /** Body bytes received, and those that the pipeline has not consumed, whose credit is withheld. */
   #received = 0;
-  #held = 0;
+  #unconsumed = 0;
   #paused = false;
   /** Body bytes that exceed the windows. */
   readonly #pending = new PendingBuffer();
@@ -138,7 +138,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     if (limit > 0 && this.#received > limit)
       return this.refuse(ERROR.bodyTooLarge, `the body is over the limit of ${limit} bytes`);
     if (ends) x.requestComplete = true;
-    this.#held += size;
+    this.#unconsumed += size;
     const more = this.#connection.requests.body(x, null, bytes, start, end);
     this.#paused = !more && !ends;
     if (!this.#paused) this.#releaseCredit();
@@ -178,8 +178,8 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   }
 
   #releaseCredit(): void {
-    const size = this.#held;
-    this.#held = 0;
+    const size = this.#unconsumed;
+    this.#unconsumed = 0;
     if (size > 0) this.credit(size);
   }
 
