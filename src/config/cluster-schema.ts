@@ -21,8 +21,8 @@ const endpoint = convert(
   (value, at) => ({ ...value, at }),
 );
 
-const endpoints = convert(list(endpoint), (all, at, { report, warn }) => {
-  if (all.length === 0) warn(at, "the cluster has no endpoints: its requests get 503");
+const endpoints = convert(list(endpoint), (all, at, { report, warn, hasProblem }) => {
+  if (all.length === 0 && !hasProblem(at.path)) warn(at, "the cluster has no endpoints: its requests get 503");
   const seen = new Set<string>();
   for (const { address, at } of all) {
     if (seen.has(address.text)) report(at, `duplicate endpoint ${address.text}`);
@@ -31,8 +31,8 @@ const endpoints = convert(list(endpoint), (all, at, { report, warn }) => {
   return all;
 });
 
-const strategies = convert(oneOrMore(use("strategy")), (all, at, { report }) => {
-  if (all.length === 0) report(at, "the list is empty, expected a strategy");
+const strategies = convert(oneOrMore(use("strategy")), (all, at, { report, hasProblem }) => {
+  if (all.length === 0 && !hasProblem(at.path)) report(at, "the list is empty, expected a strategy");
   return all;
 });
 

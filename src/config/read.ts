@@ -1,6 +1,6 @@
 /** Reads a tree by its shape and collects every problem. An invalid value is omitted or replaced by its default. */
 import { dirname, isAbsolute, join as joinPath } from "node:path";
-import { hint, type Place, type Problem } from "./place.ts";
+import { hasProblem, hint, type Place, type Problem } from "./place.ts";
 import { BUILTINS, LATER_BUILTINS } from "./schema.ts";
 import {
   type AnyShape,
@@ -32,6 +32,7 @@ export class Reader {
       warn: (at, message) => addOnce(this.warnings, { ...at, message }),
       read: (shape, value, at) => this.read(shape, makeTree(value, at)),
       checkCluster: (name, at) => this.#checkCluster(name, at),
+      hasProblem: (path) => hasProblem(this.problems, path),
       resolvePath: (path) => (isAbsolute(path) ? path : joinPath(dirname(file), path)),
     };
   }

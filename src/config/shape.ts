@@ -94,6 +94,8 @@ export type Conversion = {
   readonly read: <T>(shape: Shape<T>, value: unknown, at: Place) => T | undefined;
   /** Reports a cluster that is not defined. */
   readonly checkCluster: (name: string, at: Place) => void;
+  /** Whether a problem at this path or below it was reported already: then the converted value lacks invalid parts. */
+  readonly hasProblem: (path: string) => boolean;
   /** Resolves a path against the configuration file's directory. */
   readonly resolvePath: (path: string) => string;
 };

@@ -102,9 +102,10 @@ export const listenerTls = convert(
       "Reject requests whose host is another name than the server name of the TLS handshake (SNI), with 421. An address as host, a client without SNI, and peers in `trustedProxies` are accepted. Default: true with `clientCertificates`, otherwise false.",
     ),
   }),
-  (value, at, { report }) => {
-    if (value.certificates.length === 0) report(at, "the list of certificates is empty, expected one");
-    if (value.ciphers.length === 0) report(at, "the list of ciphers is empty, expected one");
+  (value, at, { report, hasProblem }) => {
+    const isEmpty = (key: "certificates" | "ciphers") => value[key].length === 0 && !hasProblem(`${at.path}.${key}`);
+    if (isEmpty("certificates")) report(at, "the list of certificates is empty, expected one");
+    if (isEmpty("ciphers")) report(at, "the list of ciphers is empty, expected one");
     if (value.minVersion > value.maxVersion) report(at, "minVersion is higher than maxVersion");
     const { strictSniHost = (value.clientCertificates?.mode ?? "off") !== "off" } = value;
     return { ...value, strictSniHost, at };

@@ -109,6 +109,24 @@ admin: 127.0.0.1:8080
   assert.deepEqual(without.length, 2, "a file without listeners");
 });
 
+test("a list whose items are all invalid is not reported as empty", () => {
+  const tls = BASE.replace("cluster: app", "cluster: app, tls: { certificates: [{ cert: a.pem }], ciphers: [''] }");
+  const texts = [
+    BASE.replace(/app: \[.*\]/, "app: [nonsense]"),
+    BASE.replace(/app: \[.*\]/, 'app: { strategy: [""], endpoints: [{ host: a }] }'),
+    tls,
+  ];
+  for (const text of texts) {
+    const { problems, warnings } = load(text);
+    assert.notDeepEqual(problems, [], text);
+    assert.deepEqual(
+      [...problems, ...warnings].filter((one) => /is empty|has no endpoints/.test(one)),
+      [],
+      text,
+    );
+  }
+});
+
 test("valid but probably unintended settings are warnings", () => {
   const unused = BASE.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: [');
   assert.deepEqual(load(BASE).warnings, []);
