@@ -7,7 +7,7 @@ await runExample({
     "app-2": { port: 9002, respond: instance("app-2") },
   },
   commands: [
-    "curl $URL/                                        # app-1 and app-2, in turns",
+    "curl $URL/                                        # app-1 or app-2",
     "curl -X POST http://127.0.0.1:9001/drain          # app-1 reports that it is draining: app-2 only",
     "curl -X POST http://127.0.0.1:9001/resume         # healthy again",
     "curl -i $URL/gone                                 # 503: its only endpoint is down",
