@@ -24,15 +24,12 @@ export class ProtocolStart implements ServerHandler {
       at++;
     const isWhole = input.length + at - start === PREFACE.length;
     if (at === end && !isWhole) return input.append(bytes, start, end);
-    this.#choose(isWhole, bytes, start, end);
+    const handler = this.#makeHandler(isWhole);
+    // The buffered bytes may have replaced it.
+    if (this.#connection.handler === handler) handler.receive(bytes, start, end);
   }
 
-  #choose(isHttp2: boolean, bytes: Buffer, start: number, end: number): void {
-    const handler = this.#makeHandler(isHttp2);
-    if (end > start && this.#connection.handler === handler) handler.receive(bytes, start, end);
-  }
-
-  /** The protocol's handler; it has received the buffered bytes. */
+  /** Makes the protocol's handler, which receives the buffered bytes. */
   #makeHandler(isHttp2: boolean): ServerHandler {
     const handler = this.#make(isHttp2);
     this.#connection.handler = handler;
