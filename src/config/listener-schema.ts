@@ -103,6 +103,9 @@ export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, a
     for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix]))
       if (text !== undefined && isUnreachable(text, rest.path.form))
         report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
+  if (!rest.tls)
+    for (const { match, at } of all)
+      if (match.sni) warn(at, "no request matches `sni`: without `tls` there is no server name (SNI)");
   const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
   for (const [i, { name, at }] of named.entries())
     if (named.findIndex((other) => other.name === name) < i)

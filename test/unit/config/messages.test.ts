@@ -148,6 +148,13 @@ test("valid but probably unintended settings are warnings", () => {
     const { problems, warnings } = load(text.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: ['));
     assert.deepEqual([problems, warnings], [[], []], text);
   }
+  const plain = withRoutes("{ match: { sni: a.example }, cluster: app }", "{ cluster: app }");
+  assert.deepEqual(
+    load(plain).warnings.map((one) => one.replace(/^s:\d+:\d+: /, "")),
+    ["listeners.web.routes.0: no request matches `sni`: without `tls` there is no server name (SNI)"],
+  );
+  const excluded = withRoutes("{ match: { not: { sni: a.example } }, cluster: app }");
+  assert.deepEqual(load(excluded).warnings, []);
   const named = withRoutes("{ match: { path: /a }, cluster: app, name: x }", "{ cluster: app, name: x }");
   assert.deepEqual(load(named).warnings, [
     's:2:85: listeners.web.routes.1: another route is named "x": metrics and logs do not distinguish them',
