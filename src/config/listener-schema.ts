@@ -93,22 +93,26 @@ const listenerFields = object({
   cluster: optional(clusterName, "Short for one route that sends every request to this cluster."),
 });
 
-export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, { report, warn, read }) => {
-  if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
-  if (!routes && !cluster && rest.chain.length === 0)
-    report(at, "the listener has no action, expected cluster or routes");
-  const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
-  const all = routes ?? (short ? [short] : []);
-  for (const { match, at } of all)
-    for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix]))
-      if (text !== undefined && isUnreachable(text, rest.path.form))
-        report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
-  if (!rest.tls)
+export const listener = convert(
+  listenerFields,
+  ({ routes, cluster, ...rest }, at, { report, warn, read, hasProblem }) => {
+    if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
+    const isInvalid = hasProblem(`${at.path}.cluster`) || hasProblem(`${at.path}.routes`);
+    if (!routes && !cluster && rest.chain.length === 0 && !isInvalid)
+      report(at, "the listener has no action, expected cluster or routes");
+    const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
+    const all = routes ?? (short ? [short] : []);
     for (const { match, at } of all)
-      if (match.sni) warn(at, "no request matches `sni`: without `tls` there is no server name (SNI)");
-  const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
-  for (const [i, { name, at }] of named.entries())
-    if (named.findIndex((other) => other.name === name) < i)
-      warn(at, `another route is named "${name}": metrics and logs do not distinguish them`);
-  return { ...rest, routes: named };
-});
+      for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix]))
+        if (text !== undefined && isUnreachable(text, rest.path.form))
+          report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
+    if (!rest.tls)
+      for (const { match, at } of all)
+        if (match.sni) warn(at, "no request matches `sni`: without `tls` there is no server name (SNI)");
+    const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
+    for (const [i, { name, at }] of named.entries())
+      if (named.findIndex((other) => other.name === name) < i)
+        warn(at, `another route is named "${name}": metrics and logs do not distinguish them`);
+    return { ...rest, routes: named };
+  },
+);

@@ -109,6 +109,14 @@ admin: 127.0.0.1:8080
   assert.deepEqual(without.length, 2, "a file without listeners");
 });
 
+test("a listener whose cluster or routes are invalid is not reported as one without them", () => {
+  for (const text of [BASE.replace("cluster: app", 'cluster: "a b"'), BASE.replace("cluster: app", "routes: 5")]) {
+    const { problems } = load(text);
+    assert.equal(problems.length, 1, problems.join("\n"));
+    assert.match(problems[0]!, /listeners\.web\.(cluster|routes): invalid value/);
+  }
+});
+
 test("a list whose items are all invalid is not reported as empty", () => {
   const tls = BASE.replace("cluster: app", "cluster: app, tls: { certificates: [{ cert: a.pem }], ciphers: [''] }");
   const texts = [
