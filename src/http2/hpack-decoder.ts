@@ -1,6 +1,6 @@
 /** Decodes header blocks (RFC 7541) into heads. */
 import { nameId } from "../http/fields.ts";
-import type { Head } from "../http/head.ts";
+import { FIELD_WORDS, type Head, NAME, NAME_ID } from "../http/head.ts";
 import { DynamicTable, ENTRY_OVERHEAD } from "./dynamic-table.ts";
 import { decodeHuffman, MAX_EXPANSION } from "./huffman.ts";
 import { STATIC, STATIC_BYTES, STATIC_ENTRIES } from "./static-table.ts";
@@ -11,7 +11,7 @@ export const DECODED = { complete: 0, tooLarge: 1, malformed: 2 } as const;
 export type ListLimits = {
   /** Sum over all fields of the bytes of name and value and ENTRY_OVERHEAD (RFC 9113 section 6.5.2). */
   readonly head: number;
-  /** Number of fields. */
+  /** Number of fields: all cookies are one, pseudo-header fields are not counted. */
   readonly headers: number;
 };
 
@@ -48,23 +48,34 @@ export class HpackDecoder {
     this.#at = start;
     this.#end = end;
     let size = 0;
-    let fields = 0;
+    let count = 0;
+    let isFirst = true;
+    let hasCookie = false;
+    let isOver = false;
     while (this.#at < end) {
       const first = block[this.#at]!;
       if ((first & 0xe0) === SIZE_UPDATE) {
-        if (fields > 0 || !this.#resize()) return DECODED.malformed;
+        if (!isFirst || !this.#resize()) return DECODED.malformed;
         continue;
       }
-      fields++;
+      isFirst = false;
       const before = head.end;
-      const isOver = size > limits.head || fields > limits.headers;
-      const length = (first & INDEXED) !== 0 ? this.#indexed(head, isOver) : this.#literal(head, first, isOver);
+      const wasOver = isOver;
+      const length = (first & INDEXED) !== 0 ? this.#indexed(head, wasOver) : this.#literal(head, first, wasOver);
       if (length < 0) return DECODED.malformed;
       size += length + ENTRY_OVERHEAD;
-      if (!isOver && size > limits.head) head.count--;
-      if (size > limits.head || fields > limits.headers) head.end = before;
+      if (!wasOver) {
+        const at = (head.count - 1) * FIELD_WORDS;
+        const isCookie = head.fields[at + NAME_ID] === NAME.cookie;
+        // As in HTTP/1: a client may divide one Cookie into many, and pseudo-header fields are the request line there.
+        if (!(isCookie && hasCookie) && head.bytes[head.fields[at]!] !== COLON) count++;
+        hasCookie ||= isCookie;
+        isOver = size > limits.head || count > limits.headers;
+        if (isOver) head.count--;
+      }
+      if (isOver) head.end = before;
     }
-    return size > limits.head || fields > limits.headers ? DECODED.tooLarge : DECODED.complete;
+    return isOver ? DECODED.tooLarge : DECODED.complete;
   }
 
   #resize(): boolean {
