@@ -43,6 +43,11 @@ export class Port implements ConnectionOwner {
     this.#onClosed = onClosed;
   }
 
+  /** How long a connection may be idle, ms: `limit`, or less once draining. 0: no limit. */
+  idleLimit(limit: number): number {
+    return this.draining && (limit === 0 || limit > this.drainIdle) ? this.drainIdle : limit;
+  }
+
   /** What is served here; null until the first version serves. */
   get state(): ListenerState | null {
     return this.#state;

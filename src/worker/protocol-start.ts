@@ -14,7 +14,7 @@ export class ProtocolStart implements ServerHandler {
   constructor(connection: AcceptedConnection, port: Port, make: MakeHandler) {
     this.#connection = connection;
     this.#make = make;
-    connection.arm(port.state!.plan.timeouts.head);
+    connection.arm(port.idleLimit(port.state!.plan.timeouts.head));
   }
 
   receive(bytes: Buffer, start: number, end: number): void {

@@ -444,7 +444,6 @@ export class ServerConnection implements Downstream, ServerHandler {
 
   /** Sets the deadline for the beginning of the next request. */
   #armIdle(ms: number): void {
-    const { draining, drainIdle } = this.#port;
-    this.connection.arm(draining && (ms === 0 || ms > drainIdle) ? drainIdle : ms);
+    this.connection.arm(this.#port.idleLimit(ms));
   }
 }

@@ -108,6 +108,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.forwarded = makeForwarded(this.peer, this.scheme, VERSION.http2);
     connection.arm(port.state!.plan.timeouts.head);
     this.#sendSettings();
+    if (port.draining) this.drain();
   }
 
   get scheme(): Scheme {
