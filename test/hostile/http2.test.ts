@@ -115,6 +115,11 @@ const broken: [name: string, bytes: Buffer, outcome: string][] = [
     "goAway flowControlError",
   ],
   ["a stream with an even number", Buffer.concat([HELLO, headers(2, GET)]), "goAway protocolError"],
+  [
+    "a request on a lower stream than the one before",
+    Buffer.concat([HELLO, headers(3, POST, 4), headers(1, GET)]),
+    "goAway protocolError",
+  ],
   ["HEADERS on stream 0", Buffer.concat([HELLO, headers(0, GET)]), "goAway protocolError"],
   ["DATA on an idle stream", Buffer.concat([HELLO, frame(FRAME.data, 0, 1)]), "goAway protocolError"],
   ["DATA on stream 0", Buffer.concat([HELLO, frame(FRAME.data, 0, 0)]), "goAway protocolError"],

@@ -44,6 +44,8 @@ const MAX_REQUESTS = 100_000;
 const GOAWAY_DELAY = 1000;
 /** Time for a client to read the end, ms. */
 const LINGER_MS = 2000;
+/** The first byte of the names of pseudo-header fields. */
+const COLON = 0x3a;
 /** Why a stream is reset: an endpoint would read such frames as another request. */
 const AFTER_END = "frames of a request after its end";
 
@@ -234,7 +236,11 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const ends = (flags & FRAME_FLAG.endStream) !== 0;
     if (id > this.#lastStream) return this.#open(id, ends, result === DECODED.tooLarge);
     const stream = this.#streams.get(id);
-    if (stream === undefined) return this.#spend(1);
+    if (stream === undefined) {
+      // Trailers may follow a reset of ours; a request on a stream that was passed over has to fail (RFC 9113 5.1.1).
+      const begins = decoded.count > 0 && decoded.bytes[decoded.fields[0]!] === COLON;
+      return begins ? this.#fail(CODE.protocolError, "a request on a closed stream") : this.#spend(1);
+    }
     if (stream.requestEnded) return this.#resetByFault(stream, CODE.streamClosed, AFTER_END);
     if (!ends) return this.#resetByFault(stream, CODE.protocolError, "trailers that do not end the stream");
     if (result === DECODED.tooLarge)
