@@ -3,17 +3,21 @@ import { PREFACE } from "../http2/frames.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
 
-export type MakeHandler = (isHttp2: boolean) => ServerHandler;
+export type ProtocolStartOptions = {
+  readonly make: (isHttp2: boolean) => ServerHandler;
+  /** Reports an exception. */
+  readonly internal: (error: unknown) => void;
+};
 
 export class ProtocolStart implements ServerHandler {
   readonly #connection: AcceptedConnection;
-  readonly #make: MakeHandler;
+  readonly #options: ProtocolStartOptions;
   /** A part of the preface. */
   readonly #input = new PendingBuffer();
 
-  constructor(connection: AcceptedConnection, port: Port, make: MakeHandler) {
+  constructor(connection: AcceptedConnection, port: Port, options: ProtocolStartOptions) {
     this.#connection = connection;
-    this.#make = make;
+    this.#options = options;
     connection.arm(port.idleLimit(port.state!.plan.timeouts.head));
   }
 
@@ -31,7 +35,7 @@ export class ProtocolStart implements ServerHandler {
 
   /** Makes the protocol's handler, which receives the buffered bytes. */
   #makeHandler(isHttp2: boolean): ServerHandler {
-    const handler = this.#make(isHttp2);
+    const handler = this.#options.make(isHttp2);
     this.#connection.handler = handler;
     const { bytes, start, end } = this.#input;
     if (end > start) handler.receive(bytes, start, end);
@@ -53,7 +57,8 @@ export class ProtocolStart implements ServerHandler {
   closed(): void {}
   flushed(): void {}
 
-  broken(): void {
+  broken(error: unknown): void {
+    this.#options.internal(error);
     this.#connection.destroy();
   }
 }

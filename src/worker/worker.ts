@@ -120,7 +120,9 @@ class Worker {
         ? new Http2Connection(this.#context, this.#pipeline, accepted)
         : new ServerConnection(this.#context, this.#pipeline, accepted);
     const { connection, port } = accepted;
-    return connection.tls === null ? new ProtocolStart(connection, port, make) : make(connection.tls.protocol === "h2");
+    if (connection.tls !== null) return make(connection.tls.protocol === "h2");
+    const internal = (error: unknown): void => this.#pipeline.internal(null, error);
+    return new ProtocolStart(connection, port, { make, internal });
   }
 
   receive(message: ToWorker): void {
