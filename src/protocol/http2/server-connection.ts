@@ -21,8 +21,9 @@ import { makeForwarded, UNKNOWN } from "../../proxy/forwarded.ts";
 import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
 import type { RequestEvents } from "../../proxy/request-events.ts";
+import { ConnectionEnd, type EndingConnection } from "./connection-end.ts";
 import { FrameBudget } from "./frame-budget.ts";
-import { FrameWriter } from "./frame-writer.ts";
+import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
 import { HeaderBlock } from "./header-block.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 import { responseBound, writeResponse, writeTrailers } from "./response-fields.ts";
@@ -40,10 +41,6 @@ const TABLE_SIZE = 4096;
 const BLOCK_SLACK = 16 * 1024;
 /** Requests on one connection; then it ends, so that long-lived clients are distributed over the workers again. */
 const MAX_REQUESTS = 100_000;
-/** Between the two GOAWAY frames of a graceful end, ms, so that requests in transit are still served. */
-const GOAWAY_DELAY = 1000;
-/** Time for a client to read the end, ms. */
-const LINGER_MS = 2000;
 /** The first byte of the names of pseudo-header fields. */
 const COLON = 0x3a;
 /** Why a stream is reset: an endpoint would read such frames as another request. */
@@ -60,7 +57,7 @@ ERRORS[CODE.frameSizeError] = "frame_size_error";
 ERRORS[CODE.compressionError] = "compression_error";
 ERRORS[CODE.enhanceYourCalm] = "enhance_your_calm";
 
-export class Http2Connection implements ServerHandler, FrameHandler, StreamConnection {
+export class Http2Connection implements ServerHandler, FrameHandler, StreamConnection, WriterOwner, EndingConnection {
   readonly peer: string;
   readonly forwarded: Buffer;
   readonly requests: RequestEvents;
@@ -79,7 +76,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   readonly #streams = new Map<number, ServerStream>();
   /** The highest stream that the client has opened, and the highest that is not ignored for a final GOAWAY. */
   #lastStream = 0;
-  #lastServed = 0;
+  lastServed = 0;
   #requestCount = 0;
   /** Octets of the preface received. */
   #preface = 0;
@@ -88,12 +85,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #initialWindow = DEFAULT_WINDOW;
   readonly #receiveWindow = new ReceiveWindow(RECEIVE_WINDOW);
   readonly #block = new HeaderBlock();
-  /** GOAWAY frames sent: none, the announcement, or the final one, after which new streams are ignored. */
-  #goAway: "none" | "announced" | "final" = "none";
-  #closing = false;
+  readonly #end: ConnectionEnd;
   #failed = false;
-  /** The write direction is ended. */
-  #ended = false;
 
   /** `timeouts.head` for the preface begins now. */
   constructor(context: WorkerContext, pipeline: Pipeline, { connection, port, choice }: Accepted) {
@@ -103,7 +96,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.requests = pipeline.requests;
     this.#port = port;
     this.#choice = choice;
-    this.writer = new FrameWriter(connection, port, context.buffers);
+    this.writer = new FrameWriter(connection, this, context.buffers);
+    this.#end = new ConnectionEnd(connection, this.writer, this);
     this.#budget = new FrameBudget(context.clock.now);
     this.scheduler = new SendScheduler(connection, this.writer, this.#budget);
     this.peer = connection.peerAddress || UNKNOWN;
@@ -123,6 +117,14 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   get alive(): boolean {
     return this.#connection.alive;
+  }
+
+  get hasStreams(): boolean {
+    return this.#streams.size > 0;
+  }
+
+  get writeTimeout(): number {
+    return this.#plan.timeouts.write;
   }
 
   after(ms: number): number {
@@ -252,8 +254,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** Begins the request of a new stream. */
   #open(id: number, ends: boolean, isTooLarge: boolean): boolean {
     this.#lastStream = id;
-    if (this.#goAway === "final") return this.#spend(1);
-    this.#lastServed = id;
+    if (this.#end.ignoresStreams) return this.#spend(1);
+    this.lastServed = id;
     if (this.#streams.size >= MAX_STREAMS) {
       this.writer.reset(id, CODE.refusedStream);
       return this.#spend(1);
@@ -270,7 +272,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     x.headAt = x.startedAt = performance.now();
     x.clientAddress = this.peer;
     this.#connection.deadline = 0;
-    if (++this.#requestCount >= MAX_REQUESTS) this.#sendGoAway();
+    if (++this.#requestCount >= MAX_REQUESTS) this.drain();
     const status = isTooLarge
       ? reject(x.request, 431, `a head over ${limits.head} bytes or ${limits.headers} fields`)
       : readRequest(decoded, x.request, limits, path.form, ends);
@@ -349,8 +351,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (stream !== 0) return this.#fail(CODE.protocolError, "GOAWAY on a stream");
     if (length < 8) return this.#fail(CODE.frameSizeError, "a GOAWAY of fewer than 8 bytes");
     // It concerns streams of the server, which opens none. Those of the client are still served.
-    this.#closing = true;
-    this.#endIfDone();
+    this.#end.finishStreams();
     return this.#spend(1);
   }
 
@@ -382,10 +383,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const { warnings } = this.#context;
     if (warnings.admits("http2_error", `${listener} ${error}`))
       warnings.write("HTTP/2 connection ended", { listener, client: this.peer, error, cause: problem });
-    this.writer.goAway(this.#lastServed, code);
+    this.writer.goAway(this.lastServed, code);
     this.writer.flush();
     for (const stream of [...this.#streams.values()]) stream.gone(problem);
-    this.#finishWriting();
+    this.#end.finish();
     return false;
   }
 
@@ -422,7 +423,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.scheduler.remove(stream);
     this.#streams.delete(stream.id);
     this.#budget.earn(2);
-    this.#endIfDone();
+    if (!this.#failed) this.#end.streamClosed();
     this.#armNext();
   }
 
@@ -432,46 +433,14 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return this.#port.state!.plan;
   }
 
-  /** Announces the end: the client opens no further stream; those in transit are accepted for GOAWAY_DELAY. */
   drain(): void {
-    this.#sendGoAway();
-  }
-
-  #sendGoAway(): void {
-    if (this.#goAway !== "none") return;
-    this.#goAway = "announced";
-    this.writer.goAway(MAX_WINDOW, CODE.noError);
-    setTimeout(() => this.#connection.guard(() => this.#sendFinalGoAway()), GOAWAY_DELAY).unref();
-  }
-
-  #sendFinalGoAway(): void {
-    if (!this.alive || this.#ended) return;
-    this.#goAway = "final";
-    this.#closing = true;
-    this.writer.goAway(this.#lastServed, CODE.noError);
-    this.#endIfDone();
-  }
-
-  #endIfDone(): void {
-    if (this.#closing && this.#streams.size === 0 && !this.#failed) this.#finishWriting();
-  }
-
-  #finishWriting(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    // No response can be sent to what the client opens before it reads the end.
-    this.#goAway = "final";
-    this.writer.flush();
-    this.#connection.resume();
-    this.#connection.arm(this.#plan.timeouts.write);
-    // The client reads the remaining bytes before it sees the end.
-    this.#connection.end(() => this.#connection.arm(LINGER_MS));
+    this.#end.announce();
   }
 
   /** Sets the deadline for what the client has to send next. Unsent bytes have their own. */
   #armNext(): void {
     const connection = this.#connection;
-    if (this.#ended || connection.unsent > 0) return;
+    if (this.#end.hasEnded || connection.unsent > 0) return;
     const { timeouts } = this.#plan;
     if (this.#block.stream !== 0 || !this.#hasSettings) {
       // Streams that end meanwhile do not extend it.
@@ -491,7 +460,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   flushed(): void {
     this.#connection.deadline = 0;
     this.#armNext();
-    if (!this.#ended) this.#connection.resume();
+    if (!this.#end.hasEnded) this.#connection.resume();
     this.scheduler.resume();
   }
 
@@ -501,7 +470,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   }
 
   timedOut(): void {
-    if (this.#ended || this.#connection.unsent > 0) return this.#connection.reset();
+    if (this.#end.hasEnded || this.#connection.unsent > 0) return this.#connection.reset();
     if (this.#streams.size > 0) {
       if (this.#block.stream !== 0)
         this.#fail(CODE.enhanceYourCalm, "a header block was not complete within timeouts.head");
@@ -511,8 +480,6 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       this.#fail(CODE.enhanceYourCalm, "nothing complete was received within timeouts.head");
       return;
     }
-    this.#closing = true;
-    this.writer.goAway(this.#lastServed, CODE.noError);
-    this.#finishWriting();
+    this.#end.finishWith(CODE.noError);
   }
 }
