@@ -3,6 +3,7 @@ import { LIMIT } from "../abi/abi.ts";
 import {
   BLOCK_CELLS,
   CLUSTER_CELLS,
+  CONNECTION_RESULTS,
   HISTOGRAM_CELLS,
   type LabelLayout,
   LabelTable,
@@ -20,6 +21,8 @@ const SERIES_CELLS = {
   requests: STATUS_CELLS,
   /** `sluice_request_duration_seconds{listener,route}` */
   duration: HISTOGRAM_CELLS,
+  /** `sluice_tcp_connections_total{listener,route,cluster,result}` */
+  connections: CONNECTION_RESULTS.length,
   /** `sluice_upstream_duration_seconds{cluster,endpoint}`, `sluice_upstream_failures_total{cluster,endpoint,reason}` */
   upstream: UPSTREAM_CELLS.size,
   /** `sluice_retries_total{cluster}`, `sluice_no_endpoint_total{cluster}` */

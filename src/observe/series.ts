@@ -90,6 +90,20 @@ export const UPSTREAM_CELLS = {
 /** The limits of a listener that refuse a connection. */
 export const REFUSALS = ["connections", "connectionsPerClient"] as const;
 
+/** What became of a TCP connection until it was relayed, the label `result`. */
+export const CONNECTION_RESULTS = [
+  "other",
+  "connected",
+  "no_route",
+  "no_endpoint",
+  "connect_refused",
+  "connect_failed",
+  "connect_timeout",
+  "tls_failed",
+  "certificate_invalid",
+  "client_reset",
+] as const;
+
 /** Errors of clients that end an HTTP/2 connection, by error code (RFC 9113 section 7). */
 export const HTTP2_ERRORS = [
   "protocol_error",
@@ -120,7 +134,9 @@ export const LISTENER_CELLS = {
   handshakes: 11 + REJECTIONS.length + TUNNEL_ENDS.length,
   /** One for each of HTTP2_ERRORS. */
   http2Errors: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length,
-  size: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length + HTTP2_ERRORS.length,
+  /** The sum of the durations of ended tunnels, seconds. */
+  tunnelSeconds: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length + HTTP2_ERRORS.length,
+  size: 12 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length + HTTP2_ERRORS.length,
 } as const;
 
 /** Index of `code` in one of these lists; of `other` if it is not in it. */

@@ -5,6 +5,7 @@ import type { Counters } from "./counters.ts";
 import { listHistograms, listReasons, listRequests, listValues, type Register } from "./metric-values.ts";
 import {
   CLUSTER_CELLS,
+  CONNECTION_RESULTS,
   HTTP2_ERRORS,
   LISTENER_CELLS,
   REFUSALS,
@@ -105,7 +106,7 @@ function registerTunnels(register: Register, counters: Counters): void {
   register(
     "gauge",
     "sluice_tunnels_active",
-    "Open tunnels: connections that were upgraded, such as to WebSocket.",
+    "Open tunnels: TCP connections, and connections that were upgraded, such as to WebSocket.",
     one(LISTENER_CELLS.tunnels),
   );
   register(
@@ -122,5 +123,14 @@ function registerTunnels(register: Register, counters: Counters): void {
   );
   register("counter", "sluice_tunnels_ended_total", "Tunnels that ended, by reason.", () =>
     listReasons(counters, "listener", LISTENER_CELLS.tunnelEnds, TUNNEL_ENDS),
+  );
+  register(
+    "counter",
+    "sluice_tunnel_seconds_total",
+    "Durations of ended tunnels, summed.",
+    one(LISTENER_CELLS.tunnelSeconds),
+  );
+  register("counter", "sluice_tcp_connections_total", "TCP connections, by the result of connecting.", () =>
+    listReasons(counters, "connections", 0, CONNECTION_RESULTS, "result"),
   );
 }

@@ -143,7 +143,7 @@ export type ListenerPlan = {
   readonly name: string;
   /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is replaced by the bound port. */
   readonly address: string;
-  readonly protocol: "http";
+  readonly protocol: "http" | "tcp";
   /** Null: plain. */
   readonly tls: TlsServerOptions | null;
   readonly timeouts: {
@@ -170,7 +170,10 @@ export type ListenerPlan = {
   readonly strictSniHost: boolean;
   /** Indices into `Plan.instances`. */
   readonly chain: readonly number[];
+  /** Of requests. */
   readonly routes: readonly RoutePlan[];
+  /** Connections that are relayed without being interpreted; null: there are none. */
+  readonly tcp: TcpPlan | null;
   /** Row of its address in the connection counts, equal in all versions. */
   readonly slot: number;
   /** First of LISTENER_CELLS. */
@@ -181,6 +184,18 @@ export type ListenerPlan = {
   readonly durationCells: number;
 };
 
+export type TcpPlan = {
+  /** The first that matches is used. */
+  readonly routes: readonly RoutePlan[];
+  /** Time without a byte in either direction; 0: the cluster's `timeouts.tunnel`. */
+  readonly idle: number;
+  /** How long a connection may last; 0: no limit. */
+  readonly lifetime: number;
+  /** CONNECTION_RESULTS of connections without a route: `sluice_tcp_connections_total{listener,route="",cluster=""}`. */
+  readonly noRouteCells: number;
+};
+
+/** A route of requests, or of TCP connections: those have no chain, router, timeout, upgrade and duration. */
 export type RoutePlan = {
   readonly name: string;
   readonly match: MatchPlan;
@@ -191,11 +206,14 @@ export type RoutePlan = {
   readonly retry: RetryPlan;
   /** Names of the protocols that a request may be upgraded to. */
   readonly upgrade: readonly string[];
-  /** STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index. */
+  /**
+   * STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index; of TCP connections
+   * CONNECTION_RESULTS of `sluice_tcp_connections_total{listener,route,cluster,result}`.
+   */
   readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
   /** The same with `cluster=""`, for requests that end before a cluster is chosen. */
   readonly noClusterCells: number;
-  /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route}`. */
+  /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route}`; -1 for TCP connections. */
   readonly durationCells: number;
 };
 

@@ -15,9 +15,15 @@ const HUNG = 1000;
 
 /**
  * Takes an attempt out of the in-flight count, once, and records its result. Neither a status nor a failure: it was
- * cancelled for a reason other than the endpoint.
+ * cancelled for a reason other than the endpoint. A TCP connection that was established has no status.
  */
-export function endAttempt(context: WorkerContext, attempt: Attempt, status: number, failed: boolean): void {
+export function endAttempt(
+  context: WorkerContext,
+  attempt: Attempt,
+  status: number,
+  failed: boolean,
+  cancelled = status === 0 && !failed,
+): void {
   if (!attempt.inFlight) return;
   attempt.inFlight = false;
   const { exchange: x, probe } = attempt;
@@ -25,7 +31,7 @@ export function endAttempt(context: WorkerContext, attempt: Attempt, status: num
   if (x.trace !== null) x.trace.attempted(attempt, status, failed);
   const { columns, worker, cells } = context;
   columns.addInFlight(worker, endpoint.slot, -1);
-  if (status === 0 && !failed) {
+  if (cancelled) {
     if (probe) columns.offerProbe(endpoint.slot); // for another request
     return;
   }

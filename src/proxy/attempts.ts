@@ -11,13 +11,13 @@ import { ERROR, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
 import { PHASE } from "./phase.ts";
-import type { PipelineControl } from "./pipeline-control.ts";
+import type { PipelineControl, StepControl } from "./pipeline-control.ts";
 import { selectUpgrade } from "./upgrade.ts";
 
 /** Body bytes that are buffered for an attempt without a connection, before the client is paused. */
 const MAX_UNSENT = 64 * 1024;
 
-export function pick(pipeline: PipelineControl, x: Exchange): number {
+export function pick(pipeline: StepControl, x: Exchange): number {
   const cluster = x.cluster!;
   const { strategyNames } = x.listener!.snapshot;
   const strategy = x.chosenStrategy < 0 ? 0 : cluster.strategyNamed(strategyNames[x.chosenStrategy]);
@@ -65,7 +65,7 @@ export function evaluate({ context }: PipelineControl, x: Exchange): number {
 }
 
 /** The attempt failed: another one if the route allows it, else an error response. */
-export function recover(pipeline: PipelineControl, x: Exchange): number {
+export function recover(pipeline: StepControl, x: Exchange): number {
   const { context } = pipeline;
   const { attempt } = x;
   const { problem } = attempt;

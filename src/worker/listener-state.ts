@@ -19,8 +19,8 @@ export function listenerState(plan: ListenerPlan, { snapshot, instances, tls }: 
     tls,
     snapshot,
     ...chainOf(plan.chain, instances),
-    router: new Router(plan.routes),
-    routes: plan.routes.map((route) => routeState(route, instances, snapshot.clusters.length)),
+    ...routesOf(plan.routes, instances, snapshot.clusters.length),
+    tcp: plan.tcp && routesOf(plan.tcp.routes, instances, snapshot.clusters.length),
     trusted: plan.trustedProxies.length === 0 ? null : makeNetworks(plan.trustedProxies),
   };
 }
@@ -38,6 +38,7 @@ const SUBREQUEST_LISTENER: ListenerPlan = {
   strictSniHost: false,
   chain: [],
   routes: [],
+  tcp: null,
   slot: -1,
   cells: -1,
   requestCells: -1,
@@ -63,6 +64,14 @@ const SUBREQUEST_ROUTE: RouteState = {
 export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subrequests"]> {
   const listener = listenerState(SUBREQUEST_LISTENER, { snapshot, instances: [], tls: null });
   return { listener, route: SUBREQUEST_ROUTE };
+}
+
+function routesOf(
+  plans: readonly RoutePlan[],
+  instances: readonly Instance[],
+  clusters: number,
+): { router: Router; routes: RouteState[] } {
+  return { router: new Router(plans), routes: plans.map((route) => routeState(route, instances, clusters)) };
 }
 
 function chainOf(indices: readonly number[], instances: readonly Instance[]): { chain: Instance[]; hooks: number } {

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { WebSocket } from "ws";
 import { Authority } from "../support/certificates.ts";
 import { openSession, request } from "./http2.ts";
-import { startUpstream } from "./peers.ts";
+import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
 import { bounded, type LiveTest, type Program, reuseSluice, testInUsualMode } from "./program.ts";
 import { curl } from "./tls.ts";
 import { ask, open, startEcho } from "./websockets.ts";
@@ -54,6 +54,16 @@ const checks: Record<string, Check> = {
       assert.equal(await ask(await open(t, port, "/chat"), "hello"), "hello");
       const [error] = await bounded(once(new WebSocket(`${url}/other`), "error"), "a refused upgrade");
       assert.match(String(error), /Unexpected server response: 200/);
+    },
+  },
+  TCP: {
+    async peers(t) {
+      const greet = (name: string) => startRawUpstream(t, (peer) => void peer.send(name));
+      return { "127.0.0.1:9001": (await greet("one.")).port, "127.0.0.1:9002": (await greet("two.")).port };
+    },
+    async check(t, { port }) {
+      const names = [await connectTo(t, port), await connectTo(t, port)].map((peer) => peer.take("."));
+      assert.deepEqual((await Promise.all(names)).toSorted(), ["one.", "two."]);
     },
   },
 };

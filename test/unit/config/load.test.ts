@@ -424,7 +424,7 @@ const wrong: [what: string, text: string, message: RegExp][] = [
 for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complainOnce(text, message));
 
 test("features of other versions are reported as unsupported, not as unknown", () => {
-  for (const text of [listener("protocol: tcp"), cluster("strategy: consistent-hash")])
+  for (const text of [listener("protocol: auto"), cluster("strategy: consistent-hash")])
     complainOnce(text, /is not supported by this version/);
 });
 

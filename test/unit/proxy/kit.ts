@@ -219,6 +219,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     halfClose: false,
     strictSniHost: false,
     chain: [],
+    tcp: null,
     routes: [],
     slot: 0,
     cells: CELLS.listener,
@@ -249,6 +250,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     hooks: hooksOf(chain),
     router: new Router([{ match: {} }]),
     routes: [route],
+    tcp: null,
     trusted: null,
   };
 }

@@ -25,6 +25,7 @@ const listener: ListenerPlan = {
   halfClose: false,
   strictSniHost: false,
   chain: [],
+  tcp: null,
   routes: [],
   slot: 0,
   cells: 100,
