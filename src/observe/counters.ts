@@ -9,16 +9,16 @@ import {
   LabelTable,
   LISTENER_CELLS,
   PLUGIN_CELLS,
+  REQUEST_CELLS,
   ROLLOUT_CELLS,
-  STATUS_CELLS,
   UPSTREAM_CELLS,
   WORKER_CELLS,
 } from "./series.ts";
 
 /** Number of cells per series, by kind. */
 const SERIES_CELLS = {
-  /** `sluice_requests_total{listener,route,cluster,status}` */
-  requests: STATUS_CELLS,
+  /** `sluice_requests_total{listener,route,cluster,status}`, `sluice_grpc_requests_total{…,grpc_status}` */
+  requests: REQUEST_CELLS,
   /** `sluice_request_duration_seconds{listener,route}` */
   duration: HISTOGRAM_CELLS,
   /** `sluice_tcp_connections_total{listener,route,cluster,result}` */

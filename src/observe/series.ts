@@ -4,6 +4,7 @@
  * is enough.
  */
 import { LIMIT, METRIC } from "../abi/abi.ts";
+import { GRPC_STATUSES } from "../http/grpc.ts";
 import { HANDSHAKES } from "../net/tls-server.ts";
 import { TUNNEL_ENDS } from "../net/tunnel.ts";
 
@@ -24,6 +25,12 @@ export const STATUS_LABELS: readonly string[] = [
   "other",
 ];
 export const STATUS_CELLS = STATUS_LABELS.length;
+
+/** Statuses of gRPC with a cell: the defined ones, then `other`. */
+export const GRPC_LABELS: readonly string[] = [...Array.from({ length: GRPC_STATUSES }, (_, i) => String(i)), "other"];
+export const GRPC_CELLS = GRPC_LABELS.length;
+/** Cells of requests, by route and cluster: STATUS_CELLS, then GRPC_CELLS. */
+export const REQUEST_CELLS = STATUS_CELLS + GRPC_CELLS;
 
 export const STATUS_CLASSES = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"] as const;
 /** Index of the class (STATUS_CLASSES) by cell. */
@@ -183,6 +190,8 @@ export const ACCESS_FIELDS = [
   "request_ms",
   "upstream_ms",
   "response_ms",
+  "grpc_method",
+  "grpc_status",
 ] as const;
 
 /** A worker's own cells, at the start of its block. */
@@ -227,7 +236,7 @@ export const ROLLOUT_CELLS = {
 } as const;
 
 /**
- * Cells of one worker's block, enough for 60,000 pairs of a route and a cluster. Untouched pages use no memory, so one
+ * Cells of one worker's block, enough for 48,000 pairs of a route and a cluster. Untouched pages use no memory, so one
  * large block avoids a choice of block at each access. If no cells are left, the reload is rejected.
  */
 export const BLOCK_CELLS = 1 << 22;

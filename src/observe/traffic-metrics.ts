@@ -2,7 +2,7 @@
 import { HANDSHAKES } from "../net/tls-server.ts";
 import { TUNNEL_ENDS } from "../net/tunnel.ts";
 import type { Counters } from "./counters.ts";
-import { listHistograms, listReasons, listRequests, listValues, type Register } from "./metric-values.ts";
+import { listCalls, listHistograms, listReasons, listRequests, listValues, type Register } from "./metric-values.ts";
 import {
   CLUSTER_CELLS,
   CONNECTION_RESULTS,
@@ -25,6 +25,9 @@ export function registerTraffic(register: Register, counters: Counters): void {
 function registerRequests(register: Register, counters: Counters): void {
   const all = (cell: number) => () => [{ labels: {}, value: counters.sum(cell) }];
   register("counter", "sluice_requests_total", "Completed requests.", () => listRequests(counters));
+  register("counter", "sluice_grpc_requests_total", "Completed gRPC calls, by status of gRPC.", () =>
+    listCalls(counters),
+  );
   register(
     "histogram",
     "sluice_request_duration_seconds",

@@ -86,6 +86,8 @@ export type RetryPlan = {
   /** Retry after a response timeout. */
   readonly timeout: boolean;
   readonly statuses: readonly number[];
+  /** Retry these statuses of gRPC: a bit for each. */
+  readonly grpc: number;
 };
 
 /** Shares from 0 to 1. */

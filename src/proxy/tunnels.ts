@@ -217,6 +217,8 @@ function recordOf(x: Exchange): AccessRecord {
     bytesSent: 0,
     error: null,
     localStatus: 0,
+    isGrpc: false,
+    grpcStatus: -1,
     respondedBy: x.respondedBy,
     logFields: x.logFields,
   };

@@ -53,7 +53,7 @@ const SUBREQUEST_ROUTE: RouteState = {
   action: { kind: "cluster", cluster: 0 },
   router: null,
   timeout: 0,
-  retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [] },
+  retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [], grpc: 0 },
   upgrades: [],
   requestCells: new Int32Array(0),
   noClusterCells: -1,

@@ -70,6 +70,7 @@ test("the smallest file has every default", () => {
     reset: true,
     timeout: true,
     statuses: [],
+    grpc: 0,
   });
   const [app] = config.clusters;
   assert.deepEqual(
@@ -196,7 +197,14 @@ clusters:
     query: { q: "a b" },
   });
   assert.deepEqual(plainValue(api?.chain[0]?.config), { request: { set: { "x-from": "sluice" } } });
-  assert.deepEqual(api?.retry, { attempts: 2, connect: true, reset: false, timeout: false, statuses: [502, 503] });
+  assert.deepEqual(api?.retry, {
+    attempts: 2,
+    connect: true,
+    reset: false,
+    timeout: false,
+    statuses: [502, 503],
+    grpc: 0,
+  });
   assert.deepEqual([api?.name, old?.name, rest?.name], ["api", "1", "3"]);
   assert.deepEqual(old?.match.method, ["GET"]);
   assert.deepEqual(old?.action.kind === "split" && old.action.parts.map(({ name, weight }) => [name, weight]), [

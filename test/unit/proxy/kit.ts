@@ -10,7 +10,7 @@ import { Buffers } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
 import type { Connection } from "../../../src/net/connection.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
-import { STATUS_CELLS, UPSTREAM_CELLS, WORKER_CELLS } from "../../../src/observe/series.ts";
+import { REQUEST_CELLS, UPSTREAM_CELLS, WORKER_CELLS } from "../../../src/observe/series.ts";
 import { type Report, ThrottledLog } from "../../../src/observe/throttled-log.ts";
 import type { ClusterPlan, ListenerPlan, RetryPlan } from "../../../src/plan/plan.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
@@ -33,8 +33,8 @@ import { atEnd } from "../../e2e/program.ts";
 export const CELLS = {
   listener: 100,
   requests: 200,
-  durations: 200 + STATUS_CELLS,
-  end: 200 + STATUS_CELLS + UPSTREAM_CELLS.size,
+  durations: 200 + REQUEST_CELLS,
+  end: 200 + REQUEST_CELLS + UPSTREAM_CELLS.size,
 };
 
 export type Settings = {
@@ -236,7 +236,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     action: { kind: "cluster", cluster: 0 } as const,
     router: null,
     timeout: settings.timeout ?? 0,
-    retry: { ...once, ...settings.retry },
+    retry: { grpc: 0, ...once, ...settings.retry },
     upgrades: [],
     requestCells: Int32Array.of(CELLS.requests),
     noClusterCells: CELLS.requests,
