@@ -1,6 +1,7 @@
 /** Listeners: where to listen, TLS, timeouts, limits, and which route serves a request. */
 import { FORM } from "../http/head.ts";
 import { addressBlock, listenAddress } from "./address-values.ts";
+import { http2 } from "./http2-schema.ts";
 import { clusterName } from "./references.ts";
 import { route } from "./route-schema.ts";
 import { type Conversion, convert, type Infer, list, object, optional, required, use, withDefault } from "./shape.ts";
@@ -91,6 +92,7 @@ const listenerFields = object({
     {},
     "Limits of requests and connections.",
   ),
+  http2: withDefault(http2, {}, "Limits of HTTP/2 connections: http2.md."),
   path: withDefault(pathReading, {}, "Handling of ambiguous paths: paths.md."),
   trustedProxies: withDefault(
     list(addressBlock),

@@ -108,7 +108,7 @@ class PlanBuilder {
   }
 
   #listener(listener: ListenerConfig): ListenerPlan {
-    const { name, protocol, timeouts, limits, path, trustedProxies, halfClose } = listener;
+    const { name, protocol, timeouts, limits, http2, path, trustedProxies, halfClose } = listener;
     const { cells } = this.#sources;
     const address = this.#sources.listeners.get(name)!.text;
     return {
@@ -118,6 +118,7 @@ class PlanBuilder {
       tls: this.#sources.tls.get(name) ?? null,
       timeouts,
       limits,
+      http2,
       path,
       trustedProxies,
       halfClose,

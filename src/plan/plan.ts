@@ -163,6 +163,14 @@ export type ListenerPlan = {
     readonly connections: number;
     readonly connectionsPerClient: number;
   };
+  /** Of each HTTP/2 connection; `controlFrames`: burst and refill of `FrameBudget`. */
+  readonly http2: {
+    readonly maxConcurrentStreams: number;
+    readonly streamWindow: number;
+    readonly connectionWindow: number;
+    readonly headerTableSize: number;
+    readonly controlFrames: { readonly burst: number; readonly perSecond: number };
+  };
   /** Whether ambiguous paths are allowed, and how paths are normalised: bits of FORM (`http/head.ts`). */
   readonly path: { readonly allowsAmbiguous: boolean; readonly form: number };
   /** Blocks of peers whose X-Forwarded-* headers are trusted, in CIDR notation. */

@@ -34,6 +34,13 @@ const SUBREQUEST_LISTENER: ListenerPlan = {
   limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0, connectionsPerClient: 0 },
   path: { allowsAmbiguous: true, form: 0 },
   trustedProxies: [],
+  http2: {
+    maxConcurrentStreams: 0,
+    streamWindow: 0,
+    connectionWindow: 0,
+    headerTableSize: 0,
+    controlFrames: { burst: 0, perSecond: 0 },
+  },
   halfClose: false,
   strictSniHost: false,
   chain: [],

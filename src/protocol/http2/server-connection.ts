@@ -22,7 +22,7 @@ import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
 import type { RequestEvents } from "../../proxy/request-events.ts";
 import { ConnectionEnd, type EndingConnection } from "./connection-end.ts";
-import { FrameBudget } from "./frame-budget.ts";
+import { COST, FrameBudget } from "./frame-budget.ts";
 import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
 import { HeaderBlock } from "./header-block.ts";
 import { ReceiveWindow } from "./receive-window.ts";
@@ -32,11 +32,6 @@ import { ServerStream, type StreamConnection } from "./server-stream.ts";
 
 const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, MAX_PAYLOAD, MAX_WINDOW, PREFACE, SETTING } = frames;
 
-/** Concurrent streams; further ones are refused, and may be repeated by the client. */
-const MAX_STREAMS = 100;
-/** Bytes of request bodies that a client may send ahead of the pipeline, over all streams. */
-const RECEIVE_WINDOW = 1024 * 1024;
-const TABLE_SIZE = 4096;
 /** A field that HPACK compresses takes at least this share of its size in a block, unless it repeats. */
 const BLOCK_SLACK = 16 * 1024;
 /** Requests on one connection; then it ends, so that long-lived clients are distributed over the workers again. */
@@ -70,7 +65,9 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** The initial cluster of its requests. */
   readonly #choice: ConnectionChoice | null;
   readonly #reader = new FrameReader(this);
-  readonly #decoder = new HpackDecoder(TABLE_SIZE);
+  /** As announced by SETTINGS: a new version of the configuration does not change it. */
+  readonly #limits: ListenerPlan["http2"];
+  readonly #decoder: HpackDecoder;
   readonly #encoder = new HpackEncoder();
   readonly #budget: FrameBudget;
   readonly #streams = new Map<number, ServerStream>();
@@ -83,7 +80,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #hasSettings = false;
   /** Bytes that may be sent on a new stream. */
   #initialWindow = DEFAULT_WINDOW;
-  readonly #receiveWindow = new ReceiveWindow(RECEIVE_WINDOW);
+  readonly #receiveWindow: ReceiveWindow;
   readonly #block = new HeaderBlock();
   readonly #end: ConnectionEnd;
   #failed = false;
@@ -98,7 +95,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.#choice = choice;
     this.writer = new FrameWriter(connection, this, context.buffers);
     this.#end = new ConnectionEnd(connection, this.writer, this);
-    this.#budget = new FrameBudget(context.clock.now);
+    this.#limits = port.state!.plan.http2;
+    this.#decoder = new HpackDecoder(this.#limits.headerTableSize);
+    this.#receiveWindow = new ReceiveWindow(this.#limits.connectionWindow);
+    this.#budget = new FrameBudget(this.#limits.controlFrames, context.clock.now);
     this.scheduler = new SendScheduler(connection, this.writer, this.#budget);
     this.peer = connection.peerAddress || UNKNOWN;
     this.forwarded = makeForwarded(this.peer, this.scheme, VERSION.http2);
@@ -162,7 +162,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       case FRAME.priority:
         if (stream === 0) return this.#fail(CODE.protocolError, "PRIORITY on stream 0");
         return end - start === 5
-          ? this.#spend(1)
+          ? this.#spend(COST.control)
           : this.#fail(CODE.frameSizeError, "a PRIORITY of another size than 5");
       case FRAME.goAway:
         return this.#clientGoesAway(stream, end - start);
@@ -170,7 +170,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
         return this.#fail(CODE.protocolError, "PUSH_PROMISE by a client");
       default:
         // Unknown frames are ignored (RFC 9113 section 4.1).
-        return this.#spend(1);
+        return this.#spend(COST.control);
     }
   }
 
@@ -178,7 +178,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (this.#block.stream !== 0) return this.#fail(CODE.protocolError, "DATA within a header block");
     if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "DATA on an idle stream");
     const ends = length >= 0 && (flags & FRAME_FLAG.endStream) !== 0;
-    if (length === padding && !ends && !this.#spend(1)) return false;
+    if (length === padding && !ends && !this.#spend(COST.control)) return false;
     // Padding is subject to flow control too (RFC 9113 section 6.1).
     const size = end - start + padding;
     if (!this.#receiveWindow.take(size))
@@ -187,7 +187,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     // Frames in transit when the stream was closed.
     if (stream === undefined) {
       this.credit(size);
-      return this.#spend(1);
+      return this.#spend(COST.control);
     }
     if (!stream.receiveWindow.take(size)) {
       this.credit(size);
@@ -220,7 +220,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (block.stream === 0) return this.#fail(CODE.protocolError, "CONTINUATION without HEADERS");
     if (!block.append(bytes, start, end, this.#plan.limits.head + BLOCK_SLACK))
       return this.#fail(CODE.enhanceYourCalm, "a header block in too many frames");
-    if (!this.#spend(1)) return false;
+    if (!this.#spend(COST.control)) return false;
     if ((flags & FRAME_FLAG.endHeaders) === 0) return true;
     this.#connection.deadline = 0;
     const { stream } = block;
@@ -241,7 +241,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (stream === undefined) {
       // Trailers may follow a reset of ours; a request on a stream that was passed over has to fail (RFC 9113 5.1.1).
       const begins = decoded.count > 0 && decoded.bytes[decoded.fields[0]!] === COLON;
-      return begins ? this.#fail(CODE.protocolError, "a request on a closed stream") : this.#spend(1);
+      return begins ? this.#fail(CODE.protocolError, "a request on a closed stream") : this.#spend(COST.control);
     }
     if (stream.requestEnded) return this.#resetByFault(stream, CODE.streamClosed, AFTER_END);
     if (!ends) return this.#resetByFault(stream, CODE.protocolError, "trailers that do not end the stream");
@@ -254,17 +254,17 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** Begins the request of a new stream. */
   #open(id: number, ends: boolean, isTooLarge: boolean): boolean {
     this.#lastStream = id;
-    if (this.#end.ignoresStreams) return this.#spend(1);
+    if (this.#end.ignoresStreams) return this.#spend(COST.control);
     this.lastServed = id;
-    if (this.#streams.size >= MAX_STREAMS) {
+    if (this.#streams.size >= this.#limits.maxConcurrentStreams) {
       this.writer.reset(id, CODE.refusedStream);
-      return this.#spend(1);
+      return this.#spend(COST.control);
     }
     const listener = this.#port.state!;
     const x = this.#pipeline.exchanges.take();
     const { limits, path } = listener.plan;
     x.listener = listener;
-    const stream = new ServerStream(this, id, this.#initialWindow, x);
+    const stream = new ServerStream(this, id, this.#initialWindow, this.#limits.streamWindow, x);
     this.#streams.set(id, stream);
     this.#context.clock.add(stream);
     x.client = stream;
@@ -289,7 +289,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (length % 6 !== 0 || (isAcknowledgement && length > 0))
       return this.#fail(CODE.frameSizeError, `SETTINGS of ${length} bytes`);
     if (!this.#hasSettings && isAcknowledgement) return this.#fail(CODE.protocolError, "no SETTINGS first");
-    if (isAcknowledgement) return this.#spend(1);
+    if (isAcknowledgement) return this.#spend(COST.control);
     this.#hasSettings = true;
     for (let at = start; at < end; at += 6)
       if (!this.#apply((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2))) return false;
@@ -317,7 +317,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #windowUpdate(id: number, bytes: Buffer, start: number, end: number): boolean {
     if (end - start !== 4) return this.#fail(CODE.frameSizeError, "a WINDOW_UPDATE of another size than 4");
     if (id > this.#lastStream) return this.#fail(CODE.protocolError, "WINDOW_UPDATE on an idle stream");
-    if (!this.#spend(1)) return false;
+    if (!this.#spend(COST.control)) return false;
     const increment = readUint32(bytes, start) & MAX_WINDOW;
     if (id === 0) {
       if (increment === 0) return this.#fail(CODE.protocolError, "a WINDOW_UPDATE of 0");
@@ -335,16 +335,18 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (length !== 4) return this.#fail(CODE.frameSizeError, "a RST_STREAM of another size than 4");
     if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "RST_STREAM on an idle stream");
     const stream = this.#streams.get(id);
-    stream?.gone("the client reset the stream");
-    return this.#spend(stream === undefined ? 1 : 5);
+    if (stream === undefined) return this.#spend(COST.control);
+    const cost = stream.costOfCancel();
+    stream.gone("the client reset the stream");
+    return this.#spend(cost);
   }
 
   #ping(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
     if (stream !== 0) return this.#fail(CODE.protocolError, "PING on a stream");
     if (end - start !== 8) return this.#fail(CODE.frameSizeError, "a PING of another size than 8");
-    if ((flags & FRAME_FLAG.acknowledge) !== 0) return this.#spend(1);
+    if ((flags & FRAME_FLAG.acknowledge) !== 0) return this.#spend(COST.control);
     this.writer.acknowledgePing(bytes, start, end);
-    return this.#spend(1);
+    return this.#spend(COST.control);
   }
 
   #clientGoesAway(stream: number, length: number): boolean {
@@ -352,14 +354,14 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (length < 8) return this.#fail(CODE.frameSizeError, "a GOAWAY of fewer than 8 bytes");
     // It concerns streams of the server, which opens none. Those of the client are still served.
     this.#end.finishStreams();
-    return this.#spend(1);
+    return this.#spend(COST.control);
   }
 
   /** Resets a stream because of an error of the client. The connection continues within its budget. */
   #resetByFault(stream: ServerStream, code: number, problem: string): boolean {
     stream.abort(code);
     stream.gone(problem);
-    return this.#spend(5);
+    return this.#spend(COST.fault);
   }
 
   #spend(cost: number): boolean {
@@ -410,19 +412,21 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   }
 
   #sendSettings(): void {
-    const { limits } = this.#plan;
+    const { maxConcurrentStreams, streamWindow, connectionWindow, headerTableSize } = this.#limits;
     this.writer.settings([
-      [SETTING.maxConcurrentStreams, MAX_STREAMS],
-      [SETTING.maxHeaderListSize, limits.head],
+      [SETTING.headerTableSize, headerTableSize],
+      [SETTING.maxConcurrentStreams, maxConcurrentStreams],
+      [SETTING.initialWindowSize, streamWindow],
+      [SETTING.maxHeaderListSize, this.#plan.limits.head],
     ]);
-    this.writer.windowUpdate(0, RECEIVE_WINDOW - DEFAULT_WINDOW);
+    this.writer.windowUpdate(0, connectionWindow - DEFAULT_WINDOW);
   }
 
   streamClosed(stream: ServerStream): void {
     this.#context.clock.remove(stream);
     this.scheduler.remove(stream);
     this.#streams.delete(stream.id);
-    this.#budget.earn(2);
+    if (stream.isComplete) this.#budget.earn(COST.response);
     if (!this.#failed) this.#end.streamClosed();
     this.#armNext();
   }

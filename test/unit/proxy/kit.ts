@@ -216,6 +216,13 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     limits: { head: 32 * 1024, target: 16 * 1024, headers: 100, body: 0, connections: 0, connectionsPerClient: 0 },
     path: { allowsAmbiguous: false, form: 0 },
     trustedProxies: [],
+    http2: {
+      maxConcurrentStreams: 100,
+      streamWindow: 65_536,
+      connectionWindow: 1_048_576,
+      headerTableSize: 4096,
+      controlFrames: { burst: 1000, perSecond: 100 },
+    },
     halfClose: false,
     strictSniHost: false,
     chain: [],

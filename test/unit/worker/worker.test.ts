@@ -22,6 +22,13 @@ const listener: ListenerPlan = {
   limits: { head: 4096, target: 1024, headers: 100, body: 0, connections: 0, connectionsPerClient: 0 },
   path: { allowsAmbiguous: false, form: 0 },
   trustedProxies: [],
+  http2: {
+    maxConcurrentStreams: 100,
+    streamWindow: 65_536,
+    connectionWindow: 1_048_576,
+    headerTableSize: 4096,
+    controlFrames: { burst: 1000, perSecond: 100 },
+  },
   halfClose: false,
   strictSniHost: false,
   chain: [],
