@@ -5,14 +5,16 @@ const { parseWat } = await wabt();
 
 /** A module with the native ABI whose hook `name` runs `body`, which leaves an i32. */
 export function makePlugin(hook: string, body: string, more = ""): Uint8Array {
-  const module = parseWat(
-    "plugin.wat",
-    `(module
-      ${more}
-      (memory (export "memory") 1)
-      (func (export "sluice_abi") (result i32) i32.const 1)
-      (func (export "${hook}") (param i32 i32) (result i32) ${body}))`,
-  );
+  return assemble(`(module
+    ${more}
+    (memory (export "memory") 1)
+    (func (export "sluice_abi") (result i32) i32.const 1)
+    (func (export "${hook}") (param i32 i32) (result i32) ${body}))`);
+}
+
+/** Converts a module from text. */
+export function assemble(text: string): Uint8Array {
+  const module = parseWat("plugin.wat", text);
   const { buffer } = module.toBinary({});
   module.destroy();
   return buffer;
