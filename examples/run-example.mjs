@@ -35,14 +35,20 @@ export async function runExample({ from, upstreams, commands }) {
   );
 
   const config = fileURLToPath(new URL("sluice.yaml", from));
-  const proxy = spawn(process.execPath, [findLauncher(), "dev", "-c", config], { stdio: "inherit" });
+  // In a process group of its own: a signal to this process, or to the terminal's group, reaches the proxy exactly once,
+  // although npm passes Ctrl-C on a second time. A second signal would end the proxy without draining.
+  const command = [findLauncher(), "dev", "-c", config];
+  const proxy = spawn(process.execPath, command, { stdio: "inherit", detached: true });
+  let isStopping = false;
+  const stop = () => {
+    if (!isStopping) proxy.kill("SIGTERM");
+    isStopping = true;
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, stop);
+  process.on("exit", stop);
   const ended = new Promise((resolve) => {
     proxy.once("exit", (code) => resolve(code ?? 1));
   });
-  // Ctrl-C reaches the proxy by itself, as it reaches every process of the terminal's foreground group.
-  process.on("SIGINT", () => {});
-  process.on("SIGTERM", () => proxy.kill("SIGTERM"));
-
   if (await isReady(proxy, portOf("admin", 9901))) {
     const url = `http://127.0.0.1:${portOf("web", 8080)}`;
     console.log(`\nTry, in another terminal:\n${commands.map((c) => `  ${c.replaceAll("$URL", url)}\n`).join("")}`);

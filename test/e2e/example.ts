@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { type IncomingHttpHeaders, type OutgoingHttpHeaders, type RequestOptions, request } from "node:http";
 import { join } from "node:path";
 import { findFreePort } from "./free-port.ts";
-import { environment, type LiveTest } from "./program.ts";
+import { bounded, environment, type LiveTest } from "./program.ts";
 
 export const examples = join(import.meta.dirname, "../../examples");
 
@@ -18,23 +18,35 @@ type Example = {
   printed(): string;
 };
 
-/** Where the examples are, and by which Node and with which PATH they are run. */
-type Place = { readonly root?: string; readonly node?: string; readonly path?: string | undefined };
+/** Where the examples are, and by which Node and with which PATH they are run; or the whole command line. */
+type Place = {
+  readonly root?: string;
+  readonly node?: string;
+  readonly path?: string | undefined;
+  readonly command?: readonly [string, ...string[]];
+};
 
-/** Starts an example on free ports, and stops it after the test with SIGTERM, at which it must exit with 0. */
+/**
+ * Starts an example on free ports. After the test it gets SIGTERM, at which it must exit with 0, and so must end the
+ * processes that it has started: they have its output.
+ */
 export async function startExample(
   t: LiveTest,
   name: string,
-  { root = examples, node = process.execPath, path = process.env.PATH }: Place = {},
+  { root = examples, node = process.execPath, path = process.env.PATH, command }: Place = {},
 ): Promise<Example> {
   const env: NodeJS.ProcessEnv = { ...environment(t), PATH: path };
   for (const port of portVariables(name)) env[port] = String(await findFreePort());
-  const example = spawn(node, [join(root, name, "start.mjs")], { env });
+  const [program, ...args] = command ?? [node, join(root, name, "start.mjs")];
+  const example = spawn(program, args, { env });
   const output = collect(example);
   const ended = once(example, "close");
   t.after(async () => {
     example.kill("SIGTERM");
-    const [code, signal] = await ended;
+    const [code, signal] = await bounded(ended, "all its processes to end").finally(() => {
+      example.stdout.destroy();
+      example.stderr.destroy();
+    });
     assert.deepEqual([code, signal], [0, null], output.text);
   });
   const started = await Promise.race([output.has("Try, in another terminal"), ended.then(() => false)]);

@@ -5,8 +5,8 @@ import { test } from "node:test";
 import { examples, seenBy, startExample } from "./example.ts";
 import { runSluice, testInUsualMode, until } from "./program.ts";
 
-testInUsualMode("quickstart: a filter greets and rejects, a router selects beta", async (t) => {
-  const { get } = await startExample(t, "quickstart");
+testInUsualMode("quickstart by npm start: a filter greets and rejects, a router selects beta", async (t) => {
+  const { get } = await startExample(t, "quickstart", { command: ["npm", "start", "--ignore-scripts"] });
   const upstreams = new Set<string>();
   for (let i = 0; i < 4; i++) {
     const response = await get("/");
