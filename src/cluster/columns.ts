@@ -109,8 +109,13 @@ export class EndpointColumns {
 
   /** Records a response at `at` (performance.now()). */
   responded(slot: number, at: number): void {
-    this.respondedAt[slot] = sharedTime(at);
+    this.received(slot, at);
     if (this.failures[slot] !== 0) this.failures[slot] = 0;
+  }
+
+  /** Notes a response of which it is not known yet whether it is a failure. */
+  received(slot: number, at: number): void {
+    this.respondedAt[slot] = sharedTime(at);
   }
 
   /** Counts a failed attempt; returns the number of consecutive ones. */

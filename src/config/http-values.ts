@@ -57,13 +57,22 @@ export const upgradeProtocol: ScalarShape<string> = scalar(
   },
 );
 
-const RETRY_CAUSES = ["connect", "reset", "timeout"] as const;
+const RETRY_CAUSES = [
+  "connect",
+  "reset",
+  "timeout",
+  "cancelled",
+  "deadline-exceeded",
+  "internal",
+  "resource-exhausted",
+  "unavailable",
+] as const;
 
 export type RetryReason = (typeof RETRY_CAUSES)[number] | number;
 
-/** A cause, or a 4xx or 5xx status. */
+/** A cause, a status of gRPC, or a 4xx or 5xx status. */
 export const retryReason: ScalarShape<RetryReason> = scalar(
-  "connect, reset, timeout or a status code from 400 to 599",
+  "connect, reset, timeout, a status code from 400 to 599, or one of gRPC's: cancelled, deadline-exceeded, internal, resource-exhausted, unavailable",
   { anyOf: [{ enum: RETRY_CAUSES }, { type: "integer", minimum: 400, maximum: 599 }] },
   (text) => RETRY_CAUSES.find((cause) => cause === text) ?? (/^[45]\d\d$/.test(text) ? Number(text) : undefined),
 );

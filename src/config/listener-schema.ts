@@ -1,11 +1,14 @@
 /** Listeners: where to listen, TLS, timeouts, limits, and which route serves a request. */
 import { FORM } from "../http/head.ts";
 import { addressBlock, listenAddress } from "./address-values.ts";
+import { http2 } from "./http2-schema.ts";
 import { clusterName } from "./references.ts";
 import { route } from "./route-schema.ts";
-import { convert, list, object, optional, required, use, withDefault } from "./shape.ts";
+import { type Conversion, convert, type Infer, list, object, optional, required, use, withDefault } from "./shape.ts";
+import { checkKeys } from "./tcp-keys.ts";
 import { listenerTls } from "./tls-schema.ts";
-import { choice, count, flag, idleTimeouts, size } from "./values.ts";
+import { findEntry } from "./tree.ts";
+import { choice, count, duration, flag, idleTimeouts, size } from "./values.ts";
 
 /** Whether no normalised path can match the text, because of `form` (bits of FORM). */
 function isUnreachable(text: string, form: number): boolean {
@@ -44,7 +47,11 @@ const listenerFields = object({
     listenAddress,
     "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
   ),
-  protocol: withDefault(choice(["http"], ["tcp", "auto"]), "http", "The protocol of the listener."),
+  protocol: withDefault(
+    choice(["http", "tcp"], ["auto"]),
+    "http",
+    "`http`: HTTP/1 and HTTP/2; `tcp`: connections are relayed without being interpreted. tcp.md shows each use.",
+  ),
   tls: optional(listenerTls, "TLS: clients connect by https. Default: plain HTTP. tls.md shows each use."),
   timeouts: withDefault(
     object({
@@ -52,7 +59,15 @@ const listenerFields = object({
       head: withDefault(idleTimeouts, "15s", "From a request's first byte to the end of its headers; then 408."),
       body: withDefault(idleTimeouts, "60s", "Between two reads of a request's body."),
       write: withDefault(idleTimeouts, "60s", "Between two successful writes to the client."),
-      idle: withDefault(idleTimeouts, "75s", "Between two requests on one connection."),
+      idle: withDefault(
+        idleTimeouts,
+        "75s",
+        "Between two requests on one connection; with `protocol: tcp`, time without a byte in either direction (default: the cluster's `timeouts.tunnel`).",
+      ),
+      lifetime: optional(
+        duration("1ms", "365d"),
+        "`protocol: tcp`: how long a connection may last; then it is reset. Default: no limit.",
+      ),
     }),
     {},
     "Timeouts for the client.",
@@ -77,6 +92,7 @@ const listenerFields = object({
     {},
     "Limits of requests and connections.",
   ),
+  http2: withDefault(http2, {}, "Limits of HTTP/2 connections: http2.md."),
   path: withDefault(pathReading, {}, "Handling of ambiguous paths: paths.md."),
   trustedProxies: withDefault(
     list(addressBlock),
@@ -93,26 +109,40 @@ const listenerFields = object({
   cluster: optional(clusterName, "Short for one route that sends every request to this cluster."),
 });
 
-export const listener = convert(
-  listenerFields,
-  ({ routes, cluster, ...rest }, at, { report, warn, read, hasProblem }) => {
-    if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
-    const isInvalid = hasProblem(`${at.path}.cluster`) || hasProblem(`${at.path}.routes`);
-    if (!routes && !cluster && rest.chain.length === 0 && !isInvalid)
-      report(at, "the listener has no action, expected cluster or routes");
-    const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
-    const all = routes ?? (short ? [short] : []);
-    for (const { match, at } of all)
-      for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix]))
-        if (text !== undefined && isUnreachable(text, rest.path.form))
-          report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
-    if (!rest.tls)
-      for (const { match, at } of all)
-        if (match.sni) warn(at, "no request matches `sni`: without `tls` there is no server name (SNI)");
-    const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
-    for (const [i, { name, at }] of named.entries())
-      if (named.findIndex((other) => other.name === name) < i)
-        warn(at, `another route is named "${name}": metrics and logs do not distinguish them`);
-    return { ...rest, routes: named };
-  },
-);
+type Fields = Infer<typeof listenerFields>;
+type Route = Infer<typeof route>;
+
+export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, conversion, tree) => {
+  const { report, read, hasProblem } = conversion;
+  checkKeys(rest.protocol, tree, report);
+  if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
+  const isInvalid = hasProblem(`${at.path}.cluster`) || hasProblem(`${at.path}.routes`);
+  if (!routes && !cluster && (rest.chain.length === 0 || rest.protocol === "tcp") && !isInvalid)
+    report(at, "the listener has no action, expected cluster or routes");
+  const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
+  const all = routes ?? (short ? [short] : []);
+  checkRoutes(rest, all, conversion);
+  const idle = findEntry(findEntry(tree, "timeouts"), "idle") === undefined ? 0 : rest.timeouts.idle;
+  const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
+  return { ...rest, routes: named, relay: { idle, lifetime: rest.timeouts.lifetime ?? 0 } };
+});
+
+/** Checks the routes for the listener that has them. */
+function checkRoutes(
+  { path, protocol, tls }: Omit<Fields, "routes">,
+  all: readonly Route[],
+  conversion: Conversion,
+): void {
+  const { report, warn } = conversion;
+  for (const { match, at } of all) {
+    for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix]))
+      if (text !== undefined && isUnreachable(text, path.form))
+        report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
+    if (!tls && protocol === "http" && match.sni)
+      warn(at, "no request matches `sni`: without `tls` there is no server name (SNI)");
+  }
+  const names = all.map(({ name }, i) => name ?? String(i));
+  for (const [i, name] of names.entries())
+    if (names.indexOf(name) < i)
+      warn(all[i]!.at, `another route is named "${name}": metrics and logs do not distinguish them`);
+}

@@ -59,7 +59,7 @@ export class Reader {
         return { tree };
       case "converted": {
         const value = this.#read(shape.from as AnyShape, tree);
-        return value === undefined ? undefined : shape.convert(value, tree.at, this.#conversion);
+        return value === undefined ? undefined : shape.convert(value, tree.at, this.#conversion, tree);
       }
     }
   }

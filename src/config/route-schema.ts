@@ -1,5 +1,6 @@
 /** `routes` of a listener: conditions, target, retries and upgrades. */
 
+import { GRPC } from "../http/grpc.ts";
 import { addressBlock, hostPattern } from "./address-values.ts";
 import {
   cookieName,
@@ -12,6 +13,7 @@ import {
   pathRegex,
   queryName,
   queryValue,
+  type RetryReason,
   retryReason,
   upgradeProtocol,
 } from "./http-values.ts";
@@ -80,6 +82,22 @@ const split = convert(entries(name, count(0, 1_000_000)), (parts, at, conversion
   return parts.map(({ name, at, value }) => ({ name, at, weight: value }));
 });
 
+/** Statuses of gRPC that can be retried (as in Envoy). */
+const GRPC_REASONS: Readonly<Record<string, number>> = {
+  cancelled: GRPC.cancelled,
+  "deadline-exceeded": GRPC.deadlineExceeded,
+  internal: GRPC.internal,
+  "resource-exhausted": GRPC.resourceExhausted,
+  unavailable: GRPC.unavailable,
+};
+
+/** The set of statuses of gRPC among the reasons, as bits. */
+function grpcStatuses(reasons: readonly RetryReason[]): number {
+  let set = 0;
+  for (const reason of reasons) if (reason in GRPC_REASONS) set |= 1 << GRPC_REASONS[reason]!;
+  return set;
+}
+
 const retry = convert(
   object({
     attempts: optional(
@@ -89,7 +107,7 @@ const retry = convert(
     on: withDefault(
       list(retryReason),
       ["connect", "reset", "timeout"],
-      "Failures that are retried: `connect` (no connection could be established), `reset` (it ended before the response), `timeout` (no response in time), or status codes. A request that may have reached an endpoint is retried only if its method is idempotent (RFC 9110, 9.2.2).",
+      "Failures that are retried: `connect` (no connection could be established), `reset` (it ended before the response), `timeout` (no response in time), or status codes. A request that may have reached an endpoint is retried only if its method is idempotent (RFC 9110, 9.2.2). Of gRPC calls also statuses: `cancelled`, `deadline-exceeded`, `internal`, `resource-exhausted`, `unavailable`; with one of them, all calls of the route count as idempotent. See grpc.md.",
     ),
   }),
   ({ attempts = Number.MAX_SAFE_INTEGER, on }) => ({
@@ -98,6 +116,7 @@ const retry = convert(
     reset: on.includes("reset"),
     timeout: on.includes("timeout"),
     statuses: on.filter((reason) => typeof reason === "number"),
+    grpc: grpcStatuses(on),
   }),
 );
 

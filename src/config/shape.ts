@@ -102,7 +102,7 @@ export type Conversion = {
 export interface ConvertedShape<T> extends Shape<T> {
   readonly kind: "converted";
   readonly from: Shape<unknown>;
-  readonly convert: (value: unknown, at: Place, conversion: Conversion) => T | undefined;
+  readonly convert: (value: unknown, at: Place, conversion: Conversion, tree: Tree) => T | undefined;
 }
 
 export type AnyShape =
@@ -153,9 +153,10 @@ export const use = (role: Role): UseShape => ({ kind: "use", role });
 
 export const free: FreeShape = { kind: "free" };
 
+/** `to` gets the value, and the tree as written, without defaults. */
 export const convert = <A, B>(
   from: Shape<A>,
-  to: (value: A, at: Place, conversion: Conversion) => B | undefined,
+  to: (value: A, at: Place, conversion: Conversion, tree: Tree) => B | undefined,
 ): ConvertedShape<B> => ({ kind: "converted", from, convert: to as ConvertedShape<B>["convert"] });
 
 type Named = { readonly name: string; readonly at: Place };

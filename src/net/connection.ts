@@ -43,6 +43,8 @@ export type NetContext = {
 type Reads = { readonly buffer: () => Uint8Array; readonly callback: (size: number) => boolean };
 
 const NOTHING = Buffer.alloc(0);
+/** A write of up to this size that cannot complete synchronously gets a copy, and occupies no block, bytes. */
+const MAX_COPY = 4096;
 
 export class Connection<Handler extends ConnectionHandler = ConnectionHandler> implements Timed {
   deadline = 0;
@@ -294,6 +296,24 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     if (this.#isDeferred || socket.writableLength > 0) return this.#write(Buffer.from(bytes));
     const more = this.#write(bytes);
     if (socket.writableLength > 0) buffers.replaceOut();
+    return more;
+  }
+
+  /**
+   * Writes `block.bytes[0, size)`. The block, of `buffers.take`, belongs to this connection from now on: it is freed when
+   * the write completes. Returns false if the writer should pause until `flushed`.
+   */
+  sendBlock(block: Block, size: number): boolean {
+    const { buffers } = this.#context;
+    const bytes = block.bytes.subarray(0, size);
+    const socket = this.#socket!;
+    if (size <= MAX_COPY && (this.#isDeferred || socket.writableLength > 0)) {
+      buffers.free(block);
+      return this.#write(Buffer.from(bytes));
+    }
+    const more = this.#write(bytes);
+    if (socket.writableLength === 0) buffers.free(block);
+    else (this.#borrowed ??= []).push(block);
     return more;
   }
 

@@ -1,7 +1,7 @@
 /** Opens outgoing connections. */
 import { Socket } from "node:net";
 import type { Connection, ConnectionHandler } from "./connection.ts";
-import { type TlsClientOptions, tlsClient } from "./tls-client.ts";
+import { HTTP_PROTOCOLS, type TlsClientOptions, tlsClient } from "./tls-client.ts";
 
 /** Path of a Unix socket, otherwise empty. */
 export type DialTarget = { readonly path: string; readonly host: string; readonly port: number };
@@ -12,9 +12,18 @@ export interface DialHandler extends ConnectionHandler {
   writeFailed(error: Error): void;
 }
 
-/** Starts connecting; with TLS, `connected` follows the handshake. The connection's handler must be set. */
-export function dial(connection: Connection<DialHandler>, target: DialTarget, tls: TlsClientOptions | null): void {
-  const socket = tls === null ? connect(target, connection) : tlsClient(tls).connect(target, connection.makeReads());
+/**
+ * Starts connecting; with TLS, `connected` follows the handshake. The connection's handler must be set. `protocols`: what
+ * is offered by ALPN.
+ */
+export function dial(
+  connection: Connection<DialHandler>,
+  target: DialTarget,
+  tls: TlsClientOptions | null,
+  protocols = HTTP_PROTOCOLS,
+): void {
+  const socket =
+    tls === null ? connect(target, connection) : tlsClient(tls).connect(target, connection.makeReads(), protocols);
   keepReading(socket, (error) => connection.guard(() => connection.handler.writeFailed(error)));
   connection.attach(socket, false);
   const event = tls === null ? "connect" : "secureConnect";

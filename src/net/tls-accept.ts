@@ -7,6 +7,7 @@
 import type { Socket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
 import type { Connection } from "./connection.ts";
+import { alertFor, CertificateAlerts, missingAlert } from "./tls-alert.ts";
 import type { TlsFacts } from "./tls-facts.ts";
 import { HandshakeError, type TlsServerOptions } from "./tls-server.ts";
 
@@ -50,6 +51,8 @@ export type Handshake = {
   readonly hello: Buffer;
   /** Called when the handshake is complete and the client's certificate is accepted; `connection.tls` is set. */
   readonly secured: () => void;
+  /** Called when the client's certificate is rejected and the alert was sent; the caller closes the connection. */
+  readonly rejected: (error: HandshakeError) => void;
 };
 
 /**
@@ -71,17 +74,25 @@ export function secure(connection: Connection, handshake: Handshake): void {
   // Node's event `OCSPRequest` needs a `tls.Server`.
   if (staple !== null) (socket as unknown as Internals)._handle?.setOCSPResponse?.(staple);
   connection.replaceSocket(socket, !isOwn);
-  socket.once("secure", () => connection.guard(() => complete(socket, connection, handshake)));
+  const alerts = options.clients === null ? null : new CertificateAlerts(socket);
+  socket.once("secure", () => connection.guard(() => complete(socket, alerts, connection, handshake)));
   if (isOwn) (socket as unknown as Internals)._handle!.receive(hello);
   else socket.resume();
 }
 
-function complete(socket: TLSSocket, connection: Connection, { options, secured }: Handshake): void {
+function complete(
+  socket: TLSSocket,
+  alerts: CertificateAlerts | null,
+  connection: Connection,
+  { options, secured, rejected }: Handshake,
+): void {
   if (socket.destroyed) return;
   // From now on errors are reported by the event `error`.
   (socket as unknown as Internals)._releaseControl();
-  const problem = rejectionOf(socket, options);
-  if (problem !== "") return void socket.destroy(new HandshakeError("client_certificate", problem));
+  const rejection = alerts === null ? null : rejectionOf(socket, options);
+  if (rejection !== null) alerts!.send(rejection.alert);
+  alerts?.close();
+  if (rejection !== null) return rejected(new HandshakeError("client_certificate", rejection.cause));
   connection.tls = factsOf(socket, options);
   secured();
 }
@@ -104,22 +115,24 @@ function optionsOf({ clients }: TlsServerOptions, context: SecureContext): Optio
     isServer: true,
     secureContext: context,
     requestCert: clients !== null,
-    // Checked when the handshake is complete, so that the reason can be logged.
+    // Checked when the handshake is complete, so that the reason can be logged and sent.
     rejectUnauthorized: false,
     ALPNProtocols: PROTOCOLS,
   } as Options;
 }
 
-/** Returns why the client's certificate is rejected; empty if it is accepted, or none is required. */
-function rejectionOf(socket: TLSSocket, { clients }: TlsServerOptions): string {
-  if (clients === null) return "";
+/** Returns why the client's certificate is rejected; null if it is accepted, or none is required. */
+function rejectionOf(socket: TLSSocket, { clients }: TlsServerOptions): { alert: number; cause: string } | null {
   const certificate = socket.getPeerX509Certificate();
   // OpenSSL reports success for a session of TLS 1.3 that was resumed without a certificate.
-  if (certificate === undefined) return clients.required ? "the client sent no certificate" : "";
+  if (certificate === undefined)
+    return clients!.required ? { alert: missingAlert(socket), cause: "the client sent no certificate" } : null;
   const error = (socket as unknown as Internals)._handle!.verifyError();
-  if (error !== null) return `the client's certificate was rejected: ${error.message}`;
+  if (error !== null)
+    return { alert: alertFor(error.code), cause: `the client's certificate was rejected: ${error.message}` };
   // It may have expired since the session began.
-  return Date.parse(certificate.validTo) < Date.now() ? "the client's certificate has expired" : "";
+  if (Date.parse(certificate.validTo) >= Date.now()) return null;
+  return { alert: alertFor("CERT_HAS_EXPIRED"), cause: "the client's certificate has expired" };
 }
 
 function factsOf(socket: TLSSocket, { clients }: TlsServerOptions): TlsFacts {

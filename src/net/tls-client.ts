@@ -19,7 +19,7 @@ export type TlsClientOptions = {
 type Target = { readonly path: string; readonly host: string; readonly port: number };
 
 /** ALPN (RFC 7301). */
-const PROTOCOLS = ["http/1.1"];
+export const HTTP_PROTOCOLS: readonly string[] = ["http/1.1"];
 /** Maximum number of endpoints with a cached session, and of contexts. */
 const MAX_SESSIONS = 1024;
 const MAX_CLIENTS = 256;
@@ -40,8 +40,8 @@ export class TlsClient {
     });
   }
 
-  /** Starts connecting; the event `secureConnect` follows. `onread`: as of `net.Socket`. */
-  connect({ host, port, path }: Target, onread: unknown): TLSSocket {
+  /** Starts connecting; the event `secureConnect` follows. `onread`: as of `net.Socket`; `protocols`: for ALPN. */
+  connect({ host, port, path }: Target, onread: unknown, protocols = HTTP_PROTOCOLS): TLSSocket {
     const { verify, serverName } = this.#options;
     const id = path === "" ? `${host} ${port}` : path;
     const session = this.#sessions.get(id);
@@ -49,7 +49,7 @@ export class TlsClient {
       ...(path === "" ? { host, port } : { path }),
       secureContext: this.#context,
       rejectUnauthorized: verify,
-      ALPNProtocols: PROTOCOLS,
+      ...(protocols.length > 0 && { ALPNProtocols: protocols }),
       allowHalfOpen: true,
       noDelay: true,
       ...(serverName !== "" && isIP(serverName) === 0 && { servername: serverName }),

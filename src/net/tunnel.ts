@@ -26,6 +26,7 @@ export const TUNNEL_ENDS = [
   "client_reset",
   "endpoint_reset",
   "idle_timeout",
+  "lifetime",
   "drained",
   "internal",
 ] as const;
@@ -45,19 +46,23 @@ export interface TunnelOwner {
   broken(error: unknown): void;
 }
 
-type TunnelOptions = {
+export type TunnelOptions = {
   readonly client: Connection;
   readonly endpoint: Connection;
   readonly owner: TunnelOwner;
   readonly buffers: Buffers;
   /** Idle timeout: time without a byte in either direction, ms. */
   readonly idle: number;
+  /** Idle timeout after one side has ended its direction, at most `idle`, ms. */
+  readonly halfClosedIdle: number;
+  /** How long it may last, ms; 0: no limit. */
+  readonly lifetime: number;
   /** For the bytes from the client, and from the endpoint; null: the protocol has no close frame. */
   readonly frames: { readonly fromClient: FrameTracker; readonly fromEndpoint: FrameTracker } | null;
 };
 
-/** Longest idle timeout of a half-closed tunnel, ms. */
-const HALF_CLOSED_IDLE = 30_000;
+/** How long the rest is sent after the other connection has closed, ms. */
+const REST_TIME = 30_000;
 /** Lingering close: how long a connection is still read or written after the other one is closed, ms. */
 const LINGER = 2000;
 /** A draining tunnel is closed this long before the end of the grace period, when connections are reset, ms. */
@@ -71,6 +76,8 @@ export class Tunnel {
   readonly owner: TunnelOwner;
   readonly buffers: Buffers;
   #idle: number;
+  readonly #halfClosedIdle: number;
+  readonly #lifetime: number;
   #reason: TunnelEnd | null = null;
   #cause = "";
   #isDraining = false;
@@ -78,10 +85,13 @@ export class Tunnel {
   #isClosing = false;
 
   /** Becomes the handler of both connections; call `begin` next. */
-  constructor({ client, endpoint, owner, buffers, idle, frames }: TunnelOptions) {
-    this.owner = owner;
-    this.buffers = buffers;
-    this.#idle = idle;
+  constructor(options: TunnelOptions) {
+    const { client, endpoint, frames } = options;
+    this.owner = options.owner;
+    this.buffers = options.buffers;
+    this.#idle = options.idle;
+    this.#halfClosedIdle = options.halfClosedIdle;
+    this.#lifetime = options.lifetime;
     this.client = new TunnelSide(this, client, frames?.fromClient ?? null);
     this.endpoint = new TunnelSide(this, endpoint, frames?.fromEndpoint ?? null);
     this.client.other = this.endpoint;
@@ -92,7 +102,7 @@ export class Tunnel {
 
   /** Starts to relay; forwards the bytes received before first. */
   begin(fromClient: Received, fromEndpoint: Received): void {
-    this.endpoint.connection.deadline = 0;
+    this.endpoint.connection.arm(this.#lifetime);
     this.restartIdleTimer();
     this.endpoint.begin(fromEndpoint);
     this.client.begin(fromClient);
@@ -107,7 +117,10 @@ export class Tunnel {
     if (this.#isDraining || this.#isClosing) return;
     this.#isDraining = true;
     this.setReason("drained");
-    this.endpoint.connection.arm(Math.max(1, this.owner.grace - DRAIN_MARGIN));
+    const { connection } = this.endpoint;
+    const { deadline } = connection;
+    connection.arm(Math.max(1, this.owner.grace - DRAIN_MARGIN));
+    if (deadline > 0 && deadline < connection.deadline) connection.deadline = deadline;
     this.endpoint.closeAtBoundary();
   }
 
@@ -126,14 +139,14 @@ export class Tunnel {
 
   halfClosed(side: TunnelSide): void {
     this.setReason(side === this.client ? "client_closed" : "endpoint_closed");
-    this.#idle = Math.min(this.#idle, HALF_CLOSED_IDLE);
+    this.#idle = Math.min(this.#idle, this.#halfClosedIdle);
     this.restartIdleTimer();
   }
 
-  /** The client's connection has the deadline of the idle timeout, the endpoint's that of a drain. */
+  /** The client's connection has the deadline of the idle timeout, the endpoint's that of the lifetime or a drain. */
   timedOut(side: TunnelSide): void {
     if (this.#isClosing || side.isWriteBroken) side.connection.reset();
-    else this.#end(side === this.client ? "idle_timeout" : "drained");
+    else this.#end(side === this.client ? "idle_timeout" : this.#isDraining ? "drained" : "lifetime");
   }
 
   closed(side: TunnelSide, error: Error | null): void {
@@ -275,7 +288,7 @@ class TunnelSide implements ConnectionHandler {
     if (!connection.alive) return;
     this.#endWrites();
     this.#discard();
-    connection.arm(connection.unsent > 0 ? HALF_CLOSED_IDLE : LINGER);
+    connection.arm(connection.unsent > 0 ? REST_TIME : LINGER);
   }
 
   /** Closes with a close frame, or by a reset where that is not possible. */

@@ -40,12 +40,22 @@ export const SOURCE = {
   tls_cipher: 30,
   sni: 31,
   tls_client: 32,
+  grpc_method: 33,
+  grpc_status: 34,
 } as const satisfies Record<Exclude<Named, "user_agent" | "referer"> | "header" | "upstream" | "response", number>;
 
 const ALIASES: Readonly<Record<string, string>> = { user_agent: "header:user-agent", referer: "header:referer" };
 
 /** Most bytes of a value that clients, endpoints or plugins determine; longer ones are truncated. */
-export const MOST = { method: 32, host: 256, path: 4096, header: 1024, sni: 256, tls_client: 512 } as const;
+export const MOST = {
+  method: 32,
+  host: 256,
+  path: 4096,
+  header: 1024,
+  sni: 256,
+  tls_client: 512,
+  grpc_method: 256,
+} as const;
 /** Most output bytes per byte of such a value: `\u00ff`. */
 export const ESCAPED = 6;
 /** Most bytes of any other field, including names of the configuration and addresses. */

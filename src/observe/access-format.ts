@@ -111,6 +111,10 @@ export class AccessFormat {
         return this.#value(x.response, this.#found.find(x.response, REQUEST_ID));
       case SOURCE.trace_id:
         return this.#traceId(x);
+      case SOURCE.grpc_method:
+        return this.#grpcMethod(x);
+      case SOURCE.grpc_status:
+        return x.grpcStatus < 0 ? text.ascii("null") : text.number(x.grpcStatus);
       default:
         return this.#phase(source, x, now);
     }
@@ -131,6 +135,15 @@ export class AccessFormat {
     }
     if (from === 0 || to === 0) this.text.ascii("null");
     else this.text.milliseconds(to - from);
+  }
+
+  /** `package.Service/Method`: the path without its first slash. */
+  #grpcMethod({ isGrpc, request, original }: AccessRecord): void {
+    if (!isGrpc) return this.text.ascii("null");
+    const start = original[PART.path]! + 1;
+    this.text.ascii('"');
+    this.text.bytes(request.bytes, start, Math.min(original[PART.path + 1]!, start + MOST.grpc_method, request.end));
+    this.text.ascii('"');
   }
 
   /** The trace id of a `traceparent`, 32 digits (W3C Trace Context, section 3.2). */

@@ -31,6 +31,9 @@ export interface AccessRecord {
   readonly error: { readonly code: string } | null;
   /** Status of a local response; 0: the response is the endpoint's. */
   readonly localStatus: number;
+  /** It is a gRPC call, and its status; -1: none. */
+  readonly isGrpc: boolean;
+  readonly grpcStatus: number;
   /** The plugin that responded, rejected or failed. */
   readonly respondedBy: string;
   /** Fields that plugins add. */

@@ -3,23 +3,26 @@ import { LIMIT } from "../abi/abi.ts";
 import {
   BLOCK_CELLS,
   CLUSTER_CELLS,
+  CONNECTION_RESULTS,
   HISTOGRAM_CELLS,
   type LabelLayout,
   LabelTable,
   LISTENER_CELLS,
   PLUGIN_CELLS,
+  REQUEST_CELLS,
   ROLLOUT_CELLS,
-  STATUS_CELLS,
   UPSTREAM_CELLS,
   WORKER_CELLS,
 } from "./series.ts";
 
 /** Number of cells per series, by kind. */
 const SERIES_CELLS = {
-  /** `sluice_requests_total{listener,route,cluster,status}` */
-  requests: STATUS_CELLS,
+  /** `sluice_requests_total{listener,route,cluster,status}`, `sluice_grpc_requests_total{…,grpc_status}` */
+  requests: REQUEST_CELLS,
   /** `sluice_request_duration_seconds{listener,route}` */
   duration: HISTOGRAM_CELLS,
+  /** `sluice_tcp_connections_total{listener,route,cluster,result}` */
+  connections: CONNECTION_RESULTS.length,
   /** `sluice_upstream_duration_seconds{cluster,endpoint}`, `sluice_upstream_failures_total{cluster,endpoint,reason}` */
   upstream: UPSTREAM_CELLS.size,
   /** `sluice_retries_total{cluster}`, `sluice_no_endpoint_total{cluster}` */

@@ -1,7 +1,7 @@
 /** Reads the values of metrics from the workers' counters. */
 import { FAILURE, HOOKS } from "../abi/abi.ts";
 import type { Counters, Labels, Series, SeriesKind } from "./counters.ts";
-import { BUCKETS, MAX_REASONS, PLUGIN_CELLS, STATUS_LABELS } from "./series.ts";
+import { BUCKETS, GRPC_LABELS, MAX_REASONS, PLUGIN_CELLS, STATUS_CELLS, STATUS_LABELS } from "./series.ts";
 
 export type Value = {
   readonly labels: Labels | Record<string, number | string>;
@@ -38,6 +38,15 @@ export function* listRequests(counters: Counters): Iterable<Value> {
     for (const [cell, status] of STATUS_LABELS.entries()) {
       const value = counters.sum(base + cell);
       if (value > 0) yield { labels: { ...labels, status }, value };
+    }
+}
+
+/** The same of gRPC calls. */
+export function* listCalls(counters: Counters): Iterable<Value> {
+  for (const { labels, base } of counters.list("requests"))
+    for (const [cell, status] of GRPC_LABELS.entries()) {
+      const value = counters.sum(base + STATUS_CELLS + cell);
+      if (value > 0) yield { labels: { ...labels, grpc_status: status }, value };
     }
 }
 

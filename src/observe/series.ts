@@ -4,6 +4,7 @@
  * is enough.
  */
 import { LIMIT, METRIC } from "../abi/abi.ts";
+import { GRPC_STATUSES } from "../http/grpc.ts";
 import { HANDSHAKES } from "../net/tls-server.ts";
 import { TUNNEL_ENDS } from "../net/tunnel.ts";
 
@@ -24,6 +25,12 @@ export const STATUS_LABELS: readonly string[] = [
   "other",
 ];
 export const STATUS_CELLS = STATUS_LABELS.length;
+
+/** Statuses of gRPC with a cell: the defined ones, then `other`. */
+export const GRPC_LABELS: readonly string[] = [...Array.from({ length: GRPC_STATUSES }, (_, i) => String(i)), "other"];
+export const GRPC_CELLS = GRPC_LABELS.length;
+/** Cells of requests, by route and cluster: STATUS_CELLS, then GRPC_CELLS. */
+export const REQUEST_CELLS = STATUS_CELLS + GRPC_CELLS;
 
 export const STATUS_CLASSES = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"] as const;
 /** Index of the class (STATUS_CLASSES) by cell. */
@@ -90,6 +97,20 @@ export const UPSTREAM_CELLS = {
 /** The limits of a listener that refuse a connection. */
 export const REFUSALS = ["connections", "connectionsPerClient"] as const;
 
+/** What became of a TCP connection until it was relayed, the label `result`. */
+export const CONNECTION_RESULTS = [
+  "other",
+  "connected",
+  "no_route",
+  "no_endpoint",
+  "connect_refused",
+  "connect_failed",
+  "connect_timeout",
+  "tls_failed",
+  "certificate_invalid",
+  "client_reset",
+] as const;
+
 /** Errors of clients that end an HTTP/2 connection, by error code (RFC 9113 section 7). */
 export const HTTP2_ERRORS = [
   "protocol_error",
@@ -120,7 +141,9 @@ export const LISTENER_CELLS = {
   handshakes: 11 + REJECTIONS.length + TUNNEL_ENDS.length,
   /** One for each of HTTP2_ERRORS. */
   http2Errors: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length,
-  size: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length + HTTP2_ERRORS.length,
+  /** The sum of the durations of ended tunnels, seconds. */
+  tunnelSeconds: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length + HTTP2_ERRORS.length,
+  size: 12 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length + HTTP2_ERRORS.length,
 } as const;
 
 /** Index of `code` in one of these lists; of `other` if it is not in it. */
@@ -167,6 +190,8 @@ export const ACCESS_FIELDS = [
   "request_ms",
   "upstream_ms",
   "response_ms",
+  "grpc_method",
+  "grpc_status",
 ] as const;
 
 /** A worker's own cells, at the start of its block. */
@@ -211,7 +236,7 @@ export const ROLLOUT_CELLS = {
 } as const;
 
 /**
- * Cells of one worker's block, enough for 60,000 pairs of a route and a cluster. Untouched pages use no memory, so one
+ * Cells of one worker's block, enough for 48,000 pairs of a route and a cluster. Untouched pages use no memory, so one
  * large block avoids a choice of block at each access. If no cells are left, the reload is rejected.
  */
 export const BLOCK_CELLS = 1 << 22;

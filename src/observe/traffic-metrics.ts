@@ -2,9 +2,10 @@
 import { HANDSHAKES } from "../net/tls-server.ts";
 import { TUNNEL_ENDS } from "../net/tunnel.ts";
 import type { Counters } from "./counters.ts";
-import { listHistograms, listReasons, listRequests, listValues, type Register } from "./metric-values.ts";
+import { listCalls, listHistograms, listReasons, listRequests, listValues, type Register } from "./metric-values.ts";
 import {
   CLUSTER_CELLS,
+  CONNECTION_RESULTS,
   HTTP2_ERRORS,
   LISTENER_CELLS,
   REFUSALS,
@@ -24,6 +25,9 @@ export function registerTraffic(register: Register, counters: Counters): void {
 function registerRequests(register: Register, counters: Counters): void {
   const all = (cell: number) => () => [{ labels: {}, value: counters.sum(cell) }];
   register("counter", "sluice_requests_total", "Completed requests.", () => listRequests(counters));
+  register("counter", "sluice_grpc_requests_total", "Completed gRPC calls, by status of gRPC.", () =>
+    listCalls(counters),
+  );
   register(
     "histogram",
     "sluice_request_duration_seconds",
@@ -105,7 +109,7 @@ function registerTunnels(register: Register, counters: Counters): void {
   register(
     "gauge",
     "sluice_tunnels_active",
-    "Open tunnels: connections that were upgraded, such as to WebSocket.",
+    "Open tunnels: TCP connections, and connections that were upgraded, such as to WebSocket.",
     one(LISTENER_CELLS.tunnels),
   );
   register(
@@ -122,5 +126,14 @@ function registerTunnels(register: Register, counters: Counters): void {
   );
   register("counter", "sluice_tunnels_ended_total", "Tunnels that ended, by reason.", () =>
     listReasons(counters, "listener", LISTENER_CELLS.tunnelEnds, TUNNEL_ENDS),
+  );
+  register(
+    "counter",
+    "sluice_tunnel_seconds_total",
+    "Durations of ended tunnels, summed.",
+    one(LISTENER_CELLS.tunnelSeconds),
+  );
+  register("counter", "sluice_tcp_connections_total", "TCP connections, by the result of connecting.", () =>
+    listReasons(counters, "connections", 0, CONNECTION_RESULTS, "result"),
   );
 }

@@ -15,6 +15,7 @@ import type {
   ProbePlan,
   RouteAction,
   RoutePlan,
+  TcpPlan,
   TracePlan,
 } from "./plan.ts";
 
@@ -107,7 +108,7 @@ class PlanBuilder {
   }
 
   #listener(listener: ListenerConfig): ListenerPlan {
-    const { name, protocol, timeouts, limits, path, trustedProxies, halfClose } = listener;
+    const { name, protocol, timeouts, limits, http2, path, trustedProxies, halfClose } = listener;
     const { cells } = this.#sources;
     const address = this.#sources.listeners.get(name)!.text;
     return {
@@ -117,12 +118,14 @@ class PlanBuilder {
       tls: this.#sources.tls.get(name) ?? null,
       timeouts,
       limits,
+      http2,
       path,
       trustedProxies,
       halfClose,
       strictSniHost: listener.tls?.strictSniHost ?? false,
       chain: listener.chain.map((use) => this.#instances.add(use)),
-      routes: listener.routes.map((route) => this.#route(listener, route)),
+      routes: protocol === "http" ? listener.routes.map((route) => this.#route(listener, route, "requests")) : [],
+      tcp: protocol === "tcp" ? this.#tcp(listener, listener.routes) : null,
       slot: this.#sources.listenerRow(address),
       cells: cells("listener", { listener: name }),
       requestCells: cells("requests", { listener: name, route: "", cluster: "" }),
@@ -130,10 +133,20 @@ class PlanBuilder {
     };
   }
 
-  #route(listener: ListenerConfig, route: RouteConfig): RoutePlan {
+  #tcp(listener: ListenerConfig, routes: readonly RouteConfig[]): TcpPlan {
+    const labels = { listener: listener.name, route: "", cluster: "" };
+    return {
+      ...listener.relay,
+      routes: routes.map((route) => this.#route(listener, route, "connections")),
+      noRouteCells: this.#sources.cells("connections", labels),
+    };
+  }
+
+  #route(listener: ListenerConfig, route: RouteConfig, kind: "requests" | "connections"): RoutePlan {
     const { name, match, timeout, retry, upgrade } = route;
     const labels = { listener: listener.name, route: name };
     const action = this.#action(route);
+    const { cells } = this.#sources;
     return {
       name,
       match: match satisfies MatchPlan,
@@ -144,10 +157,10 @@ class PlanBuilder {
       upgrade,
       requestCells: this.#reachable(action, [...listener.chain, ...route.chain]).map((index) => {
         const cluster = this.#sources.config.clusters[index]!.name;
-        return { cluster: index, cells: this.#sources.cells("requests", { ...labels, cluster }) };
+        return { cluster: index, cells: cells(kind, { ...labels, cluster }) };
       }),
-      noClusterCells: this.#sources.cells("requests", { ...labels, cluster: "" }),
-      durationCells: this.#sources.cells("duration", labels),
+      noClusterCells: cells(kind, { ...labels, cluster: "" }),
+      durationCells: kind === "requests" ? cells("duration", labels) : -1,
     };
   }
 

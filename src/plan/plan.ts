@@ -86,6 +86,8 @@ export type RetryPlan = {
   /** Retry after a response timeout. */
   readonly timeout: boolean;
   readonly statuses: readonly number[];
+  /** Retry these statuses of gRPC: a bit for each. */
+  readonly grpc: number;
 };
 
 /** Shares from 0 to 1. */
@@ -143,7 +145,7 @@ export type ListenerPlan = {
   readonly name: string;
   /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is replaced by the bound port. */
   readonly address: string;
-  readonly protocol: "http";
+  readonly protocol: "http" | "tcp";
   /** Null: plain. */
   readonly tls: TlsServerOptions | null;
   readonly timeouts: {
@@ -161,6 +163,14 @@ export type ListenerPlan = {
     readonly connections: number;
     readonly connectionsPerClient: number;
   };
+  /** Of each HTTP/2 connection; `controlFrames`: burst and refill of `FrameBudget`. */
+  readonly http2: {
+    readonly maxConcurrentStreams: number;
+    readonly streamWindow: number;
+    readonly connectionWindow: number;
+    readonly headerTableSize: number;
+    readonly controlFrames: { readonly burst: number; readonly perSecond: number };
+  };
   /** Whether ambiguous paths are allowed, and how paths are normalised: bits of FORM (`http/head.ts`). */
   readonly path: { readonly allowsAmbiguous: boolean; readonly form: number };
   /** Blocks of peers whose X-Forwarded-* headers are trusted, in CIDR notation. */
@@ -170,7 +180,10 @@ export type ListenerPlan = {
   readonly strictSniHost: boolean;
   /** Indices into `Plan.instances`. */
   readonly chain: readonly number[];
+  /** Of requests. */
   readonly routes: readonly RoutePlan[];
+  /** Connections that are relayed without being interpreted; null: there are none. */
+  readonly tcp: TcpPlan | null;
   /** Row of its address in the connection counts, equal in all versions. */
   readonly slot: number;
   /** First of LISTENER_CELLS. */
@@ -181,6 +194,18 @@ export type ListenerPlan = {
   readonly durationCells: number;
 };
 
+export type TcpPlan = {
+  /** The first that matches is used. */
+  readonly routes: readonly RoutePlan[];
+  /** Time without a byte in either direction; 0: the cluster's `timeouts.tunnel`. */
+  readonly idle: number;
+  /** How long a connection may last; 0: no limit. */
+  readonly lifetime: number;
+  /** CONNECTION_RESULTS of connections without a route: `sluice_tcp_connections_total{listener,route="",cluster=""}`. */
+  readonly noRouteCells: number;
+};
+
+/** A route of requests, or of TCP connections: those have no chain, router, timeout, upgrade and duration. */
 export type RoutePlan = {
   readonly name: string;
   readonly match: MatchPlan;
@@ -191,11 +216,14 @@ export type RoutePlan = {
   readonly retry: RetryPlan;
   /** Names of the protocols that a request may be upgraded to. */
   readonly upgrade: readonly string[];
-  /** STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index. */
+  /**
+   * STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index; of TCP connections
+   * CONNECTION_RESULTS of `sluice_tcp_connections_total{listener,route,cluster,result}`.
+   */
   readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
   /** The same with `cluster=""`, for requests that end before a cluster is chosen. */
   readonly noClusterCells: number;
-  /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route}`. */
+  /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route}`; -1 for TCP connections. */
   readonly durationCells: number;
 };
 

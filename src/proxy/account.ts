@@ -2,12 +2,13 @@
 
 import { performance } from "node:perf_hooks";
 import { HOOK } from "../abi/abi.ts";
-import { countStatus, observeDuration } from "../observe/series.ts";
+import { countStatus, observeDuration, STATUS_CELLS } from "../observe/series.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Attempt } from "./attempt.ts";
 import type { WorkerContext } from "./context.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import { countedStatus, finalStatus } from "./grpc.ts";
 import { isUpgraded } from "./upgrade.ts";
 
 /** Minimum silence that counts as a hang, ms: a route's timeout may be shorter than a healthy endpoint needs. */
@@ -15,9 +16,15 @@ const HUNG = 1000;
 
 /**
  * Takes an attempt out of the in-flight count, once, and records its result. Neither a status nor a failure: it was
- * cancelled for a reason other than the endpoint.
+ * cancelled for a reason other than the endpoint. A TCP connection that was established has no status.
  */
-export function endAttempt(context: WorkerContext, attempt: Attempt, status: number, failed: boolean): void {
+export function endAttempt(
+  context: WorkerContext,
+  attempt: Attempt,
+  status: number,
+  failed: boolean,
+  cancelled = status === 0 && !failed,
+): void {
   if (!attempt.inFlight) return;
   attempt.inFlight = false;
   const { exchange: x, probe } = attempt;
@@ -25,20 +32,40 @@ export function endAttempt(context: WorkerContext, attempt: Attempt, status: num
   if (x.trace !== null) x.trace.attempted(attempt, status, failed);
   const { columns, worker, cells } = context;
   columns.addInFlight(worker, endpoint.slot, -1);
-  if (status === 0 && !failed) {
+  if (cancelled) {
     if (probe) columns.offerProbe(endpoint.slot); // for another request
     return;
   }
   const taken = (status === 0 ? performance.now() : attempt.respondedAt) - attempt.startedAt;
   attempt.latency = taken * 1000;
-  attempt.status = status;
+  attempt.status = x.isGrpc ? countedStatus(x, status) : status;
   attempt.failed = failed;
-  columns.sample(endpoint.slot, attempt.latency, failed || isGatewayError(status));
-  if (failed || (status >= 500 && x.cluster!.plan.passive?.statuses.includes(status))) noteFailure(context, attempt);
-  else noteResponse(context, attempt);
+  columns.sample(endpoint.slot, attempt.latency, failed || isGatewayError(attempt.status));
+  if (failed || isFailure(attempt)) noteFailure(context, attempt);
+  else if (!x.isGrpc || probe || x.grpcStatus >= 0 || status !== 200) noteResponse(context, attempt);
+  else {
+    // The trailers decide, which may follow much later.
+    attempt.isPending = true;
+    columns.received(endpoint.slot, attempt.respondedAt);
+  }
   if (!failed) observeDuration(cells, endpoint.cells, taken / 1000);
   for (const strategy of x.cluster!.strategies)
     if ((strategy.hooks & (1 << HOOK.outcome)) !== 0) strategy.call(HOOK.outcome, x);
+}
+
+/** The status is one of those that count as failures of the endpoint. */
+function isFailure({ exchange: x, status }: Attempt): boolean {
+  return status >= 500 && x.cluster!.plan.passive !== null && x.cluster!.plan.passive.statuses.includes(status);
+}
+
+/** Counts the attempt of a gRPC call by its final status. */
+function settleCall(context: WorkerContext, x: Exchange): void {
+  const { attempt } = x;
+  if (!attempt.isPending || x.grpcStatus < 0 || x.error?.source === "client") return;
+  attempt.status = countedStatus(x, 200);
+  if (!isFailure(attempt)) return noteResponse(context, attempt);
+  context.columns.sample(attempt.endpoint!.slot, attempt.latency, isGatewayError(attempt.status));
+  noteFailure(context, attempt);
 }
 
 /** Counts the attempt as a success of the endpoint. */
@@ -78,16 +105,26 @@ function isGatewayError(status: number): boolean {
 }
 
 /** Counts an exchange that has ended, calls `log` hooks, and writes the access log. */
-export function recordExchange({ cells, accessLog }: WorkerContext, x: Exchange): void {
+export function recordExchange(context: WorkerContext, x: Exchange): void {
+  const { cells, accessLog } = context;
   const { route } = x;
   const listener = x.listener!;
   const now = performance.now();
-  countStatus(cells, requestCells(x), x.response.status);
+  const requests = requestCells(x);
+  countStatus(cells, requests, x.response.status);
+  if (x.isGrpc) recordCall(context, x, requests + STATUS_CELLS);
   observeDuration(cells, route?.durationCells ?? listener.plan.durationCells, (now - x.startedAt) / 1000);
   if (x.begun) callLog(listener.chain, x.enteredListener, x);
   if (route !== null) callLog(route.chain, x.enteredRoute, x);
   // A tunnel has its line when it ends.
   if (!isUpgraded(x)) accessLog.line(x, now);
+}
+
+/** `base`: its cells of `sluice_grpc_requests_total`. */
+function recordCall(context: WorkerContext, x: Exchange, base: number): void {
+  x.grpcStatus = finalStatus(x);
+  settleCall(context, x);
+  context.cells[base + x.grpcStatus]!++;
 }
 
 /** The cells of its series of `sluice_requests_total`. */

@@ -56,6 +56,8 @@ export class Attempt {
   latency = 0;
   status = 0;
   failed = false;
+  /** The trailers of a gRPC call decide whether it counts as a failure of the endpoint. */
+  isPending = false;
 
   constructor(exchange: Exchange, heads: HeadPool) {
     this.exchange = exchange;
@@ -99,6 +101,7 @@ export class Attempt {
     this.latency = 0;
     this.status = 0;
     this.failed = false;
+    this.isPending = false;
   }
 
   /** Clears it, for another exchange. */

@@ -10,14 +10,15 @@ import type { WorkerContext } from "./context.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFailure } from "./failure-log.ts";
+import { beginCall, retriesStatus, takeStatus } from "./grpc.ts";
 import { PHASE } from "./phase.ts";
-import type { PipelineControl } from "./pipeline-control.ts";
+import type { PipelineControl, StepControl } from "./pipeline-control.ts";
 import { selectUpgrade } from "./upgrade.ts";
 
 /** Body bytes that are buffered for an attempt without a connection, before the client is paused. */
 const MAX_UNSENT = 64 * 1024;
 
-export function pick(pipeline: PipelineControl, x: Exchange): number {
+export function pick(pipeline: StepControl, x: Exchange): number {
   const cluster = x.cluster!;
   const { strategyNames } = x.listener!.snapshot;
   const strategy = x.chosenStrategy < 0 ? 0 : cluster.strategyNamed(strategyNames[x.chosenStrategy]);
@@ -35,14 +36,17 @@ export function pick(pipeline: PipelineControl, x: Exchange): number {
     : pipeline.error(x, error, problem);
 }
 
-export function forward({ context }: PipelineControl, x: Exchange): number {
+export function forward(pipeline: PipelineControl, x: Exchange): number {
+  const { context } = pipeline;
   const endpoint = x.endpoint!;
+  if (x.isGrpc && !beginCall(x))
+    return pipeline.error(x, ERROR.responseTimeout, "the deadline of the gRPC call was exceeded before an attempt");
   const attempt = x.beginAttempt();
   attempt.startedAt = x.attempts === 1 && !x.noReuse && !x.delayed ? x.headAt : performance.now();
   attempt.noReuse = x.noReuse;
   attempt.isHead = isHeadMethod(x.request);
   if (x.requestBody !== null) x.requestBody.passed = x.requestComplete && !x.requestBody.isSuspended;
-  x.idempotent = isIdempotent(x.request);
+  x.idempotent = isIdempotent(x.request) || (x.isGrpc && x.route!.retry.grpc !== 0);
   if ((x.request.flags & FLAG.upgrade) !== 0) x.upgrade = selectUpgrade(x);
   context.columns.addInFlight(context.worker, endpoint.slot, 1);
   x.cluster!.connectorOf(endpoint).open(attempt);
@@ -56,16 +60,18 @@ export function evaluate({ context }: PipelineControl, x: Exchange): number {
   const { statuses } = x.route!.retry;
   if (x.rivals !== null) cancelRivals(context, x.rivals);
   attempt.respondedAt = performance.now();
+  if (x.isGrpc) takeStatus(x);
   endAttempt(context, attempt, status, false);
   if (attempt.bodyDone) attempt.stream = null;
-  if (statuses.length === 0 || !statuses.includes(status) || !mayRetry(context, x, true)) return PHASE.response;
+  const matches = (statuses.length > 0 && statuses.includes(status)) || (x.isGrpc && retriesStatus(x));
+  if (!matches || !mayRetry(context, x, true)) return PHASE.response;
   countRetriedStatus(context, attempt);
   cancelAttempts(context, x);
   return retry(context, x);
 }
 
 /** The attempt failed: another one if the route allows it, else an error response. */
-export function recover(pipeline: PipelineControl, x: Exchange): number {
+export function recover(pipeline: StepControl, x: Exchange): number {
   const { context } = pipeline;
   const { attempt } = x;
   const { problem } = attempt;
@@ -73,7 +79,9 @@ export function recover(pipeline: PipelineControl, x: Exchange): number {
   // An idle connection that is closed while a request is sent is no failure of the endpoint (RFC 9112 section 9.3.1).
   const stale =
     attempt.reused && (error === ERROR.unsolicitedResponse || (error === ERROR.upstreamReset && !attempt.hasResponse));
-  endAttempt(context, attempt, 0, !stale);
+  // Nor is a deadline that the client has set: by short ones, a client could have endpoints ejected.
+  const late = x.callDeadline > 0 && error.status === 504 && x.callDeadline <= performance.now();
+  endAttempt(context, attempt, 0, !stale && !late);
   if (stale && !x.replayLost && x.idempotent) {
     countStaleConnection(context, attempt, error);
     x.attempts--;
@@ -102,8 +110,9 @@ function mayRetry({ clock }: WorkerContext, x: Exchange, processed: boolean): bo
 }
 
 /** Whether the route's retry policy names this failure of an attempt. */
-function wantsRetry({ route }: Exchange, error: ProxyError, processed: boolean): boolean {
-  const { connect, reset, timeout, statuses } = route!.retry;
+function wantsRetry(x: Exchange, error: ProxyError, processed: boolean): boolean {
+  const { connect, reset, timeout, statuses, grpc } = x.route!.retry;
+  if (x.isGrpc && ((grpc >>> error.grpc) & 1) === 1) return true;
   if (!processed) return connect;
   if (error === ERROR.responseTimeout && timeout) return true;
   if (error === ERROR.upstreamReset && reset) return true;

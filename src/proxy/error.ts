@@ -1,7 +1,8 @@
 /**
- * The errors of an exchange: code, source, status of the response, and the error type of RFC 9209
+ * The errors of an exchange: code, source, status of the response (of HTTP and of gRPC), and the error type of RFC 9209
  * that `Proxy-Status` names. Only this table maps failures to statuses; the cause is never sent to clients.
  */
+import { GRPC, grpcOfHttp } from "../http/grpc.ts";
 import { REJECTIONS, reasonCell, UPSTREAM_FAILURES } from "../observe/series.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 
@@ -12,6 +13,8 @@ export type ProxyError = {
   readonly code: string;
   readonly source: ErrorSource;
   readonly status: number;
+  /** The status of a gRPC call. */
+  readonly grpc: number;
   /** Value of `error` in Proxy-Status. */
   readonly type: string;
   /** Follows the status in the response body; empty if the status is sufficient. */
@@ -23,11 +26,25 @@ export type ProxyError = {
 /** Errors with source client that are no rejection of a message. */
 const NOT_REJECTED = ["no_route", "client_gone"];
 
+/** Statuses of gRPC (statuscodes.md) that are more exact than those of the HTTP status. */
+const GRPC_OF: Readonly<Record<string, number>> = {
+  request_timeout: GRPC.deadlineExceeded,
+  response_timeout: GRPC.deadlineExceeded,
+  body_too_large: GRPC.resourceExhausted,
+  head_too_large: GRPC.resourceExhausted,
+  target_too_long: GRPC.resourceExhausted,
+  response_too_large: GRPC.resourceExhausted,
+  client_gone: GRPC.cancelled,
+  internal: GRPC.internal,
+  plugin_failed: GRPC.internal,
+  coding_unknown: GRPC.unimplemented,
+};
+
 function error(code: string, source: ErrorSource, status: number, type: string, text = ""): ProxyError {
   let cell = -1;
   if (source === "upstream") cell = reasonCell(UPSTREAM_FAILURES, code);
   else if (source === "client" && !NOT_REJECTED.includes(code)) cell = reasonCell(REJECTIONS, code);
-  return { code, source, status, type, text, cell };
+  return { code, source, status, grpc: GRPC_OF[code] ?? grpcOfHttp(status), type, text, cell };
 }
 
 export const ERROR = {

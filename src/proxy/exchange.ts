@@ -126,8 +126,12 @@ export class Exchange implements ExchangeContext {
   replayLength = 0;
   /** Bytes were sent that are no longer buffered: no further attempt is possible. */
   replayLost = false;
-  /** End of the route's timeout, as performance.now(); 0: none. */
+  /** End of the route's timeout, or of a gRPC call's if that is earlier, as performance.now(); 0: none. */
   deadline = 0;
+  /** It is a gRPC call; the end of its timeout (0: none), and its status once known (-1: not yet). */
+  isGrpc = false;
+  callDeadline = 0;
+  grpcStatus = -1;
   /** Enforces the deadline while no connection does; null until then. */
   timeLimit: Timed | null = null;
   /** The method received was HEAD: the response has no body. */
@@ -136,7 +140,7 @@ export class Exchange implements ExchangeContext {
   upgrade: UpgradeProtocol | null = null;
   /** A chain has begun: `log` hooks are called at the end. */
   begun = false;
-  /** The method is idempotent (RFC 9110 section 9.2.2). */
+  /** The request may be repeated: its method is idempotent (RFC 9110 section 9.2.2), or the route retries gRPC statuses. */
   idempotent = false;
   /** The next attempt must use a new connection, since an idle one was stale. */
   noReuse = false;
@@ -260,6 +264,9 @@ export class Exchange implements ExchangeContext {
     this.replayLength = 0;
     this.replayLost = false;
     this.deadline = 0;
+    this.isGrpc = false;
+    this.callDeadline = 0;
+    this.grpcStatus = -1;
     this.timeLimit = null;
     this.isHead = false;
     this.upgrade = null;

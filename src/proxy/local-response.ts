@@ -3,8 +3,9 @@ import { FRAMING, NAME } from "../http/head.ts";
 import { reasonOf } from "../http/status.ts";
 import { ERROR, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import { isCall, makeCallError, makeCallResponse } from "./grpc.ts";
 
-type Prepared = { readonly body: Buffer; readonly proxyStatus: Buffer };
+type Prepared = { readonly body: Buffer; readonly message: string; readonly proxyStatus: Buffer };
 
 const PROXY_STATUS = Buffer.from("proxy-status");
 const CONTENT_TYPE = Buffer.from("content-type");
@@ -15,28 +16,27 @@ const NOTHING = Buffer.alloc(0);
 const TEXT = Buffer.from("text/plain; charset=utf-8");
 
 const prepared = new Map<ProxyError, Prepared>(
-  Object.values(ERROR).map((error) => [
-    error,
-    {
-      body: Buffer.from(`${error.status} ${reasonOf(error.status)}${error.text === "" ? "" : `: ${error.text}`}\n`),
-      proxyStatus: Buffer.from(`sluice; error=${error.type}`),
-    },
-  ]),
+  Object.values(ERROR).map((error) => {
+    const message = `${reasonOf(error.status)}${error.text === "" ? "" : `: ${error.text}`}`;
+    const body = Buffer.from(`${error.status} ${message}\n`);
+    return [error, { body, message, proxyStatus: Buffer.from(`sluice; error=${error.type}`) }];
+  }),
 );
 
-/** Makes an error response: status, `Proxy-Status` (RFC 9209) and a short text, never the cause. */
+/** Makes an error response: status, `Proxy-Status` (RFC 9209) and a short text, never the cause; of a gRPC call its status. */
 export function prepareErrorResponse(x: Exchange, error: ProxyError): void {
-  const { body, proxyStatus } = prepared.get(error)!;
+  const { body, message, proxyStatus } = prepared.get(error)!;
   const head = x.localResponse();
   head.reset();
   head.status = error.status;
   head.framing = FRAMING.length;
   head.add(PROXY_STATUS, proxyStatus, NAME.other);
+  x.error = error;
+  if (isCall(x)) return makeCallError(x, error, message);
   head.add(CONTENT_TYPE, TEXT, NAME["content-type"]);
   if (error === ERROR.methodNotAllowed) head.add(ALLOW, METHODS, NAME.other);
   x.localStatus = error.status;
   x.localBody = body;
-  x.error = error;
 }
 
 /** Makes the response to an OPTIONS request that may not be forwarded (RFC 9110 section 7.6.2). */
@@ -52,4 +52,5 @@ export function prepareOptionsResponse(x: Exchange): void {
 export function prepareLocalResponse(x: Exchange): void {
   x.response.status = x.localStatus;
   x.response.framing = FRAMING.length;
+  if (isCall(x)) makeCallResponse(x);
 }

@@ -6,8 +6,14 @@ import type { WorkerContext } from "./context.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
-export interface PipelineControl {
+/** What the steps need that connections without a request share (`protocol/tcp/`). */
+export interface StepControl {
   readonly context: WorkerContext;
+  /** Makes the response an error response. */
+  error(x: Exchange, error: ProxyError, problem: string): number;
+}
+
+export interface PipelineControl extends StepControl {
   /** Takes an exchange from this phase on as far as it can go now. */
   advance(x: Exchange, phase: number): void;
   /** A plugin's call is suspended: the exchange continues in its current phase when the call has completed. */
@@ -17,8 +23,6 @@ export interface PipelineControl {
 
   /** A plugin responded, rejected the request, or failed. */
   endByPlugin(x: Exchange, outcome: number): number;
-  /** Makes the response an error response. */
-  error(x: Exchange, error: ProxyError, problem: string): number;
   /** Ends the request by an error response, and cancels what is pending. */
   fail(x: Exchange, error: ProxyError, problem: string): void;
   /** The same in place of a response that is already in the chains, which do not process the error response. */

@@ -12,6 +12,7 @@
  */
 
 import { HOOK } from "../abi/abi.ts";
+import { findGrpcType } from "../http/grpc.ts";
 import { countHop, HOP } from "../http/max-forwards.ts";
 import { isOptionsMethod } from "../http/method.ts";
 import { WORKER_CELLS } from "../observe/series.ts";
@@ -29,6 +30,7 @@ import type { Exchange } from "./exchange.ts";
 import { ExchangePool } from "./exchange-pool.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
 import { logRejection } from "./failure-log.ts";
+import { isCall, makeTrailers, takeDeadline } from "./grpc.ts";
 import { callRequestHead, callResponseHead } from "./head-hooks.ts";
 import { prepareErrorResponse, prepareLocalResponse, prepareOptionsResponse } from "./local-response.ts";
 import { fitResponse, removeRanges } from "./metadata.ts";
@@ -40,6 +42,8 @@ import { selectRoute, takeCluster } from "./routing.ts";
 import { TimeLimit } from "./time-limit.ts";
 import { Tunnels } from "./tunnels.ts";
 import { isUpgraded } from "./upgrade.ts";
+
+const NOTHING = Buffer.alloc(0);
 
 export class Pipeline implements HookCaller, PipelineControl {
   readonly context: WorkerContext;
@@ -128,6 +132,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     if (tracer !== null) tracer.consider(x);
     if (x.listener!.plan.strictSniHost && !fitsHandshake(x))
       return this.error(x, ERROR.misdirected, "the host is not the server name (SNI) of the TLS connection");
+    if (x.isGrpc && !takeDeadline(x)) return this.error(x, ERROR.malformed, "a malformed grpc-timeout");
     return PHASE.request;
   }
 
@@ -158,6 +163,8 @@ export class Pipeline implements HookCaller, PipelineControl {
         return PHASE.response;
       }
     }
+    // A plugin may have translated the request to a gRPC call.
+    if (isCall(x) && !takeDeadline(x)) return this.error(x, ERROR.malformed, "a malformed grpc-timeout");
     takeCluster(x);
     removeRanges(x);
     return filtersRequest(x) ? PHASE.filterRequest : PHASE.pick;
@@ -188,9 +195,17 @@ export class Pipeline implements HookCaller, PipelineControl {
       cancelAttempts(this.context, x);
       return PHASE.done;
     }
+    if (x.callDeadline > 0) this.#limitCall(x);
     if (more) x.attempt.stream?.resumeBody();
     else x.attempt.stream?.pauseBody();
     return PHASE.body;
+  }
+
+  /** The deadline of a gRPC call bounds the whole response; the route's timeout its headers only. */
+  #limitCall(x: Exchange): void {
+    x.deadline = x.callDeadline;
+    if (x.timeLimit !== null) x.timeLimit.deadline = x.callDeadline;
+    else this.context.clock.add((x.timeLimit = new TimeLimit(this, x)));
   }
 
   /** Opens the tunnel; the exchange ends. */
@@ -280,7 +295,27 @@ export class Pipeline implements HookCaller, PipelineControl {
     if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
     x.problem = problem;
     x.error ??= ERROR.upstreamBroken;
+    if (x.isGrpc && this.#endCall(x, x.error)) return;
     this.advance(x, PHASE.broken);
+  }
+
+  /** Ends the response of a gRPC call by trailers with the status of the error. Returns false if that is not possible. */
+  #endCall(x: Exchange, error: ProxyError): boolean {
+    const { attempt, responseBody } = x;
+    if (x.phase !== PHASE.body || error.source === "client" || error === ERROR.internal) return false;
+    if (attempt.bodyDone || !x.client!.alive || findGrpcType(x.response) < 0) return false;
+    cancelAttempts(this.context, x);
+    attempt.trailers = makeTrailers(x, error);
+    attempt.bodyStart = attempt.bodyEnd = 0;
+    attempt.bodyDone = true;
+    if (responseBody?.streaming) {
+      responseBody.chunk.set(NOTHING, 0, 0, true);
+      this.advance(x, PHASE.filterChunk);
+    } else {
+      x.client!.sendBody(null, NOTHING);
+      this.advance(x, PHASE.done);
+    }
+    return true;
   }
 
   /** An exception in the proxy's own code: ends the exchange, if there is one. */

@@ -65,10 +65,12 @@ export class Port implements ConnectionOwner {
     this.#addTunnels(1, this.#oldestTunnel());
   }
 
-  tunnelEnded(tunnel: PortTunnel, reason: TunnelEnd): void {
+  /** `duration`: ms. */
+  tunnelEnded(tunnel: PortTunnel, reason: TunnelEnd, duration: number): void {
     this.#tunnels.delete(tunnel);
     this.#addTunnels(-1, this.#oldestTunnel());
     this.#cells[this.state!.plan.cells + LISTENER_CELLS.tunnelEnds + TUNNEL_ENDS.indexOf(reason)]!++;
+    this.#cells[this.state!.plan.cells + LISTENER_CELLS.tunnelSeconds]! += duration / 1000;
   }
 
   /** Counts bytes that tunnels have forwarded. */

@@ -1,5 +1,6 @@
 /** Events of downstreams: requests begin, body bytes are received, clients close. */
 import { isHeadMethod } from "../http/method.ts";
+import { VERSION } from "../http/protocol.ts";
 import type { Connection } from "../net/connection.ts";
 import { WORKER_CELLS } from "../observe/series.ts";
 import { passBody } from "./attempts.ts";
@@ -9,6 +10,7 @@ import { ERROR, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { logRejection } from "./failure-log.ts";
 import { applyForwarded } from "./forwarded.ts";
+import { isCall } from "./grpc.ts";
 import { PHASE } from "./phase.ts";
 import type { PipelineControl } from "./pipeline-control.ts";
 
@@ -22,6 +24,7 @@ export function receive({ cells }: WorkerContext, x: Exchange): void {
   // A head that was rejected has no reliable fields.
   if (x.request.problem === "") applyForwarded(x);
   x.keepOriginal();
+  if (x.request.version === VERSION.http2) isCall(x);
 }
 
 export class RequestEvents {

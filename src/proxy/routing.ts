@@ -4,6 +4,7 @@ import { OUTCOME } from "../plugin/host/outcome.ts";
 import type { Rival } from "../route/match.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import { limitTime } from "./grpc.ts";
 import { PHASE } from "./phase.ts";
 import type { PipelineControl } from "./pipeline-control.ts";
 import type { RouteState } from "./snapshot.ts";
@@ -37,7 +38,7 @@ export function selectRoute(pipeline: PipelineControl, x: Exchange): number {
     x.route = route;
     x.routeName = route.name;
     if (x.trace !== null) x.trace.routed(route.name);
-    if (route.timeout > 0) x.deadline = x.headAt + route.timeout;
+    if (route.timeout > 0) limitTime(x, x.headAt + route.timeout);
     return PHASE.chain;
   }
   if (x.trace !== null) x.trace.routed(null);

@@ -25,7 +25,7 @@ export type RouteState = {
   readonly retry: RetryPlan;
   /** Protocols that a request may be upgraded to. */
   readonly upgrades: readonly UpgradeProtocol[];
-  /** First cell of `sluice_requests_total` by cluster index; -1: none. */
+  /** First cell of `sluice_requests_total`, or `sluice_tcp_connections_total`, by cluster index; -1: none. */
   readonly requestCells: Int32Array;
   /** The same with `cluster=""`, for responses without a cluster. */
   readonly noClusterCells: number;
@@ -42,6 +42,8 @@ export type ListenerState = {
   readonly hooks: number;
   readonly router: Router;
   readonly routes: readonly RouteState[];
+  /** Of TCP connections; null: there are none. */
+  readonly tcp: { readonly router: Router; readonly routes: readonly RouteState[] } | null;
   readonly trusted: Networks | null;
 };
 

@@ -1,4 +1,7 @@
-/** The route's timeout while an exchange is suspended or buffers a body, and no connection has a deadline for it. */
+/**
+ * The route's timeout while an exchange is suspended or buffers a body, and no connection has a deadline for it. Then the
+ * deadline of a gRPC call, until its end.
+ */
 import type { Timed } from "../net/clock.ts";
 import { ERROR } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -22,7 +25,8 @@ export class TimeLimit implements Timed {
   expire(): void {
     const x = this.#exchange;
     // An error response is being sent already.
-    if (x.headSent || x.error !== null) return;
+    if (x.error !== null) return;
+    if (x.headSent) return this.#expireCall(x);
     const phase = x.phase === PHASE.suspended ? x.resumesAt : x.phase;
     try {
       if (phase === PHASE.response || phase === PHASE.filterResponse || phase === PHASE.bufferingResponse)
@@ -32,5 +36,11 @@ export class TimeLimit implements Timed {
     } catch (error) {
       this.#pipeline.internal(x, error);
     }
+  }
+
+  #expireCall(x: Exchange): void {
+    if (x.callDeadline === 0) return;
+    x.error = ERROR.responseTimeout;
+    this.#pipeline.abortResponse(x, "the deadline of the gRPC call was exceeded");
   }
 }

@@ -4,8 +4,9 @@
  * (`worker/slots-in-use.ts`).
  */
 import { HOOK } from "../abi/abi.ts";
+import { Head } from "../http/head.ts";
 import { WebSocketFrames } from "../http/websocket.ts";
-import { type Received, Tunnel, type TunnelEnd, type TunnelOwner } from "../net/tunnel.ts";
+import { type Received, Tunnel, type TunnelEnd, type TunnelOptions, type TunnelOwner } from "../net/tunnel.ts";
 import type { AccessRecord } from "../observe/access-record.ts";
 import type { WorkerContext } from "./context.ts";
 import type { Exchange } from "./exchange.ts";
@@ -13,6 +14,9 @@ import type { AcceptedConnection, Port } from "./port.ts";
 
 /** Reasons that are logged: failures other than those of clients. */
 const LOGGED: readonly TunnelEnd[] = ["endpoint_reset", "idle_timeout", "internal"];
+
+/** Longest idle timeout of a half-closed upgraded connection, ms. */
+const HALF_CLOSED_IDLE = 30_000;
 
 /** Tunnels that are reported at most. */
 const MAX_LISTED = 100;
@@ -29,6 +33,14 @@ export type TunnelRecord = {
   readonly bytesReceived: number;
   readonly bytesSent: number;
 };
+
+/** The connections of a tunnel, its limits, and the bytes received before. */
+type Relay = Pick<TunnelOptions, "client" | "endpoint" | "idle" | "lifetime"> & {
+  readonly port: Port;
+  readonly fromClient: Received;
+  readonly fromEndpoint: Received;
+};
+type Framed = Pick<TunnelOptions, "halfClosedIdle" | "frames">;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -49,19 +61,31 @@ export class Tunnels {
   open(x: Exchange, client: AcceptedConnection, port: Port, received: Received): void {
     const { attempt, cluster, upgrade } = x;
     const isWebSocket = upgrade!.word.equals(WEBSOCKET);
-    const owner = new OpenTunnel(this, this.#context, x, port);
-    const tunnel = new Tunnel({
+    this.#begin(x, {
       client,
       endpoint: attempt.upgraded!,
-      owner,
-      buffers: this.#context.buffers,
+      port,
       idle: cluster!.plan.timeouts.tunnel,
+      halfClosedIdle: HALF_CLOSED_IDLE,
+      lifetime: 0,
       frames: isWebSocket ? { fromClient: new WebSocketFrames(true), fromEndpoint: new WebSocketFrames(false) } : null,
+      fromClient: received,
+      fromEndpoint: { bytes: attempt.body!, start: attempt.bodyStart, end: attempt.bodyEnd },
     });
+  }
+
+  /** Relays a TCP connection. A half-closed one has the same idle timeout: it may wait for a long response. */
+  relay(x: Exchange, relay: Relay): void {
+    this.#begin(x, { ...relay, halfClosedIdle: relay.idle, frames: null });
+  }
+
+  #begin(x: Exchange, { port, fromClient, fromEndpoint, ...options }: Relay & Framed): void {
+    const owner = new OpenTunnel(this, this.#context, x, port);
+    const tunnel = new Tunnel({ ...options, owner, buffers: this.#context.buffers });
     owner.tunnel = tunnel;
     this.#open.add(owner);
     port.tunnelOpened(owner);
-    tunnel.begin(received, { bytes: attempt.body!, start: attempt.bodyStart, end: attempt.bodyEnd });
+    tunnel.begin(fromClient, fromEndpoint);
     if (port.draining) tunnel.drain();
   }
 
@@ -91,6 +115,9 @@ export class Tunnels {
 }
 
 const WEBSOCKET = Buffer.from("websocket");
+const TCP = Buffer.from("tcp");
+/** Of a TCP connection: shared, because it stays empty. */
+const NO_HEAD = new Head();
 
 class OpenTunnel implements TunnelOwner {
   readonly slot: number;
@@ -117,7 +144,7 @@ class OpenTunnel implements TunnelOwner {
     this.#port = port;
     this.#labels = { listener: x.listenerName, cluster: x.clusterName, endpoint: address };
     this.#client = x.clientAddress;
-    this.#protocol = x.upgrade!.text;
+    this.#protocol = x.upgrade?.text ?? TCP;
     this.#record = context.accessLog.enabled ? recordOf(x) : null;
     context.columns.addInFlight(context.worker, slot, 1);
   }
@@ -147,7 +174,7 @@ class OpenTunnel implements TunnelOwner {
     const { columns, worker, accessLog, warnings } = this.#context;
     columns.addInFlight(worker, this.slot, -1);
     this.#tunnels.remove(this);
-    this.#port.tunnelEnded(this, reason);
+    this.#port.tunnelEnded(this, reason, Math.max(0, this.#context.clock.wall - this.openedAt));
     const record = this.#record;
     if (record !== null) {
       record.bytesReceived = this.#received;
@@ -171,8 +198,8 @@ function recordOf(x: Exchange): AccessRecord {
   const { clientAddress, listenerName, routeName, clusterName, attempts, startedAt, headAt } = x;
   const { respondedAt, latency } = x.attempt;
   return {
-    request: x.request.copy(),
-    response: x.response.copy(),
+    request: x.upgrade === null ? NO_HEAD : x.request.copy(),
+    response: x.upgrade === null ? NO_HEAD : x.response.copy(),
     original: x.original.slice(),
     clientAddress,
     client: { peer: x.client!.peer, tls: x.tls },
@@ -190,6 +217,8 @@ function recordOf(x: Exchange): AccessRecord {
     bytesSent: 0,
     error: null,
     localStatus: 0,
+    isGrpc: false,
+    grpcStatus: -1,
     respondedBy: x.respondedBy,
     logFields: x.logFields,
   };

@@ -19,8 +19,8 @@ export function listenerState(plan: ListenerPlan, { snapshot, instances, tls }: 
     tls,
     snapshot,
     ...chainOf(plan.chain, instances),
-    router: new Router(plan.routes),
-    routes: plan.routes.map((route) => routeState(route, instances, snapshot.clusters.length)),
+    ...routesOf(plan.routes, instances, snapshot.clusters.length),
+    tcp: plan.tcp && routesOf(plan.tcp.routes, instances, snapshot.clusters.length),
     trusted: plan.trustedProxies.length === 0 ? null : makeNetworks(plan.trustedProxies),
   };
 }
@@ -34,10 +34,18 @@ const SUBREQUEST_LISTENER: ListenerPlan = {
   limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0, connectionsPerClient: 0 },
   path: { allowsAmbiguous: true, form: 0 },
   trustedProxies: [],
+  http2: {
+    maxConcurrentStreams: 0,
+    streamWindow: 0,
+    connectionWindow: 0,
+    headerTableSize: 0,
+    controlFrames: { burst: 0, perSecond: 0 },
+  },
   halfClose: false,
   strictSniHost: false,
   chain: [],
   routes: [],
+  tcp: null,
   slot: -1,
   cells: -1,
   requestCells: -1,
@@ -52,7 +60,7 @@ const SUBREQUEST_ROUTE: RouteState = {
   action: { kind: "cluster", cluster: 0 },
   router: null,
   timeout: 0,
-  retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [] },
+  retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [], grpc: 0 },
   upgrades: [],
   requestCells: new Int32Array(0),
   noClusterCells: -1,
@@ -63,6 +71,14 @@ const SUBREQUEST_ROUTE: RouteState = {
 export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subrequests"]> {
   const listener = listenerState(SUBREQUEST_LISTENER, { snapshot, instances: [], tls: null });
   return { listener, route: SUBREQUEST_ROUTE };
+}
+
+function routesOf(
+  plans: readonly RoutePlan[],
+  instances: readonly Instance[],
+  clusters: number,
+): { router: Router; routes: RouteState[] } {
+  return { router: new Router(plans), routes: plans.map((route) => routeState(route, instances, clusters)) };
 }
 
 function chainOf(indices: readonly number[], instances: readonly Instance[]): { chain: Instance[]; hooks: number } {

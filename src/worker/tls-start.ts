@@ -16,7 +16,7 @@ const NOT_TLS = "This port expects TLS: use https.\n";
 const PLAIN_HTTP = Buffer.from(
   `HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${NOT_TLS.length}\r\nproxy-status: sluice; error=http_request_error\r\n\r\n${NOT_TLS}`,
 );
-/** Time for a rejected client to read the alert, ms. */
+/** Time for a rejected client to read the alert, ms; what it sends meanwhile is ignored. */
 const ALERT_LINGER = 2000;
 
 export class TlsStart {
@@ -67,6 +67,10 @@ export class TlsStart {
         this.#end(null);
         this.#connection.deadline = 0;
         secured();
+      },
+      rejected: (error) => {
+        this.#end(error);
+        this.#connection.arm(ALERT_LINGER);
       },
     });
     hello.drop();

@@ -16,6 +16,7 @@ import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import { ServerConnection } from "../protocol/http1/server-connection.ts";
 import { Http2Connection } from "../protocol/http2/server-connection.ts";
+import { TcpConnection } from "../protocol/tcp/tcp-connection.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import type { Accepted, ServerHandler } from "../proxy/port.ts";
@@ -120,6 +121,7 @@ class Worker {
         ? new Http2Connection(this.#context, this.#pipeline, accepted)
         : new ServerConnection(this.#context, this.#pipeline, accepted);
     const { connection, port } = accepted;
+    if (port.state!.plan.protocol === "tcp") return new TcpConnection(this.#context, this.#pipeline, accepted);
     if (connection.tls !== null) return make(connection.tls.protocol === "h2");
     const internal = (error: unknown): void => this.#pipeline.internal(null, error);
     return new ProtocolStart(connection, port, { make, internal });

@@ -192,6 +192,41 @@ testInAllModes("clientCertificates: required", async (t) => {
   await sluice.logged((line) => /no certificate/.test(String(line.cause)), "the cause");
 });
 
+testInAllModes("a client whose certificate is rejected gets an alert with the reason", async (t) => {
+  for (const name of ["good", "withdrawn"]) authority.issue(name);
+  authority.issue("expired", { days: -1 });
+  authority.issue("server-only", { extensions: ["extendedKeyUsage=serverAuth"] });
+  authority.revoke("withdrawn", "withdrawn.crl");
+  other.issue("foreign");
+  const crl = authority.path("withdrawn.crl");
+  const { sluice, port } = await start(t, `\n      clientCertificates: { ca: ${ca}, crl: ${crl} }`);
+  const as = (name: string, ...more: string[]): readonly string[] =>
+    name === "" ? more : ["-cert", authority.path(`${name}.pem`), "-key", authority.path(`${name}.key`), ...more];
+  const request = "GET / HTTP/1.0\r\n\r\n";
+  const alertOf = async (more: readonly string[]) => {
+    const args = ["s_client", "-connect", `127.0.0.1:${port}`, "-CAfile", ca, "-ign_eof", ...more];
+    return /SSL alert number (\d+)/.exec((await run("openssl", args, request)).out)?.[1] ?? "";
+  };
+  const alerts = async (...more: string[]) => {
+    const found: string[] = [];
+    for (const name of ["", "foreign", "expired", "withdrawn", "server-only", "good"])
+      found.push(await alertOf(as(name, ...more)));
+    return found.join();
+  };
+  // certificate_required, unknown_ca, certificate_expired, certificate_revoked, unsupported_certificate; TLS 1.2 has no
+  // alert for a missing certificate but handshake_failure.
+  assert.equal(await alerts("-tls1_3"), "116,48,45,44,43,");
+  assert.equal(await alerts("-tls1_2"), "40,48,45,44,43,");
+  for (const suite of ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"])
+    assert.equal(await alertOf(as("foreign", "-ciphersuites", suite)), "48", suite);
+  await sluice.metricIs(13, "sluice_tls_handshakes_total", { result: "client_certificate" });
+  const byCurl = async (...more: string[]) => (await curl("/", { port, ca, more })).out;
+  assert.match(await byCurl(), /alert certificate required/);
+  const foreign = ["--cert", authority.path("foreign.pem"), "--key", authority.path("foreign.key")];
+  assert.match(await byCurl(...foreign), /alert unknown ca/);
+  assert.match(await byCurl(...foreign, "--tls-max", "1.2"), /alert unknown ca/);
+});
+
 testInUsualMode(
   "with client certificates, a request for another name than that of its handshake gets 421",
   async (t) => {

@@ -8,6 +8,7 @@ import { before, test } from "node:test";
 import { promisify } from "node:util";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { findFreePort } from "./free-port.ts";
+import { openSession, request } from "./http2.ts";
 import { exchange, startUpstream } from "./peers.ts";
 import { type LiveTest, type Ports, type Program, startSluice, testInUsualMode, until } from "./program.ts";
 
@@ -121,6 +122,8 @@ async function causeWhatMetricsCount(t: LiveTest, sluice: Program): Promise<void
   assert.equal(await get("/nowhere"), 404);
   const { status } = await exchange(t, sluice.port, "GET / HTTP/1.1\r\nBad Header: x\r\n\r\n");
   assert.equal(status, 400);
+  const session = await openSession(t, sluice.url);
+  await request(session, { ":method": "POST", ":path": "/nowhere", "content-type": "application/grpc" });
 }
 
 /** Metrics that have lines only after a stuck worker, a quarantine or a rollout: their own tests check the labels. */
@@ -131,6 +134,7 @@ const NOT_CAUSED = [
   "sluice_tls_ocsp_expiry_seconds",
   "sluice_connections_refused_total",
   "sluice_tunnels_ended_total",
+  "sluice_tcp_connections_total",
   "sluice_plugin_refused_total",
   "sluice_plugin_rollout_percent",
   "sluice_plugin_rollout_requests",

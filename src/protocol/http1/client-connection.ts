@@ -15,6 +15,7 @@ import { pollBatch } from "../../net/poll-batch.ts";
 import { UPSTREAM_CELLS } from "../../observe/series.ts";
 import type { ClusterPlan } from "../../plan/plan.ts";
 import type { Attempt } from "../../proxy/attempt.ts";
+import { connectError, isLocalCause } from "../../proxy/connect-error.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import { ERROR, type ProxyError } from "../../proxy/error.ts";
 import { type Exchange, REPLAY_LIMIT } from "../../proxy/exchange.ts";
@@ -27,9 +28,6 @@ const TIMEOUT = Buffer.from("timeout=");
 const REQUEST_TIMEOUT = Buffer.from("HTTP/1.1 408 ");
 /** How long connections to an endpoint are not reused after it sent an unsolicited response, ms. */
 const NO_REUSE_TIME = 10_000;
-
-/** Why connecting fails although the endpoint is not the cause. */
-const LOCAL_CAUSES = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EPERM", "EACCES"]);
 
 const STATE = { connecting: 0, idle: 1, head: 2, body: 3, switched: 4, closed: 5 } as const;
 
@@ -361,11 +359,9 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
 
   closed(error: Error | null): void {
     switch (this.#state) {
-      case STATE.connecting: {
-        const code = (error as NodeJS.ErrnoException | null)?.code ?? "";
-        if (this.#attempt !== null) this.#attempt.local = LOCAL_CAUSES.has(code);
+      case STATE.connecting:
+        if (this.#attempt !== null) this.#attempt.local = isLocalCause(error);
         return this.#fail(connectError(error), error?.message ?? "closed");
-      }
       case STATE.switched:
       case STATE.head:
         return this.#fail(ERROR.upstreamReset, error?.message ?? "closed before the response head");
@@ -434,12 +430,4 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
 /** A 408 reports that the endpoint closes a connection on which it received no request (RFC 9110 section 15.5.9). */
 function isTimeout(bytes: Buffer, start: number): boolean {
   return bytes.subarray(start, start + REQUEST_TIMEOUT.length).equals(REQUEST_TIMEOUT);
-}
-
-/** Maps a connect error. Certificate errors are those of OpenSSL's and of Node's name verification, without `syscall`. */
-function connectError(error: NodeJS.ErrnoException | null): ProxyError {
-  const { code = "", syscall } = error ?? {};
-  if (code === "ECONNREFUSED") return ERROR.connectRefused;
-  if (syscall !== undefined || code === "" || code === "ECONNRESET") return ERROR.connectFailed;
-  return code.startsWith("ERR_SSL_") || code === "EPROTO" ? ERROR.tlsFailed : ERROR.certificateInvalid;
 }

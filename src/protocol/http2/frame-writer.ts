@@ -1,24 +1,31 @@
 /** Writes the frames of a connection: collects them, and sends them to the socket once for each turn of the event loop. */
 
 import { FRAME, FRAME_FLAG, FRAME_HEAD, MAX_PAYLOAD, writeFrameHead, writeUint32 } from "../../http2/frames.ts";
-import type { Buffers } from "../../net/buffers.ts";
-import type { AcceptedConnection, Port } from "../../proxy/port.ts";
+import { BLOCK_SIZE, type Block, type Buffers } from "../../net/buffers.ts";
+import type { Connection } from "../../net/connection.ts";
+import { atTurnEnd } from "../../net/turn-end.ts";
 
-/** Collected frames of this size are sent before the turn ends. */
-const FLUSH_SIZE = 64 * 1024;
-const INITIAL_SIZE = 1024;
+const EMPTY = Buffer.alloc(0);
 
+export interface WriterOwner {
+  /** Time limit for the peer to read what was sent, ms. */
+  readonly writeTimeout: number;
+}
+
+/** An idle connection has no buffer: frames are collected in a block of the worker, borrowed until they are sent. */
 export class FrameWriter {
-  readonly #connection: AcceptedConnection;
-  readonly #port: Port;
+  readonly #connection: Connection;
+  readonly #owner: WriterOwner;
   readonly #buffers: Buffers;
-  #out = Buffer.allocUnsafeSlow(INITIAL_SIZE);
+  /** The bytes of `#block`; of a larger buffer, without a block, for a large header block; or empty. */
+  #out: Buffer = EMPTY;
+  #block: Block | null = null;
   #end = 0;
   #isScheduled = false;
 
-  constructor(connection: AcceptedConnection, port: Port, buffers: Buffers) {
+  constructor(connection: Connection, owner: WriterOwner, buffers: Buffers) {
     this.#connection = connection;
-    this.#port = port;
+    this.#owner = owner;
     this.#buffers = buffers;
   }
 
@@ -29,7 +36,6 @@ export class FrameWriter {
 
   /** Reserves space for a header block of up to `bound` bytes in `bytes`; returns its offset. `endHeaders` completes it. */
   beginHeaders(bound: number): number {
-    if (this.#end >= FLUSH_SIZE) this.flush();
     this.#reserve(bound + FRAME_HEAD * Math.ceil(bound / MAX_PAYLOAD));
     return this.#end + FRAME_HEAD;
   }
@@ -95,37 +101,43 @@ export class FrameWriter {
 
   /** Sends the collected frames to the socket. */
   flush(): void {
+    const connection = this.#connection;
+    const out = this.#out;
+    const block = this.#block;
     const size = this.#end;
-    if (size === 0 || !this.#connection.alive) return;
-    const out = this.#buffers.outFor(size);
-    this.#out.copy(out, 0, 0, size);
+    this.#out = EMPTY;
+    this.#block = null;
     this.#end = 0;
-    if (this.#out.length > MAX_PAYLOAD) this.#out = Buffer.allocUnsafeSlow(INITIAL_SIZE);
-    this.#connection.send(out, size);
-    if (this.#connection.unsent > 0) this.#connection.arm(this.#port.state!.plan.timeouts.write);
+    if (size === 0 || !connection.alive) {
+      if (block !== null) this.#buffers.free(block);
+      return;
+    }
+    if (block !== null) connection.sendBlock(block, size);
+    else connection.send(out, size);
+    if (connection.unsent > 0) connection.arm(this.#owner.writeTimeout);
   }
 
   /** Writes a frame's head and reserves its payload. Returns the payload's offset in `#out`, which may be a new buffer. */
   #begin(type: number, flags: number, stream: number, length: number): number {
-    if (this.#end + FRAME_HEAD + length > this.#out.length) {
-      if (this.#end >= FLUSH_SIZE) this.flush();
-      this.#reserve(FRAME_HEAD + length);
-    }
+    if (this.#end + FRAME_HEAD + length > this.#out.length) this.#reserve(FRAME_HEAD + length);
     const at = writeFrameHead(this.#out, this.#end, length, type, flags, stream);
     this.#end = at + length;
     if (!this.#isScheduled) {
       this.#isScheduled = true;
-      setImmediate(this.#onTurn);
+      atTurnEnd(this.#onTurn);
     }
     return at;
   }
 
+  /** Makes space for `size` bytes; what was collected before is sent if both do not fit. */
   #reserve(size: number): void {
-    const need = this.#end + size;
-    if (need <= this.#out.length) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(need, 2 * this.#out.length));
-    this.#out.copy(grown, 0, 0, this.#end);
-    this.#out = grown;
+    if (this.#end + size <= this.#out.length) return;
+    this.flush();
+    if (size > BLOCK_SIZE) this.#out = Buffer.allocUnsafeSlow(size);
+    else {
+      this.#block = this.#buffers.take();
+      this.#out = this.#block.bytes;
+    }
   }
 
   readonly #flush = (): void => this.flush();

@@ -36,7 +36,7 @@ export function isBodiless({ isHead, response }: Exchange): boolean {
 export function lengthOf(x: Exchange): number {
   const head = x.response;
   const { status } = head;
-  if (x.localStatus !== 0) return status === 204 || status === 304 ? NONE : (x.localBody?.length ?? 0);
+  if (x.localStatus !== 0) return status === 204 || status === 304 ? NONE : (x.localBody?.length ?? NONE);
   const isFiltered = x.responseBody?.streaming === true;
   if (isBodiless(x)) return status !== 204 && !isFiltered ? PASSED : NONE;
   if (isFiltered)

@@ -1,7 +1,7 @@
 /** Sends DATA within the connection's window and what its socket takes. Blocked streams continue in turn. */
 
 import { DEFAULT_WINDOW, MAX_PAYLOAD, MAX_WINDOW } from "../../http2/frames.ts";
-import type { AcceptedConnection } from "../../proxy/port.ts";
+import type { Connection } from "../../net/connection.ts";
 import type { FrameBudget } from "./frame-budget.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 
@@ -17,7 +17,7 @@ export interface SendingStream {
 }
 
 export class SendScheduler {
-  readonly #connection: AcceptedConnection;
+  readonly #connection: Connection;
   readonly #writer: FrameWriter;
   readonly #budget: FrameBudget;
   /** Bytes that may be sent over all streams. */
@@ -25,7 +25,7 @@ export class SendScheduler {
   /** Streams blocked by this window or the socket, not by their own window. */
   readonly #waiting = new Set<SendingStream>();
 
-  constructor(connection: AcceptedConnection, writer: FrameWriter, budget: FrameBudget) {
+  constructor(connection: Connection, writer: FrameWriter, budget: FrameBudget) {
     this.#connection = connection;
     this.#writer = writer;
     this.#budget = budget;

@@ -21,8 +21,9 @@ import { makeForwarded, UNKNOWN } from "../../proxy/forwarded.ts";
 import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
 import type { RequestEvents } from "../../proxy/request-events.ts";
-import { FrameBudget } from "./frame-budget.ts";
-import { FrameWriter } from "./frame-writer.ts";
+import { ConnectionEnd, type EndingConnection } from "./connection-end.ts";
+import { COST, FrameBudget } from "./frame-budget.ts";
+import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
 import { HeaderBlock } from "./header-block.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 import { responseBound, writeResponse, writeTrailers } from "./response-fields.ts";
@@ -31,19 +32,10 @@ import { ServerStream, type StreamConnection } from "./server-stream.ts";
 
 const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, MAX_PAYLOAD, MAX_WINDOW, PREFACE, SETTING } = frames;
 
-/** Concurrent streams; further ones are refused, and may be repeated by the client. */
-const MAX_STREAMS = 100;
-/** Bytes of request bodies that a client may send ahead of the pipeline, over all streams. */
-const RECEIVE_WINDOW = 1024 * 1024;
-const TABLE_SIZE = 4096;
 /** A field that HPACK compresses takes at least this share of its size in a block, unless it repeats. */
 const BLOCK_SLACK = 16 * 1024;
 /** Requests on one connection; then it ends, so that long-lived clients are distributed over the workers again. */
 const MAX_REQUESTS = 100_000;
-/** Between the two GOAWAY frames of a graceful end, ms, so that requests in transit are still served. */
-const GOAWAY_DELAY = 1000;
-/** Time for a client to read the end, ms. */
-const LINGER_MS = 2000;
 /** The first byte of the names of pseudo-header fields. */
 const COLON = 0x3a;
 /** Why a stream is reset: an endpoint would read such frames as another request. */
@@ -60,7 +52,7 @@ ERRORS[CODE.frameSizeError] = "frame_size_error";
 ERRORS[CODE.compressionError] = "compression_error";
 ERRORS[CODE.enhanceYourCalm] = "enhance_your_calm";
 
-export class Http2Connection implements ServerHandler, FrameHandler, StreamConnection {
+export class Http2Connection implements ServerHandler, FrameHandler, StreamConnection, WriterOwner, EndingConnection {
   readonly peer: string;
   readonly forwarded: Buffer;
   readonly requests: RequestEvents;
@@ -73,27 +65,25 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** The initial cluster of its requests. */
   readonly #choice: ConnectionChoice | null;
   readonly #reader = new FrameReader(this);
-  readonly #decoder = new HpackDecoder(TABLE_SIZE);
+  /** As announced by SETTINGS: a new version of the configuration does not change it. */
+  readonly #limits: ListenerPlan["http2"];
+  readonly #decoder: HpackDecoder;
   readonly #encoder = new HpackEncoder();
   readonly #budget: FrameBudget;
   readonly #streams = new Map<number, ServerStream>();
   /** The highest stream that the client has opened, and the highest that is not ignored for a final GOAWAY. */
   #lastStream = 0;
-  #lastServed = 0;
+  lastServed = 0;
   #requestCount = 0;
   /** Octets of the preface received. */
   #preface = 0;
   #hasSettings = false;
   /** Bytes that may be sent on a new stream. */
   #initialWindow = DEFAULT_WINDOW;
-  readonly #receiveWindow = new ReceiveWindow(RECEIVE_WINDOW);
+  readonly #receiveWindow: ReceiveWindow;
   readonly #block = new HeaderBlock();
-  /** GOAWAY frames sent: none, the announcement, or the final one, after which new streams are ignored. */
-  #goAway: "none" | "announced" | "final" = "none";
-  #closing = false;
+  readonly #end: ConnectionEnd;
   #failed = false;
-  /** The write direction is ended. */
-  #ended = false;
 
   /** `timeouts.head` for the preface begins now. */
   constructor(context: WorkerContext, pipeline: Pipeline, { connection, port, choice }: Accepted) {
@@ -103,8 +93,12 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.requests = pipeline.requests;
     this.#port = port;
     this.#choice = choice;
-    this.writer = new FrameWriter(connection, port, context.buffers);
-    this.#budget = new FrameBudget(context.clock.now);
+    this.writer = new FrameWriter(connection, this, context.buffers);
+    this.#end = new ConnectionEnd(connection, this.writer, this);
+    this.#limits = port.state!.plan.http2;
+    this.#decoder = new HpackDecoder(this.#limits.headerTableSize);
+    this.#receiveWindow = new ReceiveWindow(this.#limits.connectionWindow);
+    this.#budget = new FrameBudget(this.#limits.controlFrames, context.clock.now);
     this.scheduler = new SendScheduler(connection, this.writer, this.#budget);
     this.peer = connection.peerAddress || UNKNOWN;
     this.forwarded = makeForwarded(this.peer, this.scheme, VERSION.http2);
@@ -123,6 +117,14 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   get alive(): boolean {
     return this.#connection.alive;
+  }
+
+  get hasStreams(): boolean {
+    return this.#streams.size > 0;
+  }
+
+  get writeTimeout(): number {
+    return this.#plan.timeouts.write;
   }
 
   after(ms: number): number {
@@ -160,7 +162,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       case FRAME.priority:
         if (stream === 0) return this.#fail(CODE.protocolError, "PRIORITY on stream 0");
         return end - start === 5
-          ? this.#spend(1)
+          ? this.#spend(COST.control)
           : this.#fail(CODE.frameSizeError, "a PRIORITY of another size than 5");
       case FRAME.goAway:
         return this.#clientGoesAway(stream, end - start);
@@ -168,7 +170,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
         return this.#fail(CODE.protocolError, "PUSH_PROMISE by a client");
       default:
         // Unknown frames are ignored (RFC 9113 section 4.1).
-        return this.#spend(1);
+        return this.#spend(COST.control);
     }
   }
 
@@ -176,7 +178,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (this.#block.stream !== 0) return this.#fail(CODE.protocolError, "DATA within a header block");
     if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "DATA on an idle stream");
     const ends = length >= 0 && (flags & FRAME_FLAG.endStream) !== 0;
-    if (length === padding && !ends && !this.#spend(1)) return false;
+    if (length === padding && !ends && !this.#spend(COST.control)) return false;
     // Padding is subject to flow control too (RFC 9113 section 6.1).
     const size = end - start + padding;
     if (!this.#receiveWindow.take(size))
@@ -185,7 +187,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     // Frames in transit when the stream was closed.
     if (stream === undefined) {
       this.credit(size);
-      return this.#spend(1);
+      return this.#spend(COST.control);
     }
     if (!stream.receiveWindow.take(size)) {
       this.credit(size);
@@ -218,7 +220,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (block.stream === 0) return this.#fail(CODE.protocolError, "CONTINUATION without HEADERS");
     if (!block.append(bytes, start, end, this.#plan.limits.head + BLOCK_SLACK))
       return this.#fail(CODE.enhanceYourCalm, "a header block in too many frames");
-    if (!this.#spend(1)) return false;
+    if (!this.#spend(COST.control)) return false;
     if ((flags & FRAME_FLAG.endHeaders) === 0) return true;
     this.#connection.deadline = 0;
     const { stream } = block;
@@ -239,7 +241,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (stream === undefined) {
       // Trailers may follow a reset of ours; a request on a stream that was passed over has to fail (RFC 9113 5.1.1).
       const begins = decoded.count > 0 && decoded.bytes[decoded.fields[0]!] === COLON;
-      return begins ? this.#fail(CODE.protocolError, "a request on a closed stream") : this.#spend(1);
+      return begins ? this.#fail(CODE.protocolError, "a request on a closed stream") : this.#spend(COST.control);
     }
     if (stream.requestEnded) return this.#resetByFault(stream, CODE.streamClosed, AFTER_END);
     if (!ends) return this.#resetByFault(stream, CODE.protocolError, "trailers that do not end the stream");
@@ -252,17 +254,17 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** Begins the request of a new stream. */
   #open(id: number, ends: boolean, isTooLarge: boolean): boolean {
     this.#lastStream = id;
-    if (this.#goAway === "final") return this.#spend(1);
-    this.#lastServed = id;
-    if (this.#streams.size >= MAX_STREAMS) {
+    if (this.#end.ignoresStreams) return this.#spend(COST.control);
+    this.lastServed = id;
+    if (this.#streams.size >= this.#limits.maxConcurrentStreams) {
       this.writer.reset(id, CODE.refusedStream);
-      return this.#spend(1);
+      return this.#spend(COST.control);
     }
     const listener = this.#port.state!;
     const x = this.#pipeline.exchanges.take();
     const { limits, path } = listener.plan;
     x.listener = listener;
-    const stream = new ServerStream(this, id, this.#initialWindow, x);
+    const stream = new ServerStream(this, id, this.#initialWindow, this.#limits.streamWindow, x);
     this.#streams.set(id, stream);
     this.#context.clock.add(stream);
     x.client = stream;
@@ -270,7 +272,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     x.headAt = x.startedAt = performance.now();
     x.clientAddress = this.peer;
     this.#connection.deadline = 0;
-    if (++this.#requestCount >= MAX_REQUESTS) this.#sendGoAway();
+    if (++this.#requestCount >= MAX_REQUESTS) this.drain();
     const status = isTooLarge
       ? reject(x.request, 431, `a head over ${limits.head} bytes or ${limits.headers} fields`)
       : readRequest(decoded, x.request, limits, path.form, ends);
@@ -287,7 +289,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (length % 6 !== 0 || (isAcknowledgement && length > 0))
       return this.#fail(CODE.frameSizeError, `SETTINGS of ${length} bytes`);
     if (!this.#hasSettings && isAcknowledgement) return this.#fail(CODE.protocolError, "no SETTINGS first");
-    if (isAcknowledgement) return this.#spend(1);
+    if (isAcknowledgement) return this.#spend(COST.control);
     this.#hasSettings = true;
     for (let at = start; at < end; at += 6)
       if (!this.#apply((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2))) return false;
@@ -315,7 +317,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #windowUpdate(id: number, bytes: Buffer, start: number, end: number): boolean {
     if (end - start !== 4) return this.#fail(CODE.frameSizeError, "a WINDOW_UPDATE of another size than 4");
     if (id > this.#lastStream) return this.#fail(CODE.protocolError, "WINDOW_UPDATE on an idle stream");
-    if (!this.#spend(1)) return false;
+    if (!this.#spend(COST.control)) return false;
     const increment = readUint32(bytes, start) & MAX_WINDOW;
     if (id === 0) {
       if (increment === 0) return this.#fail(CODE.protocolError, "a WINDOW_UPDATE of 0");
@@ -333,32 +335,33 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (length !== 4) return this.#fail(CODE.frameSizeError, "a RST_STREAM of another size than 4");
     if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "RST_STREAM on an idle stream");
     const stream = this.#streams.get(id);
-    stream?.gone("the client reset the stream");
-    return this.#spend(stream === undefined ? 1 : 5);
+    if (stream === undefined) return this.#spend(COST.control);
+    const cost = stream.costOfCancel();
+    stream.gone("the client reset the stream");
+    return this.#spend(cost);
   }
 
   #ping(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
     if (stream !== 0) return this.#fail(CODE.protocolError, "PING on a stream");
     if (end - start !== 8) return this.#fail(CODE.frameSizeError, "a PING of another size than 8");
-    if ((flags & FRAME_FLAG.acknowledge) !== 0) return this.#spend(1);
+    if ((flags & FRAME_FLAG.acknowledge) !== 0) return this.#spend(COST.control);
     this.writer.acknowledgePing(bytes, start, end);
-    return this.#spend(1);
+    return this.#spend(COST.control);
   }
 
   #clientGoesAway(stream: number, length: number): boolean {
     if (stream !== 0) return this.#fail(CODE.protocolError, "GOAWAY on a stream");
     if (length < 8) return this.#fail(CODE.frameSizeError, "a GOAWAY of fewer than 8 bytes");
     // It concerns streams of the server, which opens none. Those of the client are still served.
-    this.#closing = true;
-    this.#endIfDone();
-    return this.#spend(1);
+    this.#end.finishStreams();
+    return this.#spend(COST.control);
   }
 
   /** Resets a stream because of an error of the client. The connection continues within its budget. */
   #resetByFault(stream: ServerStream, code: number, problem: string): boolean {
     stream.abort(code);
     stream.gone(problem);
-    return this.#spend(5);
+    return this.#spend(COST.fault);
   }
 
   #spend(cost: number): boolean {
@@ -382,10 +385,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const { warnings } = this.#context;
     if (warnings.admits("http2_error", `${listener} ${error}`))
       warnings.write("HTTP/2 connection ended", { listener, client: this.peer, error, cause: problem });
-    this.writer.goAway(this.#lastServed, code);
+    this.writer.goAway(this.lastServed, code);
     this.writer.flush();
     for (const stream of [...this.#streams.values()]) stream.gone(problem);
-    this.#finishWriting();
+    this.#end.finish();
     return false;
   }
 
@@ -409,20 +412,22 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   }
 
   #sendSettings(): void {
-    const { limits } = this.#plan;
+    const { maxConcurrentStreams, streamWindow, connectionWindow, headerTableSize } = this.#limits;
     this.writer.settings([
-      [SETTING.maxConcurrentStreams, MAX_STREAMS],
-      [SETTING.maxHeaderListSize, limits.head],
+      [SETTING.headerTableSize, headerTableSize],
+      [SETTING.maxConcurrentStreams, maxConcurrentStreams],
+      [SETTING.initialWindowSize, streamWindow],
+      [SETTING.maxHeaderListSize, this.#plan.limits.head],
     ]);
-    this.writer.windowUpdate(0, RECEIVE_WINDOW - DEFAULT_WINDOW);
+    this.writer.windowUpdate(0, connectionWindow - DEFAULT_WINDOW);
   }
 
   streamClosed(stream: ServerStream): void {
     this.#context.clock.remove(stream);
     this.scheduler.remove(stream);
     this.#streams.delete(stream.id);
-    this.#budget.earn(2);
-    this.#endIfDone();
+    if (stream.isComplete) this.#budget.earn(COST.response);
+    if (!this.#failed) this.#end.streamClosed();
     this.#armNext();
   }
 
@@ -432,46 +437,14 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return this.#port.state!.plan;
   }
 
-  /** Announces the end: the client opens no further stream; those in transit are accepted for GOAWAY_DELAY. */
   drain(): void {
-    this.#sendGoAway();
-  }
-
-  #sendGoAway(): void {
-    if (this.#goAway !== "none") return;
-    this.#goAway = "announced";
-    this.writer.goAway(MAX_WINDOW, CODE.noError);
-    setTimeout(() => this.#connection.guard(() => this.#sendFinalGoAway()), GOAWAY_DELAY).unref();
-  }
-
-  #sendFinalGoAway(): void {
-    if (!this.alive || this.#ended) return;
-    this.#goAway = "final";
-    this.#closing = true;
-    this.writer.goAway(this.#lastServed, CODE.noError);
-    this.#endIfDone();
-  }
-
-  #endIfDone(): void {
-    if (this.#closing && this.#streams.size === 0 && !this.#failed) this.#finishWriting();
-  }
-
-  #finishWriting(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    // No response can be sent to what the client opens before it reads the end.
-    this.#goAway = "final";
-    this.writer.flush();
-    this.#connection.resume();
-    this.#connection.arm(this.#plan.timeouts.write);
-    // The client reads the remaining bytes before it sees the end.
-    this.#connection.end(() => this.#connection.arm(LINGER_MS));
+    this.#end.announce();
   }
 
   /** Sets the deadline for what the client has to send next. Unsent bytes have their own. */
   #armNext(): void {
     const connection = this.#connection;
-    if (this.#ended || connection.unsent > 0) return;
+    if (this.#end.hasEnded || connection.unsent > 0) return;
     const { timeouts } = this.#plan;
     if (this.#block.stream !== 0 || !this.#hasSettings) {
       // Streams that end meanwhile do not extend it.
@@ -491,7 +464,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   flushed(): void {
     this.#connection.deadline = 0;
     this.#armNext();
-    if (!this.#ended) this.#connection.resume();
+    if (!this.#end.hasEnded) this.#connection.resume();
     this.scheduler.resume();
   }
 
@@ -501,7 +474,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   }
 
   timedOut(): void {
-    if (this.#ended || this.#connection.unsent > 0) return this.#connection.reset();
+    if (this.#end.hasEnded || this.#connection.unsent > 0) return this.#connection.reset();
     if (this.#streams.size > 0) {
       if (this.#block.stream !== 0)
         this.#fail(CODE.enhanceYourCalm, "a header block was not complete within timeouts.head");
@@ -511,8 +484,6 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       this.#fail(CODE.enhanceYourCalm, "nothing complete was received within timeouts.head");
       return;
     }
-    this.#closing = true;
-    this.writer.goAway(this.#lastServed, CODE.noError);
-    this.#finishWriting();
+    this.#end.finishWith(CODE.noError);
   }
 }

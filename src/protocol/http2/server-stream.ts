@@ -2,7 +2,7 @@
 
 import { FIELD_WORDS, FRAMING, type Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
-import { CODE, DEFAULT_WINDOW, MAX_WINDOW } from "../../http2/frames.ts";
+import { CODE, MAX_WINDOW } from "../../http2/frames.ts";
 import { findFieldProblem } from "../../http2/request-head.ts";
 import type { Timed } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
@@ -14,6 +14,7 @@ import { ERROR } from "../../proxy/error.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
 import { PHASE } from "../../proxy/phase.ts";
 import type { RequestEvents } from "../../proxy/request-events.ts";
+import { costOfCancel } from "./frame-budget.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 import { isBodiless, lengthOf } from "./response-fields.ts";
@@ -47,7 +48,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   window: number;
   /** Null once the exchange has ended. */
   exchange: Exchange | null;
-  readonly receiveWindow = new ReceiveWindow(DEFAULT_WINDOW);
+  readonly receiveWindow: ReceiveWindow;
   readonly #connection: StreamConnection;
   readonly #listener: ListenerPlan;
   /** Body bytes received, and those that the pipeline has not consumed, whose credit is withheld. */
@@ -66,10 +67,12 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   /** The deadline is for the client's window, not for the request body. */
   #awaitsCredit = false;
 
-  constructor(connection: StreamConnection, id: number, window: number, x: Exchange) {
+  /** `window`: for sending; `receiveWindow`: the size of the other one. */
+  constructor(connection: StreamConnection, id: number, window: number, receiveWindow: number, x: Exchange) {
     this.#connection = connection;
     this.id = id;
     this.window = window;
+    this.receiveWindow = new ReceiveWindow(receiveWindow);
     this.exchange = x;
     this.#listener = x.listener!.plan;
   }
@@ -109,6 +112,17 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   endRequest(): void {
     this.requestEnded = true;
     this.exchange!.requestComplete = true;
+  }
+
+  /** The whole response was sent. */
+  get isComplete(): boolean {
+    return this.#sentEnd;
+  }
+
+  /** The cost of a reset by the client now. */
+  costOfCancel(): number {
+    const x = this.exchange;
+    return costOfCancel(x === null || x.headSent, x === null ? 0 : performance.now() - x.startedAt);
   }
 
   /** Changes the window for sending; false if it exceeds the largest window. */

@@ -70,6 +70,7 @@ test("the smallest file has every default", () => {
     reset: true,
     timeout: true,
     statuses: [],
+    grpc: 0,
   });
   const [app] = config.clusters;
   assert.deepEqual(
@@ -196,7 +197,14 @@ clusters:
     query: { q: "a b" },
   });
   assert.deepEqual(plainValue(api?.chain[0]?.config), { request: { set: { "x-from": "sluice" } } });
-  assert.deepEqual(api?.retry, { attempts: 2, connect: true, reset: false, timeout: false, statuses: [502, 503] });
+  assert.deepEqual(api?.retry, {
+    attempts: 2,
+    connect: true,
+    reset: false,
+    timeout: false,
+    statuses: [502, 503],
+    grpc: 0,
+  });
   assert.deepEqual([api?.name, old?.name, rest?.name], ["api", "1", "3"]);
   assert.deepEqual(old?.match.method, ["GET"]);
   assert.deepEqual(old?.action.kind === "split" && old.action.parts.map(({ name, weight }) => [name, weight]), [
@@ -424,7 +432,7 @@ const wrong: [what: string, text: string, message: RegExp][] = [
 for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complainOnce(text, message));
 
 test("features of other versions are reported as unsupported, not as unknown", () => {
-  for (const text of [listener("protocol: tcp"), cluster("strategy: consistent-hash")])
+  for (const text of [listener("protocol: auto"), cluster("strategy: consistent-hash")])
     complainOnce(text, /is not supported by this version/);
 });
 

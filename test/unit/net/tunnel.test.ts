@@ -50,7 +50,10 @@ const UNUSED_DIAL: DialHandler = { ...UNUSED, connected() {}, writeFailed() {} }
 type Ends = { tunnel: Tunnel; owner: Owner; clock: Clock; buffers: CountingBuffers; client: Socket; endpoint: Socket };
 
 /** A tunnel between two sockets, which are paused. */
-async function open(t: TestContext, { idle = 60_000, isWebSocket = false, early = "" } = {}): Promise<Ends> {
+async function open(
+  t: TestContext,
+  { idle = 60_000, lifetime = 0, isWebSocket = false, early = "" } = {},
+): Promise<Ends> {
   const clock = new Clock();
   const buffers = new CountingBuffers();
   const context = { clock, buffers, report: () => {} };
@@ -84,7 +87,8 @@ async function open(t: TestContext, { idle = 60_000, isWebSocket = false, early 
   const frames = isWebSocket
     ? { fromClient: new WebSocketFrames(true), fromEndpoint: new WebSocketFrames(false) }
     : null;
-  const tunnel = new Tunnel({ client: accepted[0]!, endpoint: dialled, owner, buffers, idle, frames });
+  const limits = { idle, halfClosedIdle: 30_000, lifetime };
+  const tunnel = new Tunnel({ client: accepted[0]!, endpoint: dialled, owner, buffers, frames, ...limits });
   tunnel.begin({ bytes: Buffer.from(early), start: 0, end: early.length }, NONE);
   t.after(() => {
     for (const one of [server, upstream]) one.close();

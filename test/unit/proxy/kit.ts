@@ -10,7 +10,7 @@ import { Buffers } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
 import type { Connection } from "../../../src/net/connection.ts";
 import { AccessLog } from "../../../src/observe/access-log.ts";
-import { STATUS_CELLS, UPSTREAM_CELLS, WORKER_CELLS } from "../../../src/observe/series.ts";
+import { REQUEST_CELLS, UPSTREAM_CELLS, WORKER_CELLS } from "../../../src/observe/series.ts";
 import { type Report, ThrottledLog } from "../../../src/observe/throttled-log.ts";
 import type { ClusterPlan, ListenerPlan, RetryPlan } from "../../../src/plan/plan.ts";
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
@@ -33,8 +33,8 @@ import { atEnd } from "../../e2e/program.ts";
 export const CELLS = {
   listener: 100,
   requests: 200,
-  durations: 200 + STATUS_CELLS,
-  end: 200 + STATUS_CELLS + UPSTREAM_CELLS.size,
+  durations: 200 + REQUEST_CELLS,
+  end: 200 + REQUEST_CELLS + UPSTREAM_CELLS.size,
 };
 
 export type Settings = {
@@ -216,9 +216,17 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     limits: { head: 32 * 1024, target: 16 * 1024, headers: 100, body: 0, connections: 0, connectionsPerClient: 0 },
     path: { allowsAmbiguous: false, form: 0 },
     trustedProxies: [],
+    http2: {
+      maxConcurrentStreams: 100,
+      streamWindow: 65_536,
+      connectionWindow: 1_048_576,
+      headerTableSize: 4096,
+      controlFrames: { burst: 1000, perSecond: 100 },
+    },
     halfClose: false,
     strictSniHost: false,
     chain: [],
+    tcp: null,
     routes: [],
     slot: 0,
     cells: CELLS.listener,
@@ -235,7 +243,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     action: { kind: "cluster", cluster: 0 } as const,
     router: null,
     timeout: settings.timeout ?? 0,
-    retry: { ...once, ...settings.retry },
+    retry: { grpc: 0, ...once, ...settings.retry },
     upgrades: [],
     requestCells: Int32Array.of(CELLS.requests),
     noClusterCells: CELLS.requests,
@@ -249,6 +257,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     hooks: hooksOf(chain),
     router: new Router([{ match: {} }]),
     routes: [route],
+    tcp: null,
     trusted: null,
   };
 }

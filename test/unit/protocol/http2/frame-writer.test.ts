@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { FRAME, FRAME_FLAG, type FrameHandler, FrameReader, MAX_PAYLOAD } from "../../../../src/http2/frames.ts";
-import { Buffers } from "../../../../src/net/buffers.ts";
+import { type Block, Buffers } from "../../../../src/net/buffers.ts";
 import { FrameWriter } from "../../../../src/protocol/http2/frame-writer.ts";
-import type { AcceptedConnection, Port } from "../../../../src/proxy/port.ts";
+import type { AcceptedConnection } from "../../../../src/proxy/port.ts";
 
 type Message = { stream: number; block: Buffer; body: Buffer };
 
@@ -36,14 +36,19 @@ class Receiver implements FrameHandler {
   }
 }
 
-/** A connection that sends all at once, and overwrites the output buffer as the next write would. */
-function makeConnection(reader: FrameReader) {
+/** A connection that sends all at once, and overwrites the buffer that it has sent as the next write would. */
+function makeConnection(reader: FrameReader, buffers: Buffers) {
   return {
     alive: true,
     unsent: 0,
     send(out: Buffer, size: number) {
       reader.read(Buffer.from(out.subarray(0, size)), 0, size);
       out.fill(0xee);
+    },
+    sendBlock(block: Block, size: number) {
+      reader.read(Buffer.from(block.bytes.subarray(0, size)), 0, size);
+      block.bytes.fill(0xee);
+      buffers.free(block);
     },
     guard: (run: () => void) => run(),
   } as unknown as AcceptedConnection;
@@ -56,7 +61,8 @@ test("header blocks of any size and DATA arrive as written", () => {
   fc.assert(
     fc.property(fc.array(message, { maxLength: 30 }), (sent) => {
       const receiver = new Receiver();
-      const writer = new FrameWriter(makeConnection(new FrameReader(receiver)), {} as Port, new Buffers());
+      const buffers = new Buffers();
+      const writer = new FrameWriter(makeConnection(new FrameReader(receiver), buffers), { writeTimeout: 0 }, buffers);
       const messages = sent.map(({ block, slack, body }, i) => {
         const stream = 2 * i + 1;
         const bytes = Buffer.from(Array.from({ length: block }, (_, at) => at + i));

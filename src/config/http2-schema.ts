@@ -1,0 +1,34 @@
+/** `http2` of a listener: limits of HTTP/2 connections. */
+import { object, withDefault } from "./shape.ts";
+import { count, size } from "./values.ts";
+
+export const http2 = object({
+  maxConcurrentStreams: withDefault(
+    count(1, 10_000),
+    100,
+    "Concurrent requests on one connection; further ones are refused (`REFUSED_STREAM`), and the client may repeat them.",
+  ),
+  streamWindow: withDefault(
+    size("64KiB", "16MiB"),
+    "64KiB",
+    "Bytes of one request's body that a client may send ahead of its endpoint. A larger window makes uploads over long distances faster.",
+  ),
+  connectionWindow: withDefault(
+    size("64KiB", "256MiB"),
+    "1MiB",
+    "The same over all requests of a connection; the memory that the bodies of a connection can occupy.",
+  ),
+  headerTableSize: withDefault(
+    size("0", "64KiB"),
+    "4KiB",
+    "Size of the table with which a client compresses header fields (HPACK); memory per connection.",
+  ),
+  controlFrames: withDefault(
+    object({
+      burst: withDefault(count(100, 1_000_000), 1000, "Frames that a client may send at once."),
+      perSecond: withDefault(count(10, 100_000), 100, "Frames per second that it may send in the long run."),
+    }),
+    {},
+    "Limit of frames that carry no request forward, such as PING, SETTINGS and resets; a connection that exceeds it is closed (`ENHANCE_YOUR_CALM`). http2.md has the cost of each.",
+  ),
+});

@@ -1,0 +1,50 @@
+/** Keys that belong to one protocol of a listener: reported, so that a key without effect is not taken for a limit. */
+import type { Conversion } from "./shape.ts";
+import { findEntry, type Tree } from "./tree.ts";
+
+type Report = Conversion["report"];
+
+/** Keys of a listener that concern requests, by the map that contains them. */
+const REQUEST_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [
+  ["", ["path", "halfClose"]],
+  ["timeouts", ["head", "body", "write"]],
+  ["limits", ["head", "target", "headers", "body"]],
+  ["tls", ["strictSniHost"]],
+];
+/** The same of a route. */
+const ROUTE_KEYS = ["chain", "router", "clusters", "timeout", "upgrade"];
+const MATCH_KEYS = ["scheme", "host", "path", "prefix", "regex", "method", "headers", "query", "cookie"];
+/** Of an attempt without a request, only connecting can be retried. */
+const RETRY_KEYS = ["on"];
+/** Keys of a listener that only connections without requests have. */
+const CONNECTION_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [["timeouts", ["lifetime"]]];
+
+/** Reports keys of `listener`, as written, that have no meaning for its protocol. */
+export function checkKeys(protocol: "http" | "tcp", listener: Tree, report: Report): void {
+  for (const [map, keys] of protocol === "tcp" ? REQUEST_KEYS : CONNECTION_KEYS) {
+    const tree = map === "" ? listener : findEntry(listener, map);
+    reportKeys(tree, keys, map, `a listener with protocol: ${protocol}`, report);
+  }
+  if (protocol === "tcp") for (const route of itemsOf(findEntry(listener, "routes"))) checkRoute(route, report);
+}
+
+/** Reports keys of a route for connections that only requests have. */
+function checkRoute(route: Tree, report: Report): void {
+  const what = "a route for TCP connections";
+  reportKeys(route, ROUTE_KEYS, "", what, report);
+  reportKeys(findEntry(route, "retry"), RETRY_KEYS, "retry", what, report);
+  const match = findEntry(route, "match");
+  reportKeys(match, MATCH_KEYS, "match", what, report);
+  for (const excluded of itemsOf(findEntry(match, "not"))) reportKeys(excluded, MATCH_KEYS, "match.not", what, report);
+}
+
+function itemsOf(tree: Tree | undefined): readonly Tree[] {
+  if (tree === undefined) return [];
+  return tree.kind === "list" ? tree.items : [tree];
+}
+
+function reportKeys(tree: Tree | undefined, keys: readonly string[], map: string, what: string, report: Report): void {
+  if (tree?.kind !== "map") return;
+  for (const { key, keyAt } of tree.entries)
+    if (keys.includes(key)) report(keyAt, `"${map === "" ? key : `${map}.${key}`}" has no meaning in ${what}`);
+}

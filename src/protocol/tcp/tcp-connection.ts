@@ -1,0 +1,209 @@
+/**
+ * A client's TCP connection until it is relayed: selects the route and the cluster, connects to an endpoint, to another
+ * one if that fails, and opens the tunnel. An exchange without a request carries its state to strategies, health and logs.
+ * What the client sends meanwhile is buffered, at most about 128 KiB; the time is bounded by `timeouts.connect` of the
+ * cluster for each attempt. A connection that cannot be relayed is reset, so that the client does not take it for an
+ * empty response.
+ */
+import { performance } from "node:perf_hooks";
+import type { Connection } from "../../net/connection.ts";
+import type { DialHandler } from "../../net/dial.ts";
+import { PendingBuffer } from "../../net/pending-buffer.ts";
+import type { TlsFacts } from "../../net/tls-facts.ts";
+import { CONNECTION_RESULTS, reasonCell } from "../../observe/series.ts";
+import { endAttempt } from "../../proxy/account.ts";
+import { pick, recover } from "../../proxy/attempts.ts";
+import type { WorkerContext } from "../../proxy/context.ts";
+import type { Downstream } from "../../proxy/downstream.ts";
+import { ERROR, type ProxyError } from "../../proxy/error.ts";
+import type { Exchange } from "../../proxy/exchange.ts";
+import { PHASE } from "../../proxy/phase.ts";
+import type { Pipeline } from "../../proxy/pipeline.ts";
+import type { StepControl } from "../../proxy/pipeline-control.ts";
+import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
+import { takeCluster } from "../../proxy/routing.ts";
+import { type AttemptOwner, TcpAttempt } from "./tcp-attempt.ts";
+
+/** Most bytes buffered while connecting; then reading pauses. Reading until then detects a reset. */
+const MAX_PENDING = 64 * 1024;
+
+const NO_BYTES = Buffer.alloc(0);
+const NOTHING = { bytes: NO_BYTES, start: 0, end: 0 };
+
+export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, StepControl {
+  readonly context: WorkerContext;
+  readonly #pipeline: Pipeline;
+  readonly #connection: AcceptedConnection;
+  readonly #port: Port;
+  readonly #pending = new PendingBuffer();
+  /** Null once it is relayed or has failed. */
+  #exchange: Exchange | null;
+  #attempt: TcpAttempt | null = null;
+  readonly peer: string;
+  readonly scheme = "http";
+  readonly forwarded = NO_BYTES;
+
+  /** Starts to connect to an endpoint. */
+  constructor(context: WorkerContext, pipeline: Pipeline, { connection, port, choice }: Accepted) {
+    this.context = context;
+    this.#pipeline = pipeline;
+    this.#connection = connection;
+    this.#port = port;
+    this.peer = connection.peerAddress || "unknown";
+    connection.deadline = 0;
+    const x = (this.#exchange = pipeline.exchanges.take());
+    x.request.reset();
+    x.client = this;
+    x.clientAddress = this.peer;
+    x.listener = port.state!;
+    x.listenerName = x.listener.plan.name;
+    x.listener.snapshot.enter();
+    x.startedAt = x.headAt = performance.now();
+    choice?.apply(x);
+    connection.guard(() => this.#begin(x));
+  }
+
+  get tls(): TlsFacts | null {
+    return this.#connection.tls;
+  }
+
+  get alive(): boolean {
+    return this.#connection.alive;
+  }
+
+  #begin(x: Exchange): void {
+    const { tcp } = x.listener!;
+    const at = tcp === null ? -1 : tcp.router.match(x, 0);
+    if (at < 0) return this.#fail(x, ERROR.noRoute);
+    x.route = tcp!.routes[at]!;
+    x.routeName = x.route.name;
+    takeCluster(x);
+    this.#advance(x, pick(this, x));
+  }
+
+  /** Steps of the pipeline return `pick`, `forward`, or by `error` `done`. */
+  #advance(x: Exchange, phase: number): void {
+    let next = phase;
+    if (next === PHASE.pick) next = pick(this, x);
+    if (next === PHASE.forward) this.#connect(x);
+  }
+
+  #connect(x: Exchange): void {
+    const { context } = this;
+    const attempt = x.beginAttempt();
+    attempt.startedAt = x.attempts === 1 ? x.headAt : performance.now();
+    context.columns.addInFlight(context.worker, attempt.endpoint!.slot, 1);
+    this.#attempt = new TcpAttempt(context, attempt, this);
+  }
+
+  connected(endpoint: Connection<DialHandler>): void {
+    const x = this.#exchange!;
+    this.#attempt = null;
+    this.#exchange = null;
+    x.attempt.respondedAt = performance.now();
+    endAttempt(this.context, x.attempt, 0, false, false);
+    this.#count(x, "connected");
+    const { tunnel } = x.cluster!.plan.timeouts;
+    const { idle, lifetime } = x.listener!.plan.tcp!;
+    this.#pipeline.tunnels.relay(x, {
+      client: this.#connection,
+      endpoint,
+      port: this.#port,
+      idle: idle === 0 ? tunnel : idle,
+      lifetime,
+      fromClient: this.#pending,
+      fromEndpoint: NOTHING,
+    });
+    this.#release(x);
+  }
+
+  failed(error: ProxyError, problem: string): void {
+    const x = this.#exchange!;
+    this.#attempt = null;
+    x.attempt.error = error;
+    x.attempt.problem = problem;
+    this.#advance(x, recover(this, x));
+  }
+
+  /** No further attempt is possible. */
+  error(x: Exchange, error: ProxyError): number {
+    this.#fail(x, error);
+    return PHASE.done;
+  }
+
+  #fail(x: Exchange, error: ProxyError): void {
+    this.#end(x, error);
+    if (this.#connection.alive) this.#connection.reset();
+  }
+
+  /** Counts and logs a connection that was not relayed. */
+  #end(x: Exchange, error: ProxyError): void {
+    this.#exchange = null;
+    this.#attempt?.cancel();
+    this.#attempt = null;
+    this.#pending.drop();
+    endAttempt(this.context, x.attempt, 0, false);
+    x.error = error;
+    this.#count(x, error.code);
+    this.context.accessLog.line(x, performance.now());
+    this.#release(x);
+  }
+
+  #count({ route, cluster, listener }: Exchange, result: string): void {
+    const found = route === null || cluster === null ? -1 : route.requestCells[cluster.index]!;
+    const cells = found >= 0 ? found : (route?.noClusterCells ?? listener!.plan.tcp?.noRouteCells ?? -1);
+    if (cells >= 0) this.context.cells[cells + reasonCell(CONNECTION_RESULTS, result)]!++;
+  }
+
+  #release(x: Exchange): void {
+    const { snapshot } = x.listener!;
+    if (x.pluginMemory !== null) x.releasePluginMemory();
+    x.reset();
+    this.#pipeline.exchanges.giveBack(x);
+    snapshot.leave();
+  }
+
+  // ── The client's connection ───────────────────────────────────────────────────────────────────────────────────
+
+  receive(bytes: Buffer, start: number, end: number): void {
+    if (this.#exchange === null) return;
+    this.#pending.append(bytes, start, end);
+    if (this.#pending.length >= MAX_PENDING) this.#connection.pause();
+  }
+
+  /** A client may send its request and end its direction: the tunnel forwards that end. */
+  ended(): void {}
+
+  closed(): void {
+    if (this.#exchange !== null) this.#end(this.#exchange, ERROR.clientGone);
+  }
+
+  broken(error: unknown): void {
+    this.#pipeline.internal(null, error);
+    if (this.#exchange !== null) this.#end(this.#exchange, ERROR.internal);
+    this.#connection.destroy();
+  }
+
+  timedOut(): void {}
+  flushed(): void {}
+  /** The tunnel drains once it is open. */
+  drain(): void {}
+
+  // ── Without a request there is no response ────────────────────────────────────────────────────────────────────
+
+  sendHeaders(): boolean {
+    return true;
+  }
+
+  sendBody(): boolean {
+    return true;
+  }
+
+  sendInterim(): void {}
+  resumeBody(): void {}
+  finished(): void {}
+
+  reset(): void {
+    this.#connection.reset();
+  }
+}

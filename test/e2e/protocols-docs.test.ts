@@ -1,0 +1,94 @@
+/** The configurations of docs/protocols.md, run unchanged except for addresses. Each has a check, by its heading. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { WebSocket } from "ws";
+import { Authority } from "../support/certificates.ts";
+import { openSession, request } from "./http2.ts";
+import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
+import { bounded, type LiveTest, type Program, reuseSluice, testInUsualMode } from "./program.ts";
+import { curl } from "./tls.ts";
+import { ask, open, startEcho } from "./websockets.ts";
+
+const authority = new Authority();
+authority.issue("site");
+test.after(() => authority.remove());
+
+type Check = {
+  /** Starts the servers of the configuration, by their addresses in it; their ports. */
+  readonly peers: (t: LiveTest) => Promise<Record<string, number>>;
+  readonly check: (t: LiveTest, sluice: Program) => Promise<void>;
+};
+
+async function startApp(t: LiveTest): Promise<Record<string, number>> {
+  const { port } = await startUpstream(t, (_, response) => response.end("ok"));
+  return { "127.0.0.1:9001": port };
+}
+
+const checks: Record<string, Check> = {
+  "HTTP/1.1 and HTTP/2": {
+    peers: startApp,
+    async check(t, { url }) {
+      assert.equal(await (await fetch(url)).text(), "ok");
+      const session = await openSession(t, url);
+      assert.equal(String((await request(session, { ":path": "/" })).body), "ok");
+    },
+  },
+  HTTPS: {
+    peers: startApp,
+    async check(_, { port }) {
+      for (const version of ["1.1", "2"]) {
+        const more = [`--http${version}`, "-w", " %{http_version}"];
+        assert.equal((await curl("/", { port, ca: authority.path("ca.pem"), more })).out, `ok ${version}`);
+      }
+    },
+  },
+  WebSocket: {
+    async peers(t) {
+      const { port } = await startEcho(t);
+      return { ...(await startApp(t)), "127.0.0.1:9002": port };
+    },
+    async check(t, { port, url }) {
+      assert.equal(await ask(await open(t, port, "/chat"), "hello"), "hello");
+      const [error] = await bounded(once(new WebSocket(`${url}/other`), "error"), "a refused upgrade");
+      assert.match(String(error), /Unexpected server response: 200/);
+    },
+  },
+  TCP: {
+    async peers(t) {
+      const greet = (name: string) => startRawUpstream(t, (peer) => void peer.send(name));
+      return { "127.0.0.1:9001": (await greet("one.")).port, "127.0.0.1:9002": (await greet("two.")).port };
+    },
+    async check(t, { port }) {
+      const names = [await connectTo(t, port), await connectTo(t, port)].map((peer) => peer.take("."));
+      assert.deepEqual((await Promise.all(names)).toSorted(), ["one.", "two."]);
+    },
+  },
+};
+
+const sections = readFileSync(join(import.meta.dirname, "../../docs/protocols.md"), "utf8")
+  .split(/^## /m)
+  .slice(1);
+
+for (const section of sections) {
+  const title = section.split("\n", 1)[0]!;
+  const [, config] = /^```yaml\n(.*?)^```$/ms.exec(section) ?? [];
+  if (config === undefined) continue;
+  testInUsualMode(`docs/protocols.md: ${title}`, async (t) => {
+    const entry = checks[title];
+    assert.ok(entry !== undefined, "it has no check");
+    const files = Object.fromEntries(["site.pem", "site.key", "ca.pem"].map((name) => [name, authority.read(name)]));
+    const peers = await entry.peers(t);
+    const sluice = await reuseSluice(
+      t,
+      ({ web }) =>
+        Object.entries(peers)
+          .reduce((text, [address, port]) => text.replaceAll(address, `127.0.0.1:${port}`), config)
+          .replace(/":(8080|8443)"/, `"127.0.0.1:${web}"`),
+      { files },
+    );
+    await entry.check(t, sluice);
+  });
+}

@@ -1,0 +1,62 @@
+/** Limits of HTTP/2 connections are configurable, and leave room for busy clients. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { constants } from "node:http2";
+import { CODE, FRAME, readUint32 } from "../../src/http2/frames.ts";
+import { openSession, request } from "../e2e/http2.ts";
+import { startUpstream } from "../e2e/peers.ts";
+import { bounded, simpleConfig, startSluice, testInUsualMode } from "../e2e/program.ts";
+import { frame, framesOf, GET, HELLO, headers, open, repeat, waits } from "./http2-frames.ts";
+
+testInUsualMode("the limits of a listener are announced and enforced", async (t) => {
+  const upstream = await startUpstream(t, ({ url }, response) => void (url === "/" && response.end("ok")));
+  const http2 = `http2:
+      maxConcurrentStreams: 2
+      streamWindow: 128KiB
+      connectionWindow: 2MiB
+      headerTableSize: 0
+      controlFrames: { burst: 100, perSecond: 10 }`;
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: http2 }));
+  const session = await openSession(t, sluice.url);
+  for (let i = 0; i < 3; i++) assert.equal((await request(session, { ":path": "/", "x-n": `${i}` })).status, 200);
+  const { headerTableSize, maxConcurrentStreams, initialWindowSize } = session.remoteSettings;
+  assert.deepEqual([headerTableSize, maxConcurrentStreams, initialWindowSize], [0, 2, 131_072]);
+  assert.equal(session.state.remoteWindowSize, 2 << 20);
+
+  const client = await open(t, sluice, HELLO);
+  const hold = GET.map(([name, value]) => [name, name === ":path" ? "/hold" : value] as const);
+  client.send(Buffer.concat([headers(1, hold), headers(3, hold), headers(5, hold)]));
+  const reset = () => framesOf(client.bytes).find(({ type }) => type === FRAME.resetStream);
+  await waits(client, () => reset() !== undefined, "a reset");
+  assert.deepEqual([reset()!.stream, readUint32(reset()!.payload, 0)], [5, CODE.refusedStream]);
+  client.send(repeat(frame(FRAME.ping, 0, 0, Buffer.alloc(8)), 120));
+  const last = framesOf(await client.rest()).at(-1)!;
+  assert.deepEqual([last.type, readUint32(last.payload, 4)], [FRAME.goAway, CODE.enhanceYourCalm]);
+});
+
+testInUsualMode("a client that cancels hundreds of requests with a response is served", async (t) => {
+  const upstream = await startUpstream(t, ({ url }, response) => {
+    response.write("message");
+    if (url === "/") response.end();
+  });
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const session = await openSession(t, sluice.url);
+  let goneAway = false;
+  session.on("goaway", () => {
+    goneAway = true;
+  });
+  // Four times the burst, in control frames of the former cost.
+  for (let round = 0; round < 10; round++)
+    await Promise.all(
+      Array.from({ length: 80 }, async () => {
+        const stream = session.request({ ":path": "/stream" });
+        stream.on("error", () => {});
+        await bounded(once(stream, "data"), "a message");
+        stream.close(constants.NGHTTP2_CANCEL);
+        await bounded(once(stream, "close"), "the end");
+      }),
+    );
+  assert.equal((await request(session, { ":path": "/" })).body.toString(), "message");
+  assert.equal(goneAway, false);
+  await sluice.metricIs(0, "sluice_requests_in_flight");
+});
