@@ -58,6 +58,10 @@ export namespace ATTRIBUTE {
   export const tls_client_subject: i32 = 26;
   export const tls_client_names: i32 = 27;
   export const tls_client_fingerprint: i32 = 28;
+  export const proxy_peer: i32 = 29;
+  export const proxy_destination: i32 = 30;
+  export const proxy_tlv: i32 = 4096;
+  export const proxy_ssl_tlv: i32 = 4352;
 }
 
 export namespace COLUMN {

@@ -199,6 +199,20 @@ export const ATTRIBUTE = {
   tls_client_names: 27,
   /** Its SHA-256 fingerprint, 64 hexadecimal digits in lower case. */
   tls_client_fingerprint: 28,
+  /**
+   * The load balancer that sent a PROXY protocol header, by its address (`unix` on a Unix socket). Absent without a header,
+   * as are the attributes below. `client_address` is the address in the header.
+   */
+  proxy_peer: 29,
+  /** The address and port to which the client connected, `192.0.2.1:443`. */
+  proxy_destination: 30,
+  /** `proxy_tlv + n`, n from 0 to 255: the value of the first TLV of type n, as sent: 1 ALPN, 2 authority, 5 unique id. */
+  proxy_tlv: 0x1000,
+  /**
+   * `proxy_ssl_tlv + n`: likewise of the TLV of TLS (32): 33 version, 34 common name of the client's certificate, 35 cipher.
+   * What describes a certificate is absent unless the load balancer reports that it has verified it.
+   */
+  proxy_ssl_tlv: 0x1100,
 } as const;
 
 /** Columns of the endpoint table, each an i32; read by `endpoint` and `column_read` in `update` and `pick`. */

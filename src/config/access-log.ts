@@ -1,4 +1,5 @@
 /** `log.access`: the fields of a line, which requests are logged, and where lines are written. */
+import { isProxyValue, PROXY_VALUES } from "../net/proxy-values.ts";
 import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS } from "../observe/series.ts";
 import { statuses } from "./http-values.ts";
 import { findNearest } from "./place.ts";
@@ -23,7 +24,7 @@ const DEFAULT = "default";
 export type AccessField = {
   /** The key in the line. */
   readonly key: string;
-  /** One of ACCESS_FIELDS, or `header:NAME`, `upstream:NAME`, `response:NAME`, the name in lower case. */
+  /** One of ACCESS_FIELDS, or `header:NAME`, `upstream:NAME`, `response:NAME` (the name in lower case), `proxy:NAME`. */
   readonly source: string;
 };
 
@@ -35,11 +36,12 @@ const accessField: ScalarShape<string> = scalar(
     if (key !== undefined && !KEY.test(key))
       throw new InvalidValue(`"${key}" is not a key: expected letters, digits, "_", "-" and ".", a letter first`);
     if (HEADER.test(source)) return key === undefined ? source.toLowerCase() : `${key}=${source.toLowerCase()}`;
-    const names: readonly string[] = [...ACCESS_FIELDS, DEFAULT];
+    if (source.startsWith("proxy:") && isProxyValue(source.slice("proxy:".length))) return text;
+    const names: readonly string[] = [...ACCESS_FIELDS, DEFAULT, ...PROXY_VALUES.map((name) => `proxy:${name}`)];
     if (names.includes(source) && (source !== DEFAULT || key === undefined)) return text;
     const nearest = findNearest(source, names);
     throw new InvalidValue(
-      `unknown field "${source}"${nearest === undefined ? "" : `, did you mean ${nearest}?`} expected one of ${names.join(", ")}, header:NAME, upstream:NAME, response:NAME`,
+      `unknown field "${source}"${nearest === undefined ? "" : `, did you mean ${nearest}?`} expected one of ${names.join(", ")}, proxy:tlv_XX, header:NAME, upstream:NAME, response:NAME`,
     );
   },
 );
@@ -83,7 +85,7 @@ export const accessLog = convert(
       fields: withDefault(
         accessFields,
         [DEFAULT],
-        "Fields of a JSON line, in order. `default` includes the default fields; `header:NAME` is a header of the request as the client sent it, `upstream:NAME` one as the endpoint got it, `response:NAME` one of the response; `KEY=FIELD` renames a field. Fields set by plugins follow.",
+        "Fields of a JSON line, in order. `default` includes the default fields; `header:NAME` is a header of the request as the client sent it, `upstream:NAME` one as the endpoint got it, `response:NAME` one of the response; `proxy:NAME` is a value of the PROXY protocol header of the connection; `KEY=FIELD` renames a field. Fields set by plugins follow.",
       ),
       file: optional(
         convert(filePath, (path, at, conversion) => ({ path: conversion.resolvePath(path), at })),

@@ -122,6 +122,11 @@ export const addressBlock: ScalarShape<string> = scalar(
   },
 );
 
+/** A block of addresses of peers, or `unix` for those on Unix sockets. */
+export const peerBlock: ScalarShape<string> = scalar(`${addressBlock.expected}, or unix`, { type: "string" }, (text) =>
+  text === "unix" ? text : addressBlock.parse(text),
+);
+
 /** `example.com`, `*.example.com`, `127.0.0.1`, `[::1]`: lower case, in ASCII, without port. */
 export const hostPattern: ScalarShape<string> = scalar(
   "a host such as example.com or *.example.com, without port",

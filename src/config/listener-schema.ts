@@ -1,14 +1,25 @@
 /** Listeners: where to listen, TLS, timeouts, limits, and which route serves a request. */
 import { FORM } from "../http/head.ts";
-import { addressBlock, listenAddress } from "./address-values.ts";
+import { addressBlock, listenAddress, peerBlock } from "./address-values.ts";
 import { http2 } from "./http2-schema.ts";
 import { clusterName } from "./references.ts";
 import { route } from "./route-schema.ts";
-import { type Conversion, convert, type Infer, list, object, optional, required, use, withDefault } from "./shape.ts";
+import {
+  type Conversion,
+  convert,
+  type Infer,
+  list,
+  object,
+  oneOrMore,
+  optional,
+  required,
+  use,
+  withDefault,
+} from "./shape.ts";
 import { checkKeys } from "./tcp-keys.ts";
 import { listenerTls } from "./tls-schema.ts";
 import { findEntry } from "./tree.ts";
-import { choice, count, duration, flag, idleTimeouts, size } from "./values.ts";
+import { choice, count, duration, flag, idleTimeouts, rate, size } from "./values.ts";
 
 /** Whether no normalised path can match the text, because of `form` (bits of FORM). */
 function isUnreachable(text: string, form: number): boolean {
@@ -42,6 +53,42 @@ const pathReading = convert(
   }),
 );
 
+const proxyProtocol = convert(
+  object(
+    {
+      from: required(
+        oneOrMore(peerBlock),
+        "The load balancers: networks (`10.0.0.0/8`) and addresses, or `unix` for those that connect by a Unix socket. From all other peers no header is read.",
+      ),
+      optional: withDefault(
+        flag,
+        false,
+        "Also serve connections of these peers that do not begin with a header, with their own address as the client's. By default they are closed.",
+      ),
+    },
+    { shorthand: { scalar: "from", list: "from" } },
+  ),
+  (value, at, { report, hasProblem }) => {
+    if (value.from.length === 0 && !hasProblem(at.path))
+      report(at, "no peers are listed in `from`, expected at least one");
+    return value;
+  },
+);
+
+const connectionRate = convert(
+  object(
+    {
+      rate: required(rate, "Connections per second (`10/s`) or minute (`600/m`)."),
+      burst: optional(
+        count(1, 1_000_000),
+        "Connections that a client may open at once; then they are admitted at `rate`. Default: those of one second.",
+      ),
+    },
+    { shorthand: { scalar: "rate" } },
+  ),
+  ({ rate, burst }) => ({ rate, burst: burst ?? Math.max(1, Math.ceil(rate)) }),
+);
+
 const listenerFields = object({
   address: required(
     listenAddress,
@@ -53,9 +100,25 @@ const listenerFields = object({
     "`http`: HTTP/1 and HTTP/2; `tcp`: connections are relayed without being interpreted. tcp.md shows each use.",
   ),
   tls: optional(listenerTls, "TLS: clients connect by https. Default: plain HTTP. tls.md shows each use."),
+  proxyProtocol: optional(
+    proxyProtocol,
+    "Load balancers in front that begin each connection with a header of the PROXY protocol, version 1 or 2. The client's address is the one in the header. A list of peers is short for `from`. protocols.md shows each use.",
+  ),
+  allow: optional(
+    list(addressBlock),
+    "Networks and addresses whose connections are accepted, before a byte is read; others are closed. It is the client's address that counts: with `proxyProtocol` the one in the header. Default: all.",
+  ),
+  deny: optional(
+    list(addressBlock),
+    "Networks and addresses whose connections are closed before a byte is read; has precedence over `allow`.",
+  ),
   timeouts: withDefault(
     object({
-      handshake: withDefault(idleTimeouts, "10s", "From the connection to the end of the TLS handshake."),
+      handshake: withDefault(
+        idleTimeouts,
+        "10s",
+        "From the connection to the end of the TLS handshake; and before it, to the end of the PROXY protocol header.",
+      ),
       head: withDefault(idleTimeouts, "15s", "From a request's first byte to the end of its headers; then 408."),
       body: withDefault(idleTimeouts, "60s", "Between two reads of a request's body."),
       write: withDefault(idleTimeouts, "60s", "Between two successful writes to the client."),
@@ -87,6 +150,10 @@ const listenerFields = object({
         count(0, 10_000_000),
         0,
         "Concurrent connections of one client address (IPv6: one /64 network) over all workers; further ones are closed. Peers in `trustedProxies` are exempt. 0: no limit.",
+      ),
+      connectionRatePerClient: optional(
+        connectionRate,
+        "New connections of one client address (IPv6: one /64 network) per second, over all workers, such as `10/s`; further ones are closed. Peers in `trustedProxies` are exempt. Default: no limit.",
       ),
     }),
     {},

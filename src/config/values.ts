@@ -57,6 +57,16 @@ export function count(min: number, max: number): ScalarShape<number> {
   });
 }
 
+/** Events per second: `10/s`, `600/m`. */
+export const rate: ScalarShape<number> = scalar(
+  "a rate such as 10/s or 600/m",
+  { type: "string", pattern: "^\\d+/(s|m)$" },
+  (text) => {
+    const [, number, unit] = /^(\d{1,9})\/(s|m)$/.exec(text) ?? [];
+    return Number(number) > 0 ? Number(number) / (unit === "m" ? 60 : 1) : undefined;
+  },
+);
+
 /** `0.1%`, as a share of 1. */
 export const percentage: ScalarShape<number> = scalar(
   "a share from 0% to 100%",

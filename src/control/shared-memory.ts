@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { EndpointColumns, MAX_ENDPOINTS } from "../cluster/columns.ts";
 import { ClientCounts, type ClientTable } from "../net/client-counts.ts";
 import { ConnectionCounts, MAX_LISTENERS } from "../net/connection-counts.ts";
+import { RateTable } from "../net/rate-table.ts";
 import { TicketKeys } from "../net/ticket-keys.ts";
 import { Counters, type Labels, type SeriesKind, seriesKey } from "../observe/counters.ts";
 import { KeyValueStore, Namespaces } from "../state/store.ts";
@@ -20,6 +21,7 @@ export class SharedMemory {
   readonly connections: ConnectionCounts;
   readonly #clientTable: ClientTable;
   readonly #clients: ClientCounts;
+  readonly #rates = RateTable.allocate();
   readonly counters = new Counters();
   readonly keyValue: KeyValueStore;
   readonly ticketKeys = new TicketKeys(TicketKeys.allocate());
@@ -45,6 +47,7 @@ export class SharedMemory {
       columns: this.columns.buffer,
       connections: this.connections.buffer,
       clients: this.#clientTable,
+      rates: this.#rates,
       counters: this.counters.block(worker),
       keyValue: this.keyValue.buffer,
       ticketKeys: this.ticketKeys.buffer,

@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import { readPeer } from "./address.ts";
 import type { Block, Buffers } from "./buffers.ts";
 import type { Clock, Timed } from "./clock.ts";
+import type { Proxied } from "./proxy-protocol.ts";
 import type { TlsFacts } from "./tls-facts.ts";
 import { resetTls } from "./tls-reset.ts";
 
@@ -50,8 +51,10 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   deadline = 0;
   sweepIndex = -1;
   handler!: Handler;
-  /** The peer's address; empty for a Unix socket and for a dialled connection. */
+  /** The client's address: the peer's, or that of a PROXY protocol header. Empty: a Unix socket, unknown, or dialled. */
   peerAddress = "";
+  /** What a PROXY protocol header reports; null without one. */
+  proxied: Proxied | null = null;
   /** Set once, when the handshake is complete; null for a connection without TLS. */
   tls: TlsFacts | null = null;
   readonly #context: NetContext;

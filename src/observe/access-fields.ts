@@ -42,7 +42,12 @@ export const SOURCE = {
   tls_client: 32,
   grpc_method: 33,
   grpc_status: 34,
-} as const satisfies Record<Exclude<Named, "user_agent" | "referer"> | "header" | "upstream" | "response", number>;
+  /** A value of the connection's PROXY protocol header, by name. */
+  proxy: 35,
+} as const satisfies Record<
+  Exclude<Named, "user_agent" | "referer"> | "header" | "upstream" | "response" | "proxy",
+  number
+>;
 
 const ALIASES: Readonly<Record<string, string>> = { user_agent: "header:user-agent", referer: "header:referer" };
 
@@ -55,6 +60,7 @@ export const MOST = {
   sni: 256,
   tls_client: 512,
   grpc_method: 256,
+  proxy: 512,
 } as const;
 /** Most output bytes per byte of such a value: `\u00ff`. */
 export const ESCAPED = 6;
@@ -65,7 +71,7 @@ export type CompiledField = {
   /** `{"time":` for the first field, `,"client":` for later ones. */
   readonly prefix: string;
   readonly source: number;
-  /** The name of a header, in lower case. */
+  /** The name of a header, in lower case, and of a value of the PROXY protocol. */
   readonly name: Buffer;
 };
 
@@ -97,7 +103,7 @@ function most(kind: string): number | undefined {
 /** The configuration of the access log: conditions, format, fields, target. */
 export type AccessLogPlan = {
   readonly format: "json" | "combined";
-  /** Fields of JSON lines. `source`: one of ACCESS_FIELDS (`series.ts`), or `header:NAME`, `upstream:NAME`, `response:NAME`. */
+  /** Fields of JSON lines. `source`: one of ACCESS_FIELDS (`series.ts`), or `header:NAME`, `upstream:NAME`, `response:NAME`, `proxy:NAME`. */
   readonly fields: readonly { readonly key: string; readonly source: string }[];
   /** Absolute path; null: standard output. */
   readonly path: string | null;

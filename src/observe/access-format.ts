@@ -1,5 +1,6 @@
 /** Formats access log lines without intermediate strings: JSON with configured fields, and the combined format. */
 import { type Head, PART } from "../http/head.ts";
+import { proxyValue } from "../net/proxy-values.ts";
 import { type CompiledField, type CompiledFields, MOST, SOURCE } from "./access-fields.ts";
 import type { AccessRecord } from "./access-record.ts";
 import { FieldFinder } from "./field-finder.ts";
@@ -98,6 +99,10 @@ export class AccessFormat {
         return text.string((x.client?.tls?.serverName ?? "").slice(0, MOST.sni));
       case SOURCE.tls_client:
         return text.string((x.client?.tls?.clientSubject ?? "").slice(0, MOST.tls_client));
+      case SOURCE.proxy: {
+        const proxied = x.client === null ? null : x.client.proxied;
+        return proxied === null ? text.ascii("null") : text.string(proxyValue(proxied, name.toString("latin1")));
+      }
       case SOURCE.responded_by:
         return text.string(x.respondedBy);
       case SOURCE.header:

@@ -1,6 +1,7 @@
 /** The input of an access log line: a request that has ended, or a connection of another protocol. */
 import type { Head } from "../http/head.ts";
 import type { Scheme } from "../http/protocol.ts";
+import type { Proxied } from "../net/proxy-protocol.ts";
 import type { TlsFacts } from "../net/tls-facts.ts";
 
 export interface AccessRecord {
@@ -13,7 +14,7 @@ export interface AccessRecord {
   /** The client's address: of the peer, or as reported by a trusted proxy. */
   readonly clientAddress: string;
   /** The peer of the connection; null without one. */
-  readonly client: { readonly peer: string; readonly tls: TlsFacts | null } | null;
+  readonly client: { readonly peer: string; readonly tls: TlsFacts | null; readonly proxied: Proxied | null } | null;
   readonly listener: { readonly snapshot: { readonly version: number } } | null;
   readonly listenerName: string;
   readonly routeName: string;

@@ -94,8 +94,11 @@ export const UPSTREAM_CELLS = {
   size: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
 } as const;
 
-/** The limits of a listener that refuse a connection. */
-export const REFUSALS = ["connections", "connectionsPerClient"] as const;
+/** Why a listener refuses a connection: its limits, and its lists of addresses. */
+export const REFUSALS = ["connections", "connectionsPerClient", "connectionRatePerClient", "allow", "deny"] as const;
+
+/** How connections from the senders of PROXY protocol headers begin. */
+export const PROXY_HEADERS = ["v1", "v2", "local", "none", "invalid", "timeout", "aborted"] as const;
 
 /** What became of a TCP connection until it was relayed, the label `result`. */
 export const CONNECTION_RESULTS = [
@@ -120,31 +123,39 @@ export const HTTP2_ERRORS = [
   "enhance_your_calm",
 ] as const;
 
-/** A listener's cells, from `ListenerPlan.cells`; `rejected`: one per REJECTIONS, `handshakes`: one per HANDSHAKES. */
-export const LISTENER_CELLS = {
-  connections: 0,
+/** The first cell of each entry, in order, and the number of all cells as `size`. `counts`: how many cells each has. */
+function layOut<Name extends string>(counts: Readonly<Record<Name, number>>): Readonly<Record<Name | "size", number>> {
+  let size = 0;
+  const cells: Record<string, number> = {};
+  for (const [name, count] of Object.entries<number>(counts)) {
+    cells[name] = size;
+    size += count;
+  }
+  return Object.freeze({ ...cells, size }) as Record<Name | "size", number>;
+}
+
+/** A listener's cells, from `ListenerPlan.cells`. Where there are several, one for each reason or result in the list. */
+export const LISTENER_CELLS = layOut({
+  connections: 1,
   bytesReceived: 1,
-  bytesSent: 2,
-  denied: 3,
-  /** One for each of REFUSALS. */
-  refused: 4,
+  bytesSent: 1,
+  denied: 1,
+  refused: REFUSALS.length,
   /** Connections that could not be accepted or set up. */
-  acceptFailed: 6,
-  rejected: 7,
+  acceptFailed: 1,
+  rejected: REJECTIONS.length,
   /** Open tunnels, the time at which the oldest was opened (ms since 1970; 0: none is open), and bytes of all. */
-  tunnels: 7 + REJECTIONS.length,
-  oldestTunnel: 8 + REJECTIONS.length,
-  tunnelReceived: 9 + REJECTIONS.length,
-  tunnelSent: 10 + REJECTIONS.length,
-  /** One for each of TUNNEL_ENDS. */
-  tunnelEnds: 11 + REJECTIONS.length,
-  handshakes: 11 + REJECTIONS.length + TUNNEL_ENDS.length,
-  /** One for each of HTTP2_ERRORS. */
-  http2Errors: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length,
+  tunnels: 1,
+  oldestTunnel: 1,
+  tunnelReceived: 1,
+  tunnelSent: 1,
+  tunnelEnds: TUNNEL_ENDS.length,
+  handshakes: HANDSHAKES.length,
+  http2Errors: HTTP2_ERRORS.length,
   /** The sum of the durations of ended tunnels, seconds. */
-  tunnelSeconds: 11 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length + HTTP2_ERRORS.length,
-  size: 12 + REJECTIONS.length + TUNNEL_ENDS.length + HANDSHAKES.length + HTTP2_ERRORS.length,
-} as const;
+  tunnelSeconds: 1,
+  proxyHeaders: PROXY_HEADERS.length,
+});
 
 /** Index of `code` in one of these lists; of `other` if it is not in it. */
 export function reasonCell(reasons: readonly string[], code: string): number {

@@ -8,6 +8,7 @@ import {
   CONNECTION_RESULTS,
   HTTP2_ERRORS,
   LISTENER_CELLS,
+  PROXY_HEADERS,
   REFUSALS,
   REJECTIONS,
   UPSTREAM_CELLS,
@@ -78,7 +79,7 @@ function registerListeners(register: Register, counters: Counters): void {
   register(
     "counter",
     "sluice_connections_refused_total",
-    "Client connections that were closed because a limit was reached, by limit.",
+    "Client connections that were closed because of a limit or a list of addresses, by its key.",
     () => listReasons(counters, "listener", LISTENER_CELLS.refused, REFUSALS, "limit"),
   );
   register(
@@ -98,6 +99,12 @@ function registerListeners(register: Register, counters: Counters): void {
     "sluice_http2_errors_total",
     "HTTP/2 connections ended for a fault of the client's, by error.",
     () => listReasons(counters, "listener", LISTENER_CELLS.http2Errors, HTTP2_ERRORS, "error"),
+  );
+  register(
+    "counter",
+    "sluice_proxy_protocol_headers_total",
+    "Connections of load balancers from which a PROXY protocol header is read, by result.",
+    () => listReasons(counters, "listener", LISTENER_CELLS.proxyHeaders, PROXY_HEADERS, "result"),
   );
   register("counter", "sluice_tls_handshakes_total", "TLS handshakes with clients, by result.", () =>
     listReasons(counters, "listener", LISTENER_CELLS.handshakes, HANDSHAKES, "result"),

@@ -148,6 +148,8 @@ export type ListenerPlan = {
   readonly protocol: "http" | "tcp";
   /** Null: plain. */
   readonly tls: TlsServerOptions | null;
+  /** Peers that begin connections with a PROXY protocol header: blocks in CIDR notation, and `unix`. Null: none. */
+  readonly proxyProtocol: { readonly from: readonly string[]; readonly optional: boolean } | null;
   readonly timeouts: {
     readonly handshake: number;
     readonly head: number;
@@ -162,6 +164,8 @@ export type ListenerPlan = {
     readonly body: number;
     readonly connections: number;
     readonly connectionsPerClient: number;
+    /** Per second; undefined: no limit. */
+    readonly connectionRatePerClient?: { readonly rate: number; readonly burst: number };
   };
   /** Of each HTTP/2 connection; `controlFrames`: burst and refill of `FrameBudget`. */
   readonly http2: {
@@ -171,6 +175,9 @@ export type ListenerPlan = {
     readonly headerTableSize: number;
     readonly controlFrames: { readonly burst: number; readonly perSecond: number };
   };
+  /** Blocks of clients that may connect, and that may not; null: all, and none. */
+  readonly allow: readonly string[] | null;
+  readonly deny: readonly string[] | null;
   /** Whether ambiguous paths are allowed, and how paths are normalised: bits of FORM (`http/head.ts`). */
   readonly path: { readonly allowsAmbiguous: boolean; readonly form: number };
   /** Blocks of peers whose X-Forwarded-* headers are trusted, in CIDR notation. */

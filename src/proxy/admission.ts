@@ -5,6 +5,7 @@
  */
 
 import { HOOK } from "../abi/abi.ts";
+import type { Proxied } from "../net/proxy-protocol.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
 import { BareContext } from "../plugin/host/bare-context.ts";
 import type { HookCaller } from "../plugin/host/hook-context.ts";
@@ -20,6 +21,8 @@ const CONNECTION = 1 << HOOK.connection;
 export interface AdmissionHandler {
   /** The client's address. */
   readonly peer: string;
+  /** What a PROXY protocol header reports; null without one. */
+  readonly proxied: Proxied | null;
   /** `choice`: the initial cluster of the connection's requests; null: none was chosen. */
   admitted(choice: ConnectionChoice | null): void;
   /** A plugin denied the connection or failed under `reject`; `outcome`: one of OUTCOME. */
@@ -51,6 +54,7 @@ export class PendingAdmission extends BareContext {
     this.handler = handler;
     this.listenerName = listener.plan.name;
     this.clientAddress = handler.peer;
+    this.proxied = handler.proxied;
   }
 
   /** The connection is closed: cancels the pending plugin call. */

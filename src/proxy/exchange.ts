@@ -12,6 +12,7 @@ import { HeadPool } from "../http/head-pool.ts";
 import type { Scheme } from "../http/protocol.ts";
 import type { UpgradeProtocol } from "../http/upgrade.ts";
 import type { Timed } from "../net/clock.ts";
+import type { Proxied } from "../net/proxy-protocol.ts";
 import type { TlsFacts } from "../net/tls-facts.ts";
 import type { ExchangeValue } from "../plugin/abi/exchange-value.ts";
 import type { ExchangeMemory } from "../plugin/abi/host-memory.ts";
@@ -284,6 +285,10 @@ export class Exchange implements ExchangeContext {
 
   get tls(): TlsFacts | null {
     return this.client === null ? null : this.client.tls;
+  }
+
+  get proxied(): Proxied | null {
+    return this.client === null ? null : this.client.proxied;
   }
 
   get exchange(): this {

@@ -45,6 +45,16 @@ export type ListenerState = {
   /** Of TCP connections; null: there are none. */
   readonly tcp: { readonly router: Router; readonly routes: readonly RouteState[] } | null;
   readonly trusted: Networks | null;
+  /** `allow` and `deny`; null: not configured. */
+  readonly allowed: Networks | null;
+  readonly denied: Networks | null;
+  /** The peers that send PROXY protocol headers; null: none. */
+  readonly proxies: {
+    readonly networks: Networks;
+    /** Those on Unix sockets, too. */
+    readonly hasUnix: boolean;
+    readonly isOptional: boolean;
+  } | null;
 };
 
 /** Selects the requests of one configuration that are traced. */

@@ -169,6 +169,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
   x.trace = trace;
   const handler: AdmissionHandler = {
     peer: request.client,
+    proxied: null,
     admitted(choice) {
       choice?.apply(x);
       pipeline.requests.begin(x);
@@ -246,6 +247,7 @@ class DryDownstream implements Downstream {
   readonly peer: string;
   readonly scheme: Scheme;
   readonly tls: TlsFacts | null;
+  readonly proxied = null;
   readonly forwarded: Buffer;
   readonly alive = true;
 

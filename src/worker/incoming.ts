@@ -1,12 +1,18 @@
 /**
- * The handler of an accepted connection until admission is decided and the TLS handshake, if any, is complete; both start
- * at once. Input received meanwhile is buffered unparsed and passed to the protocol's handler.
+ * The handler of an accepted connection until its protocol's handler takes it over. In order: a PROXY protocol header, if
+ * the peer is one of those that send it; the limits and lists of the client's address; then, both at once, admission by
+ * plugins and the TLS handshake. Input received during admission is buffered unparsed and passed to the protocol's handler.
  */
+import { hasAddress } from "../net/networks.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
+import type { Proxied } from "../net/proxy-protocol.ts";
 import type { Admission, AdmissionHandler, PendingAdmission } from "../proxy/admission.ts";
 import type { ConnectionChoice } from "../proxy/connection-choice.ts";
 import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
+import type { ListenerState } from "../proxy/snapshot.ts";
+import type { ClientAdmission } from "./client-admission.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
+import { type ProxyLogOptions, ProxyStart } from "./proxy-start.ts";
 import { TlsStart } from "./tls-start.ts";
 
 /** Most bytes buffered during admission; then reading pauses. Reading until then detects a reset. */
@@ -18,12 +24,16 @@ export type IncomingOptions = {
   readonly makeHandler: (accepted: Accepted) => ServerHandler;
   readonly internal: (error: unknown) => void;
   readonly handshakes: HandshakeLog;
+  readonly proxyLog: ProxyLogOptions;
+  readonly clients: Pick<ClientAdmission, "admit">;
 };
 
 export class Incoming implements ServerHandler, AdmissionHandler {
   readonly #connection: AcceptedConnection;
   readonly #port: Port;
   readonly #options: IncomingOptions;
+  /** Set while a PROXY protocol header is read. */
+  #proxy: ProxyStart | null = null;
   /** Set while a hook call is suspended. */
   #admission: PendingAdmission | null = null;
   #input: PendingBuffer | null = null;
@@ -39,8 +49,17 @@ export class Incoming implements ServerHandler, AdmissionHandler {
     connection.handler = this;
   }
 
-  /** Starts admission; may complete asynchronously. */
+  /** Starts with the header, or with the client's address; may complete asynchronously. */
   begin(): void {
+    const { proxies } = this.#port.state!;
+    if (proxies !== null && isOneOf(proxies, this.#connection.peerAddress))
+      this.#proxy = new ProxyStart(this.#connection, this.#port, this.#options.proxyLog);
+    else this.#admit();
+  }
+
+  /** The client's address is known. */
+  #admit(): void {
+    if (!this.#options.clients.admit(this.#connection, this.#port)) return this.#connection.reset();
     const { tls } = this.#port.state!;
     if (tls !== null) this.#tls = new TlsStart(this.#connection, this.#port, tls, this.#options.handshakes);
     this.#admission = this.#options.admission.evaluate(this.#port.state!, this);
@@ -48,6 +67,10 @@ export class Incoming implements ServerHandler, AdmissionHandler {
 
   get peer(): string {
     return this.#connection.peerAddress || "unknown";
+  }
+
+  get proxied(): Proxied | null {
+    return this.#connection.proxied;
   }
 
   admitted(choice: ConnectionChoice | null): void {
@@ -82,6 +105,14 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   }
 
   receive(bytes: Buffer, start: number, end: number): void {
+    if (this.#proxy !== null)
+      return this.#proxy.receive(bytes, start, end, (rest, from, to) => {
+        this.#proxy = null;
+        this.#admit();
+        const connection = this.#connection;
+        // Admission may have been decided: then it is the protocol's handler.
+        if (from < to && connection.alive) connection.handler.receive(rest, from, to);
+      });
     if (this.#tls !== null) return this.#tls.receive(bytes, start, end, () => this.#secured());
     const input = (this.#input ??= new PendingBuffer());
     input.append(bytes, start, end);
@@ -89,12 +120,14 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   }
 
   ended(): void {
+    if (this.#proxy !== null) return this.#connection.destroy();
     if (this.#tls !== null) return this.#tls.ended();
     // With `halfClose` the buffered input may be a whole request.
     if (!this.#port.state!.plan.halfClose || this.#input === null) this.#connection.reset();
   }
 
   closed(error: Error | null): void {
+    this.#proxy?.closed();
     this.#tls?.closed(error);
     this.#admission?.cancel();
     this.#admission = null;
@@ -106,9 +139,15 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   }
 
   timedOut(): void {
-    this.#tls?.timedOut();
+    if (this.#proxy !== null) this.#proxy.timedOut();
+    else this.#tls?.timedOut();
   }
 
   flushed(): void {}
   drain(): void {}
+}
+
+/** Whether a peer is one that sends headers. `address`: empty for a Unix socket. */
+function isOneOf({ networks, hasUnix }: NonNullable<ListenerState["proxies"]>, address: string): boolean {
+  return address === "" ? hasUnix : hasAddress(networks, address);
 }

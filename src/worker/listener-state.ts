@@ -22,7 +22,15 @@ export function listenerState(plan: ListenerPlan, { snapshot, instances, tls }: 
     ...routesOf(plan.routes, instances, snapshot.clusters.length),
     tcp: plan.tcp && routesOf(plan.tcp.routes, instances, snapshot.clusters.length),
     trusted: plan.trustedProxies.length === 0 ? null : makeNetworks(plan.trustedProxies),
+    allowed: plan.allow === null ? null : makeNetworks(plan.allow),
+    denied: plan.deny === null ? null : makeNetworks(plan.deny),
+    proxies: plan.proxyProtocol === null ? null : makeProxies(plan.proxyProtocol),
   };
+}
+
+function makeProxies({ from, optional }: NonNullable<ListenerPlan["proxyProtocol"]>): ListenerState["proxies"] {
+  const networks = makeNetworks(from.filter((block) => block !== "unix"));
+  return { networks, hasUnix: from.includes("unix"), isOptional: optional };
 }
 
 const SUBREQUEST_LISTENER: ListenerPlan = {
@@ -30,6 +38,9 @@ const SUBREQUEST_LISTENER: ListenerPlan = {
   address: "",
   protocol: "http",
   tls: null,
+  proxyProtocol: null,
+  allow: null,
+  deny: null,
   timeouts: { handshake: 0, head: 0, body: 0, write: 0, idle: 0 },
   limits: { head: 0, target: 0, headers: 0, body: 0, connections: 0, connectionsPerClient: 0 },
   path: { allowsAmbiguous: true, form: 0 },

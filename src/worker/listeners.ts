@@ -1,12 +1,11 @@
 /** The listeners of this worker, those in service and those that drain, and the counts of their connections. */
 import type { BoundSocket } from "node:net";
-import type { ClientCounts, ClientRows } from "../net/client-counts.ts";
 import type { ConnectionCounts } from "../net/connection-counts.ts";
-import { LISTENER_CELLS, REFUSALS } from "../observe/series.ts";
+import { LISTENER_CELLS } from "../observe/series.ts";
 import type { WorkerContext } from "../proxy/context.ts";
-import { isTrusted } from "../proxy/forwarded.ts";
 import type { AcceptedConnection, Port } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
+import type { ClientAdmission } from "./client-admission.ts";
 import { Incoming, type IncomingOptions } from "./incoming.ts";
 import { Links, type LinksOptions } from "./links.ts";
 import { Listener } from "./listener.ts";
@@ -14,12 +13,10 @@ import { Listener } from "./listener.ts";
 /** Milliseconds that an idle connection is kept while its listener or worker drains; its next response ends it. */
 const LAST_REQUEST = 2000;
 
-type Refusal = (typeof REFUSALS)[number];
-
 export type ListenersOptions = {
   readonly context: WorkerContext;
   readonly counts: ConnectionCounts;
-  readonly clients: ClientCounts;
+  readonly clients: ClientAdmission;
   readonly incoming: IncomingOptions;
   readonly transferred: LinksOptions["transferred"];
   /** Whether a prepared version has a listener at an address. */
@@ -34,8 +31,6 @@ export class Listeners {
   readonly #listeners = new Map<string, Listener>();
   /** Removed listeners whose connections are not closed yet. */
   readonly #leaving = new Set<Listener>();
-  /** Connections that are counted for their client: those accepted under `limits.connectionsPerClient`. */
-  readonly #counted = new Map<AcceptedConnection, ClientRows>();
   #draining = false;
   #drained = false;
 
@@ -94,9 +89,7 @@ export class Listeners {
         context,
         admit: (port) => this.#admit(port),
         opened: (connection, port) => {
-          const handler = new Incoming(connection, port, incoming);
-          if (this.#admitClient(connection, port)) handler.begin();
-          else connection.reset();
+          new Incoming(connection, port, incoming).begin();
         },
         closed: (port, connection) => this.#connectionClosed(port, connection),
         dispatch: (at, socket) => this.links.dispatch(at, socket),
@@ -147,40 +140,15 @@ export class Listeners {
   /** Counts a new connection; returns false if the listener's `limits.connections` is reached. */
   #admit(port: Port): boolean {
     const { slot, limits } = port.state!.plan;
-    if (!this.#options.counts.enter(slot, limits.connections)) return this.#refuse(port, "connections", {});
+    const { counts, clients } = this.#options;
+    const { connections: limit } = limits;
+    if (!counts.enter(slot, limit)) return clients.refuse(port, "connections", { limit });
     this.#countConnections(port.state!, 1);
     return true;
   }
 
-  /** Counts a new connection for its client; returns false if `limits.connectionsPerClient` is reached. */
-  #admitClient(connection: AcceptedConnection, port: Port): boolean {
-    const { peerAddress: client } = connection;
-    const { slot, limits } = port.state!.plan;
-    const limit = limits.connectionsPerClient;
-    if (limit === 0 || client === "" || isTrusted(port.state!, client)) return true;
-    const rows = this.#options.clients.enter(slot, client, limit);
-    if (rows === null) return this.#refuse(port, "connectionsPerClient", { client });
-    this.#counted.set(connection, rows);
-    return true;
-  }
-
-  #refuse(port: Port, limit: Refusal, fields: Record<string, string>): false {
-    const { cells, warnings } = this.#options.context;
-    const { plan } = port.state!;
-    cells[plan.cells + LISTENER_CELLS.refused + REFUSALS.indexOf(limit)]!++;
-    if (warnings.admits("connection_refused", `${plan.name} ${limit}`)) {
-      const message = `client connection refused: limits.${limit} is reached`;
-      warnings.write(message, { listener: plan.name, limit: plan.limits[limit], ...fields });
-    }
-    return false;
-  }
-
   #connectionClosed(port: Port, connection: AcceptedConnection): void {
-    const rows = this.#counted.get(connection);
-    if (rows !== undefined) {
-      this.#counted.delete(connection);
-      this.#options.clients.leave(rows);
-    }
+    this.#options.clients.closed(connection);
     this.#countConnections(port.state!, -1);
     this.#options.counts.leave(port.state!.plan.slot);
     this.#checkLeaving();

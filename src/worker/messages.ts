@@ -4,6 +4,7 @@ import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
 import type { CheckResult } from "../cluster/health.ts";
 import type { ClientTable } from "../net/client-counts.ts";
+import type { Rates } from "../net/rate-table.ts";
 import type { Staple } from "../net/staples.ts";
 import type { EndpointSet, Plan } from "../plan/plan.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
@@ -21,6 +22,8 @@ export type WorkerInit = {
   readonly connections: SharedArrayBuffer;
   /** Connections of each client (`net/client-counts.ts`). */
   readonly clients: ClientTable;
+  /** Rates of each client (`net/rate-table.ts`). */
+  readonly rates: Rates;
   /** The worker's counter block (`observe/series.ts`); its replacement continues in the same block. */
   readonly counters: SharedArrayBuffer;
   /** The key-value store (`state/store.ts`). */

@@ -5,6 +5,7 @@ import { Buffers } from "../net/buffers.ts";
 import { ClientCounts } from "../net/client-counts.ts";
 import { Clock, TICK } from "../net/clock.ts";
 import { ConnectionCounts } from "../net/connection-counts.ts";
+import { RateTable } from "../net/rate-table.ts";
 import { Staples } from "../net/staples.ts";
 import { TicketKeys } from "../net/ticket-keys.ts";
 import { TlsServer, type TlsServerOptions, type TlsShared } from "../net/tls-server.ts";
@@ -25,6 +26,7 @@ import type { Connector } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { makeTracer } from "../trace/tracer.ts";
 import { boundReport } from "./bounded-report.ts";
+import { ClientAdmission } from "./client-admission.ts";
 import { EndpointPools, poolKey } from "./endpoint-pools.ts";
 import { Origins, Outgoing } from "./fetch.ts";
 import { HandshakeLog } from "./handshake-log.ts";
@@ -81,15 +83,22 @@ class Worker {
       notifyHealth: (event) => post({ type: "health", ...event }),
     };
     this.#pipeline = new Pipeline(this.#context);
+    const clients = new ClientAdmission({
+      context: this.#context,
+      clients: new ClientCounts(init.clients, init.worker),
+      rates: new RateTable(init.rates),
+    });
     this.#listeners = new Listeners({
       context: this.#context,
       counts: new ConnectionCounts(init.connections, init.worker),
-      clients: new ClientCounts(init.clients, init.worker),
+      clients,
       incoming: {
         admission: this.#pipeline.admission,
         makeHandler: (accepted) => this.#makeHandler(accepted),
         internal: (error) => this.#pipeline.internal(null, error),
         handshakes: new HandshakeLog({ cells, warnings }),
+        proxyLog: { cells, warnings },
+        clients,
       },
       transferred: (address) => post({ type: "transferred", address }),
       isPrepared: (address) => this.#isPrepared(address),

@@ -147,3 +147,27 @@ testInAllModes("limits.connections counts over all workers, also when one of the
   await sluice.metricIs(0, "sluice_connections_active");
   assert.equal((await flood()).length, limit);
 });
+
+testInUsualMode("limits.connectionRatePerClient and allow apply to addresses, over all workers", async (t) => {
+  const upstream = await startUpstream(t);
+  // One a minute: none is added during the test.
+  const rate = "limits: { connectionRatePerClient: { rate: 1/m, burst: 5 } }";
+  const listener = `${rate}\n    allow: [127.0.0.0/29]\n    trustedProxies: [127.0.0.3]`;
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }), { workers: 3 });
+  const served = async (localAddress: string): Promise<number> => {
+    const asking = Array.from({ length: 12 }, async () => {
+      const client = await connectTo(t, sluice.port, { localAddress });
+      return client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").readResponse();
+    });
+    return (await Promise.allSettled(asking)).filter(({ status }) => status === "fulfilled").length;
+  };
+  const addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.1", "127.0.0.9"];
+  const counts: number[] = [];
+  for (const address of addresses) counts.push(await served(address));
+  assert.deepEqual(counts, [5, 5, 12, 0, 0]);
+  await sluice.metricIs(26, "sluice_connections_refused_total", { limit: "connectionRatePerClient" });
+  await sluice.metricIs(12, "sluice_connections_refused_total", { limit: "allow" });
+  const reasons = sluice.lines.filter(({ event }) => event === "connection_refused").map(({ msg }) => msg);
+  for (const reason of ["limits.connectionRatePerClient is reached", "its address is refused by allow"])
+    assert.ok(reasons.includes(`client connection refused: ${reason}`), reason);
+});

@@ -9,7 +9,7 @@ import { Authority } from "../support/certificates.ts";
 import { openSession, request } from "./http2.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
 import { bounded, type LiveTest, type Program, reuseSluice, testInUsualMode } from "./program.ts";
-import { curl } from "./tls.ts";
+import { askPlain, curl } from "./tls.ts";
 import { ask, open, startEcho } from "./websockets.ts";
 
 const authority = new Authority();
@@ -65,6 +65,25 @@ const checks: Record<string, Check> = {
       const names = [await connectTo(t, port), await connectTo(t, port)].map((peer) => peer.take("."));
       assert.deepEqual((await Promise.all(names)).toSorted(), ["one.", "two."]);
     },
+  },
+};
+
+checks["PROXY protocol from a load balancer"] = {
+  async peers(t) {
+    const { port } = await startUpstream(t, ({ headers }, response) => response.end(headers["x-forwarded-for"]));
+    return { "127.0.0.1:9001": port };
+  },
+  async check(_, { port }) {
+    const header = "PROXY TCP4 192.0.2.7 192.0.2.1 12345 80\r\n";
+    const bytes = await askPlain(port, `${header}GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`);
+    assert.match(bytes.toString(), /\r\n\r\n192\.0\.2\.7$/);
+    assert.equal(String(await askPlain(port, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")), "");
+  },
+};
+checks["Limits of connections"] = {
+  peers: startApp,
+  async check(_, { url }) {
+    assert.equal(await (await fetch(url)).text(), "ok");
   },
 };
 

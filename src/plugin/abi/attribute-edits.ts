@@ -6,7 +6,7 @@ import { setPath, setQuery, setTarget } from "../../http/target.ts";
 import type { CallContext } from "./call-context.ts";
 import { hasRoom } from "./head-edits.ts";
 
-const LAST_ATTRIBUTE = ATTRIBUTE.tls_client_fingerprint;
+const LAST_ATTRIBUTE = ATTRIBUTE.proxy_destination;
 
 /** Sets an attribute to `bytes[start, end)`; returns a STATUS. */
 export function setAttribute(context: CallContext, id: number, bytes: Buffer, start: number, end: number): number {

@@ -3,15 +3,19 @@ import { threadId } from "node:worker_threads";
 import { ATTRIBUTE, HOOK, STATUS } from "../../abi/abi.ts";
 import { PART } from "../../http/head.ts";
 import { VERSION_NUMBERS } from "../../http/protocol.ts";
+import { destinationOf, findSslTlv, findTlv } from "../../net/proxy-values.ts";
 import type { ExchangeContext, HookContext } from "../host/hook-context.ts";
 import type { CallContext } from "./call-context.ts";
 import { copyBytes } from "./memory.ts";
 import { upgradeOf } from "./visible-fields.ts";
 
-const LAST_ATTRIBUTE = ATTRIBUTE.tls_client_fingerprint;
+const LAST_ATTRIBUTE = ATTRIBUTE.proxy_destination;
 
 const OBSERVES = (1 << HOOK.outcome) | (1 << HOOK.log);
 const AFTER_RESPONSE = OBSERVES | (1 << HOOK.response_head) | (1 << HOOK.response_body) | (1 << HOOK.response_trailers);
+
+/** Types of TLVs. */
+const TLVS = 256;
 
 /** Exceeds all exchange numbers of a worker. */
 const EXCHANGES = 2 ** 31;
@@ -19,6 +23,7 @@ const EXCHANGES = 2 ** 31;
 /** Writes an attribute to `out` if it has at most `cap` bytes; returns its length, or a STATUS. The range must be checked. */
 export function giveAttribute(context: CallContext, target: HookContext, id: number, out: number, cap: number): number {
   const { exchange } = target;
+  if (id >= ATTRIBUTE.proxy_tlv && id < ATTRIBUTE.proxy_ssl_tlv + TLVS) return giveTlv(context, target, id, out, cap);
   if (exchange !== null) return giveOfExchange(context, exchange, id, out, cap);
   return id >= 0 && id <= LAST_ATTRIBUTE ? giveOfAny(context, target, id, out, cap) : STATUS.invalid;
 }
@@ -34,6 +39,10 @@ function giveOfAny(context: CallContext, target: HookContext, id: number, out: n
       return giveName(context, target.clusterName, out, cap);
     case ATTRIBUTE.endpoint:
       return giveName(context, target.endpoint?.address ?? "", out, cap);
+    case ATTRIBUTE.proxy_peer:
+      return giveName(context, target.proxied === null ? "" : target.proxied.peer || "unix", out, cap);
+    case ATTRIBUTE.proxy_destination:
+      return giveName(context, target.proxied === null ? "" : destinationOf(target.proxied), out, cap);
     case ATTRIBUTE.exchange_id:
       return context.memory.giveText(String(threadId * EXCHANGES + target.id), out, cap);
     default:
@@ -80,6 +89,8 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
     case ATTRIBUTE.cluster:
     case ATTRIBUTE.endpoint:
     case ATTRIBUTE.exchange_id:
+    case ATTRIBUTE.proxy_peer:
+    case ATTRIBUTE.proxy_destination:
       return giveOfAny(context, exchange, id, out, cap);
     case ATTRIBUTE.protocol:
       return memory.giveText(VERSION_NUMBERS[request.version]!, out, cap);
@@ -115,6 +126,15 @@ function giveObserved(context: CallContext, exchange: ExchangeContext, id: numbe
   if (id === ATTRIBUTE.bytes_received) return memory.giveText(String(exchange.bytesReceived), out, cap);
   const elapsed = Math.max(0, Math.round((performance.now() - exchange.startedAt) * 1000));
   return memory.giveText(String(elapsed), out, cap);
+}
+
+/** Writes the value of a TLV of the PROXY protocol header, at most 16 KiB (`net/proxy-protocol.ts`). */
+function giveTlv({ memory }: CallContext, { proxied }: HookContext, id: number, out: number, cap: number): number {
+  if (proxied === null) return STATUS.absent;
+  const isSsl = id >= ATTRIBUTE.proxy_ssl_tlv;
+  const type = id - (isSsl ? ATTRIBUTE.proxy_ssl_tlv : ATTRIBUTE.proxy_tlv);
+  const value = isSsl ? findSslTlv(proxied, type) : findTlv(proxied.tlvs, type);
+  return value === null ? STATUS.absent : memory.give(value, 0, value.length, out, cap);
 }
 
 function givePart(context: CallContext, { request }: ExchangeContext, part: number, out: number, cap: number): number {

@@ -1,5 +1,6 @@
 /** The base of hook contexts without a request: of a connection, a health check. */
 
+import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { ExchangeValue } from "../abi/exchange-value.ts";
 import type { ExchangeMemory } from "../abi/host-memory.ts";
 import type { EndpointTarget, HookCaller, HookContext, HookTrace, Suspension, VersionChoice } from "./hook-context.ts";
@@ -10,6 +11,7 @@ export class BareContext implements HookContext {
   caller: HookCaller | null = null;
   clientAddress = "";
   listenerName = "";
+  proxied: Proxied | null = null;
   clusterName = "";
   endpoint: EndpointTarget | null = null;
   readonly isSubrequest = false;

@@ -6,6 +6,7 @@
 import { HOOK } from "../../abi/abi.ts";
 import type { Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
+import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { TlsClientOptions } from "../../net/tls-client.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { ExchangeValue } from "../abi/exchange-value.ts";
@@ -22,6 +23,8 @@ export interface HookContext {
   /** Attributes; empty if absent. */
   readonly clientAddress: string;
   readonly listenerName: string;
+  /** Of the client's connection; null without a PROXY protocol header. */
+  readonly proxied: Proxied | null;
   readonly clusterName: string;
   /** The endpoint tried last, or under check. */
   readonly endpoint: EndpointTarget | null;

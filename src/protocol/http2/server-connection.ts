@@ -11,6 +11,7 @@ import { type FrameHandler, FrameReader, readUint32 } from "../../http2/frames.t
 import { DECODED, HpackDecoder } from "../../http2/hpack-decoder.ts";
 import { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { readRequest } from "../../http2/request-head.ts";
+import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import { HTTP2_ERRORS, LISTENER_CELLS } from "../../observe/series.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
@@ -113,6 +114,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   get tls(): TlsFacts | null {
     return this.#connection.tls;
+  }
+
+  get proxied(): Proxied | null {
+    return this.#connection.proxied;
   }
 
   get alive(): boolean {

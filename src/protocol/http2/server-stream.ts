@@ -7,6 +7,7 @@ import { findFieldProblem } from "../../http2/request-head.ts";
 import type { Timed } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
+import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
 import type { Downstream } from "../../proxy/downstream.ts";
@@ -25,6 +26,7 @@ export interface StreamConnection {
   readonly peer: string;
   readonly scheme: Scheme;
   readonly tls: TlsFacts | null;
+  readonly proxied: Proxied | null;
   readonly forwarded: Buffer;
   readonly alive: boolean;
   readonly requests: RequestEvents;
@@ -87,6 +89,10 @@ export class ServerStream implements Downstream, SendingStream, Timed {
 
   get tls(): TlsFacts | null {
     return this.#connection.tls;
+  }
+
+  get proxied(): Proxied | null {
+    return this.#connection.proxied;
   }
 
   get forwarded(): Buffer {

@@ -9,6 +9,7 @@ import { performance } from "node:perf_hooks";
 import type { Connection } from "../../net/connection.ts";
 import type { DialHandler } from "../../net/dial.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
+import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import { CONNECTION_RESULTS, reasonCell } from "../../observe/series.ts";
 import { endAttempt } from "../../proxy/account.ts";
@@ -65,6 +66,10 @@ export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, S
 
   get tls(): TlsFacts | null {
     return this.#connection.tls;
+  }
+
+  get proxied(): Proxied | null {
+    return this.#connection.proxied;
   }
 
   get alive(): boolean {

@@ -47,6 +47,7 @@ function listen(
 
 class TestHandler implements AdmissionHandler {
   readonly peer = "192.0.2.7";
+  readonly proxied = null;
   reported: (string | ConnectionChoice | null)[] = [];
 
   admitted(choice: ConnectionChoice | null): void {

@@ -132,6 +132,8 @@ export class Plane {
       makeHandler: (accepted) => new ServerConnection(this.context, pipeline, accepted),
       internal: (error) => pipeline.internal(null, error),
       handshakes: new HandshakeLog(this.context),
+      proxyLog: this.context,
+      clients: { admit: () => true },
     };
     this.listener = new Listener("127.0.0.1:0", {
       dispatch: () => false,
@@ -212,6 +214,9 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     address: "127.0.0.1:0",
     protocol: "http",
     tls: null,
+    proxyProtocol: null,
+    allow: null,
+    deny: null,
     timeouts: { handshake: 5000, head: 5000, body: 5000, write: 5000, idle: 5000, ...settings.timeouts },
     limits: { head: 32 * 1024, target: 16 * 1024, headers: 100, body: 0, connections: 0, connectionsPerClient: 0 },
     path: { allowsAmbiguous: false, form: 0 },
@@ -259,6 +264,9 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     routes: [route],
     tcp: null,
     trusted: null,
+    proxies: null,
+    allowed: null,
+    denied: null,
   };
 }
 

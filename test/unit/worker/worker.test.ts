@@ -6,6 +6,7 @@ import { MessageChannel, type Transferable, Worker } from "node:worker_threads";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
 import { ClientCounts } from "../../../src/net/client-counts.ts";
 import { ConnectionCounts } from "../../../src/net/connection-counts.ts";
+import { RateTable } from "../../../src/net/rate-table.ts";
 import { TicketKeys } from "../../../src/net/ticket-keys.ts";
 import { Counters } from "../../../src/observe/counters.ts";
 import type { ListenerPlan, Plan } from "../../../src/plan/plan.ts";
@@ -18,6 +19,9 @@ const listener: ListenerPlan = {
   address: "127.0.0.1:1",
   protocol: "http",
   tls: null,
+  proxyProtocol: null,
+  allow: null,
+  deny: null,
   timeouts: { handshake: 5000, head: 5000, body: 5000, write: 5000, idle: 5000 },
   limits: { head: 4096, target: 1024, headers: 100, body: 0, connections: 0, connectionsPerClient: 0 },
   path: { allowsAmbiguous: false, form: 0 },
@@ -59,6 +63,7 @@ async function startThread(t: TestContext) {
     columns: EndpointColumns.allocate(2).buffer,
     connections: ConnectionCounts.allocate(2),
     clients: ClientCounts.allocate(2),
+    rates: RateTable.allocate(),
     counters: new Counters().block(1),
     keyValue: KeyValueStore.allocate(1 << 20),
     ticketKeys: TicketKeys.allocate(),

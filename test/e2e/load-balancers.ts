@@ -1,0 +1,62 @@
+/** HAProxy and nginx as peers of the program under test, each with a configuration of the test and its own directory. */
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { atEnd, bounded, until } from "./program.ts";
+
+const STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+/** Whether nginx can relay TCP: a module of its own in Debian. */
+export const hasStream = existsSync(STREAM_MODULE);
+
+/** Null if the programs are installed, otherwise why a test that needs them is skipped. */
+export function missingPeers(...names: readonly string[]): string | null {
+  const missing = names.filter((name) => spawnSync(name, ["-v"]).error !== undefined);
+  return missing.length === 0 ? null : `not installed: ${missing.join(", ")}`;
+}
+
+/** Starts HAProxy with those sections; it listens on `port`. */
+export async function startHaproxy(t: TestContext, port: number, sections: string): Promise<void> {
+  const defaults = "defaults\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n";
+  await start(t, port, { command: "haproxy", args: ["-db", "-f"], config: `${defaults}${sections}` });
+}
+
+/** Starts nginx with those blocks (`http`, `stream`); it listens on `port`. */
+export async function startNginx(t: TestContext, port: number, blocks: string): Promise<void> {
+  const head = `${hasStream ? `load_module ${STREAM_MODULE};\n` : ""}daemon off;\nmaster_process off;\nerror_log stderr;\npid nginx.pid;\nevents {}\n`;
+  await start(t, port, { command: "nginx", args: ["-c"], config: head + blocks });
+}
+
+type Program = { readonly command: string; readonly args: readonly string[]; readonly config: string };
+
+async function start(t: TestContext, port: number, { command, args, config }: Program): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), `sluice-${command}-`));
+  const file = join(directory, "config");
+  writeFileSync(file, config);
+  const prefix = command === "nginx" ? ["-p", directory] : [];
+  const child = spawn(command, [...prefix, ...args, file], { stdio: ["ignore", "ignore", "pipe"] });
+  let output = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  const exited = once(child, "exit");
+  atEnd(t, async () => {
+    child.kill("SIGKILL");
+    await bounded(exited, `${command} to end`);
+    rmSync(directory, { recursive: true, force: true });
+  });
+  await until(async () => child.exitCode !== null || (await listens(port)), `${command} listens`);
+  if (child.exitCode !== null) throw new Error(`${command} ended: ${output}`);
+}
+
+function listens(port: number): Promise<boolean> {
+  const socket = connect(port, "127.0.0.1");
+  return new Promise((resolve) => {
+    socket.on("connect", () => resolve(true)).on("error", () => resolve(false));
+    socket.on("connect", () => socket.destroy());
+  });
+}
