@@ -127,6 +127,10 @@ const listenerFields = object({
         "75s",
         "Between two requests on one connection; with `protocol: tcp`, time without a byte in either direction (default: the cluster's `timeouts.tunnel`).",
       ),
+      detect: optional(
+        idleTimeouts,
+        "`protocol: tcp` with routes by `sni` or `alpn`: time for the ClientHello. A client that has sent nothing until then is served by routes without these conditions. Default: 5s.",
+      ),
       lifetime: optional(
         duration("1ms", "365d"),
         "`protocol: tcp`: how long a connection may last; then it is reset. Default: no limit.",
@@ -176,6 +180,9 @@ const listenerFields = object({
   cluster: optional(clusterName, "Short for one route that sends every request to this cluster."),
 });
 
+/** Default of `timeouts.detect`, ms. */
+const DETECT = 5000;
+
 type Fields = Infer<typeof listenerFields>;
 type Route = Infer<typeof route>;
 
@@ -191,7 +198,11 @@ export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, a
   checkRoutes(rest, all, conversion);
   const idle = findEntry(findEntry(tree, "timeouts"), "idle") === undefined ? 0 : rest.timeouts.idle;
   const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
-  return { ...rest, routes: named, relay: { idle, lifetime: rest.timeouts.lifetime ?? 0 } };
+  return {
+    ...rest,
+    routes: named,
+    relay: { idle, lifetime: rest.timeouts.lifetime ?? 0, detect: rest.timeouts.detect ?? DETECT },
+  };
 });
 
 /** Checks the routes for the listener that has them. */
@@ -201,11 +212,13 @@ function checkRoutes(
   conversion: Conversion,
 ): void {
   const { report, warn } = conversion;
-  for (const { match, at } of all) {
+  for (const { match, passthrough, at } of all) {
     for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix]))
       if (text !== undefined && isUnreachable(text, path.form))
         report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
-    if (!tls && protocol === "http" && match.sni)
+    if (!tls && protocol === "http" && passthrough)
+      report(at, "`passthrough` without `tls`: expected `tls`, or `protocol: tcp`");
+    else if (!tls && protocol === "http" && match.sni)
       warn(at, "no request matches `sni`: without `tls` there is no server name (SNI)");
   }
   const names = all.map(({ name }, i) => name ?? String(i));

@@ -115,7 +115,13 @@ function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly 
     return routes.flatMap((route, index): Problem[] => {
       if (route.match.not?.some((excluded) => covers(excluded, route.match)))
         return [{ ...route.at, message: "unreachable route: `not` excludes all of its requests" }];
-      const before = routes.slice(0, index).find((earlier) => takesAll(earlier, route));
+      // In a listener for requests, routes with `passthrough` come before the others.
+      const before = routes
+        .slice(0, index)
+        .find(
+          (earlier) =>
+            (listener.protocol === "tcp" || earlier.passthrough === route.passthrough) && takesAll(earlier, route),
+        );
       if (before === undefined) return [];
       const number = before.at.path.slice(before.at.path.lastIndexOf(".") + 1);
       return [
@@ -147,6 +153,7 @@ function covers(wide: MatchConfig, narrow: MatchConfig): boolean {
     coversTable(wide.cookie, narrow.cookie) &&
     coversList(wide.client, narrow.client, containsNetwork) &&
     coversList(wide.sni, narrow.sni, coversHost) &&
+    coversList(wide.alpn, narrow.alpn, (one, other) => one === other) &&
     (wide.not ?? []).every((one) => narrow.not?.some((other) => covers(other, one)) === true)
   );
 }

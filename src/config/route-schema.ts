@@ -31,7 +31,7 @@ import {
   use,
   withDefault,
 } from "./shape.ts";
-import { choice, count, duration, name } from "./values.ts";
+import { choice, count, duration, flag, name, textOf } from "./values.ts";
 
 const conditions = {
   scheme: optional(
@@ -65,6 +65,10 @@ const conditions = {
   sni: optional(
     oneOrMore(hostPattern),
     "The server name (SNI) of the client's TLS handshake, or a list of names; `*.` matches one or more labels. The client chooses it independently of the host: see `tls.strictSniHost`.",
+  ),
+  alpn: optional(
+    oneOrMore(textOf(1, 255)),
+    "TCP connections and `passthrough`: a protocol that the client offers in its TLS handshake (ALPN), such as `h2`, or a list of them.",
   ),
 };
 
@@ -127,6 +131,11 @@ const routeFields = object({
   split: optional(split, "Clusters with their weights."),
   router: optional(use("router"), "A plugin that chooses one of `clusters`, or passes the request to the next route."),
   clusters: optional(list(clusterName), "Clusters from which `router` may choose."),
+  passthrough: withDefault(
+    flag,
+    false,
+    "Relay TLS connections without decrypting them: chosen by `client`, `sni` and `alpn` of the ClientHello, before a certificate is. In a listener with `protocol: http` these routes come before all others. tcp.md shows each use.",
+  ),
   name: optional(name, "The name of the route in metrics and logs. Default: its number, from 0."),
   timeout: withDefault(
     duration("0", "24h"),

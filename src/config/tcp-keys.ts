@@ -14,10 +14,13 @@ const REQUEST_KEYS: readonly (readonly [map: string, keys: readonly string[]])[]
 /** The same of a route. */
 const ROUTE_KEYS = ["chain", "router", "clusters", "timeout", "upgrade"];
 const MATCH_KEYS = ["scheme", "host", "path", "prefix", "regex", "method", "headers", "query", "cookie"];
+const HELLO_KEYS = ["alpn"];
 /** Of an attempt without a request, only connecting can be retried. */
 const RETRY_KEYS = ["on"];
 /** Keys of a listener that only connections without requests have. */
-const CONNECTION_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [["timeouts", ["lifetime"]]];
+const CONNECTION_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [
+  ["timeouts", ["detect", "lifetime"]],
+];
 
 /** Reports keys of `listener`, as written, that have no meaning for its protocol. */
 export function checkKeys(protocol: "http" | "tcp", listener: Tree, report: Report): void {
@@ -25,7 +28,21 @@ export function checkKeys(protocol: "http" | "tcp", listener: Tree, report: Repo
     const tree = map === "" ? listener : findEntry(listener, map);
     reportKeys(tree, keys, map, `a listener with protocol: ${protocol}`, report);
   }
-  if (protocol === "tcp") for (const route of itemsOf(findEntry(listener, "routes"))) checkRoute(route, report);
+  for (const route of itemsOf(findEntry(listener, "routes")))
+    if (protocol === "tcp" || isTrue(findEntry(route, "passthrough"))) checkRoute(route, report);
+    else checkRequestRoute(route, report);
+}
+
+/** Reports keys of a route for requests that only connections have. */
+function checkRequestRoute(route: Tree, report: Report): void {
+  const what = "a route for requests";
+  const match = findEntry(route, "match");
+  for (const one of [match, ...itemsOf(findEntry(match, "not"))])
+    reportKeys(one, HELLO_KEYS, one === match ? "match" : "match.not", what, report);
+}
+
+function isTrue(tree: Tree | undefined): boolean {
+  return tree?.kind === "scalar" && tree.text === "true";
 }
 
 /** Reports keys of a route for connections that only requests have. */

@@ -14,11 +14,14 @@ const VERSION_AND_RANDOM = 34;
 const SERVER_NAME = 0;
 const STATUS_REQUEST = 5;
 const SIGNATURE_ALGORITHMS = 13;
+const PROTOCOL_NAMES = 16;
 const SUPPORTED_VERSIONS = 43;
 const SIGNATURE_ALGORITHMS_CERT = 50;
 const TLS_1_3 = 0x0304;
 /** Longer server names are rejected by OpenSSL. */
 const MAX_NAME = 255;
+/** Most protocols (ALPN) of a hello that are read; further ones are ignored. Clients offer two or three. */
+const MAX_PROTOCOLS = 32;
 
 /** Most bytes of a hello. Those with hybrid key shares have 2 KiB. */
 export const MAX_HELLO = 32 * 1024;
@@ -60,6 +63,41 @@ export function readClientHello(bytes: Buffer, start: number, end: number): Clie
   return { state: "complete", ...readExtensions(message.subarray(MESSAGE_HEADER, length)), missing: 0 };
 }
 
+/** The protocols that a complete hello offers (ALPN, RFC 7301), one character per byte; empty without that extension. */
+export function readOfferedProtocols(bytes: Buffer, start: number, end: number): string[] {
+  const message = joinRecords(bytes, start, end);
+  if (message === null || message.length < MESSAGE_HEADER) return [];
+  const hello = message.subarray(MESSAGE_HEADER, MESSAGE_HEADER + message.readUIntBE(1, 3));
+  const names: string[] = [];
+  const list = findExtension(hello, PROTOCOL_NAMES);
+  if (list === null || list.length < 2 || list.readUInt16BE(0) !== list.length - 2) return names;
+  for (let at = 2; at < list.length && names.length < MAX_PROTOCOLS; at += 1 + list[at]!) {
+    if (at + 1 + list[at]! > list.length) return [];
+    names.push(list.toString("latin1", at + 1, at + 1 + list[at]!));
+  }
+  return names;
+}
+
+/** The content of the first extension of that type; null without one. */
+function findExtension(hello: Buffer, type: number): Buffer | null {
+  let at = findExtensions(hello);
+  if (at < 0) return null;
+  const end = at + 2 + hello.readUInt16BE(at);
+  if (end > hello.length) return null;
+  for (at += 2; at + 4 <= end; at += 4 + hello.readUInt16BE(at + 2))
+    if (hello.readUInt16BE(at) === type)
+      return hello.subarray(at + 4, Math.min(end, at + 4 + hello.readUInt16BE(at + 2)));
+  return null;
+}
+
+/** The position of the length of the extensions; -1 if there are none. */
+function findExtensions(hello: Buffer): number {
+  let at = skip(hello, VERSION_AND_RANDOM, 1);
+  at = skip(hello, at, 2);
+  at = skip(hello, at, 1);
+  return at < 0 || at + 2 > hello.length ? -1 : at;
+}
+
 const more = (missing: number): ClientHello => ({ state: "more", ...NONE, missing });
 
 /** The content of the handshake records received so far; null: a record is empty, too long or of another type. */
@@ -78,10 +116,8 @@ function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
 
 /** Of several extensions of a type the first counts; OpenSSL rejects such a hello. */
 function readExtensions(hello: Buffer): Pick<ClientHello, "serverName" | "staplingSchemes"> {
-  let at = skip(hello, VERSION_AND_RANDOM, 1);
-  at = skip(hello, at, 2);
-  at = skip(hello, at, 1);
-  if (at < 0 || at + 2 > hello.length) return NONE;
+  let at = findExtensions(hello);
+  if (at < 0) return NONE;
   const end = at + 2 + hello.readUInt16BE(at);
   if (end > hello.length) return NONE;
   at += 2;

@@ -47,6 +47,8 @@ export type Handshake = {
   readonly context: SecureContext;
   /** The OCSP response for its certificate, or null. */
   readonly staple: Uint8Array | null;
+  /** HTTP/2 and HTTP/1 are negotiated by ALPN; otherwise nothing is. */
+  readonly offersHttp: boolean;
   /** The bytes received so far. */
   readonly hello: Buffer;
   /** Called when the handshake is complete and the client's certificate is accepted; `connection.tls` is set. */
@@ -60,16 +62,16 @@ export type Handshake = {
  * by SNI keeps those certificates of the first context that have keys of another type.
  */
 export function secure(connection: Connection, handshake: Handshake): void {
-  const { options, context, staple, hello } = handshake;
+  const { options, staple, hello } = handshake;
   const { socket: before } = connection;
   const isOwn = connection.readsHandle && wrapsHandles;
   let socket: TLSSocket;
-  if (isOwn) socket = secureHandle(before, connection, optionsOf(options, context));
+  if (isOwn) socket = secureHandle(before, connection, optionsOf(handshake));
   else {
     before.pause();
     before.removeAllListeners("data");
     before.unshift(hello);
-    socket = new TLSSocket(before, optionsOf(options, context));
+    socket = new TLSSocket(before, optionsOf(handshake));
   }
   // Node's event `OCSPRequest` needs a `tls.Server`.
   if (staple !== null) (socket as unknown as Internals)._handle?.setOCSPResponse?.(staple);
@@ -110,14 +112,14 @@ function secureHandle(before: Socket, connection: Connection, options: Options):
   return socket;
 }
 
-function optionsOf({ clients }: TlsServerOptions, context: SecureContext): Options {
+function optionsOf({ options: { clients }, context, offersHttp }: Handshake): Options {
   return {
     isServer: true,
     secureContext: context,
     requestCert: clients !== null,
     // Checked when the handshake is complete, so that the reason can be logged and sent.
     rejectUnauthorized: false,
-    ALPNProtocols: PROTOCOLS,
+    ...(offersHttp && { ALPNProtocols: PROTOCOLS }),
   } as Options;
 }
 

@@ -8,6 +8,8 @@ export type TlsFacts = {
   readonly cipher: string;
   /** The negotiated application protocol (ALPN); empty without one. */
   readonly protocol: string;
+  /** The protocols that the client offered (ALPN), where routes need them. */
+  readonly offered?: readonly string[];
   /** The session continues one of an earlier connection. */
   readonly resumed: boolean;
   /** Subject of the client's verified certificate (RFC 4514). This and the next two are empty without one. */

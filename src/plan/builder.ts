@@ -111,6 +111,9 @@ class PlanBuilder {
     const { name, protocol, timeouts, limits, http2, path, trustedProxies, halfClose } = listener;
     const { cells } = this.#sources;
     const address = this.#sources.listeners.get(name)!.text;
+    const isRelayed = (route: RouteConfig) => protocol === "tcp" || route.passthrough;
+    const connections = listener.routes.filter(isRelayed);
+    const requests = listener.routes.filter((route) => !isRelayed(route));
     return {
       name,
       address,
@@ -127,8 +130,8 @@ class PlanBuilder {
       halfClose,
       strictSniHost: listener.tls?.strictSniHost ?? false,
       chain: listener.chain.map((use) => this.#instances.add(use)),
-      routes: protocol === "http" ? listener.routes.map((route) => this.#route(listener, route, "requests")) : [],
-      tcp: protocol === "tcp" ? this.#tcp(listener, listener.routes) : null,
+      routes: requests.map((route) => this.#route(listener, route, "requests")),
+      tcp: connections.length === 0 ? null : this.#tcp(listener, connections),
       slot: this.#sources.listenerRow(address),
       cells: cells("listener", { listener: name }),
       requestCells: cells("requests", { listener: name, route: "", cluster: "" }),
@@ -140,13 +143,14 @@ class PlanBuilder {
     const labels = { listener: listener.name, route: "", cluster: "" };
     return {
       ...listener.relay,
+      readsHello: routes.some(({ match }) => [match, ...(match.not ?? [])].some(({ sni, alpn }) => sni ?? alpn)),
       routes: routes.map((route) => this.#route(listener, route, "connections")),
       noRouteCells: this.#sources.cells("connections", labels),
     };
   }
 
   #route(listener: ListenerConfig, route: RouteConfig, kind: "requests" | "connections"): RoutePlan {
-    const { name, match, timeout, retry, upgrade } = route;
+    const { name, match, timeout, retry, upgrade, passthrough } = route;
     const labels = { listener: listener.name, route: name };
     const action = this.#action(route);
     const { cells } = this.#sources;
@@ -158,6 +162,7 @@ class PlanBuilder {
       timeout,
       retry,
       upgrade,
+      passthrough,
       requestCells: this.#reachable(action, [...listener.chain, ...route.chain]).map((index) => {
         const cluster = this.#sources.config.clusters[index]!.name;
         return { cluster: index, cells: cells(kind, { ...labels, cluster }) };

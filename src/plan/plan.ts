@@ -208,6 +208,9 @@ export type TcpPlan = {
   readonly idle: number;
   /** How long a connection may last; 0: no limit. */
   readonly lifetime: number;
+  /** The ClientHello is read, for `match.sni` and `match.alpn`; its time limit. */
+  readonly readsHello: boolean;
+  readonly detect: number;
   /** CONNECTION_RESULTS of connections without a route: `sluice_tcp_connections_total{listener,route="",cluster=""}`. */
   readonly noRouteCells: number;
 };
@@ -223,6 +226,8 @@ export type RoutePlan = {
   readonly retry: RetryPlan;
   /** Names of the protocols that a request may be upgraded to. */
   readonly upgrade: readonly string[];
+  /** TLS connections are relayed without being decrypted. */
+  readonly passthrough: boolean;
   /**
    * STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index; of TCP connections
    * CONNECTION_RESULTS of `sluice_tcp_connections_total{listener,route,cluster,result}`.
@@ -250,6 +255,8 @@ export type MatchPlan = {
   readonly client?: readonly string[];
   /** As `host`; of the TLS handshake. */
   readonly sni?: readonly string[];
+  /** Of the handshake: the client offers one of them (ALPN). */
+  readonly alpn?: readonly string[];
   /** None of these may match; they have no `not` themselves. */
   readonly not?: readonly MatchPlan[];
 };

@@ -52,6 +52,13 @@ export function logRejection(context: WorkerContext, x: Exchange, error: ProxyEr
   });
 }
 
+/** No route of the listener matches the TCP connection. */
+export function logNoRoute({ warnings }: WorkerContext, x: Exchange): void {
+  if (!warnings.admits("no_route", x.listenerName)) return;
+  const sni = x.tls?.serverName ?? "";
+  warnings.write("no route for a TCP connection", { listener: x.listenerName, client: x.clientAddress, sni });
+}
+
 /** No endpoint of `x.cluster` can take the request. */
 export function logNoEndpoint(context: WorkerContext, x: Exchange): void {
   context.cells[x.cluster!.plan.retryCell + CLUSTER_CELLS.noEndpoint]!++;

@@ -21,7 +21,12 @@ export type Accepted = {
   readonly connection: AcceptedConnection;
   readonly port: Port;
   readonly choice: ConnectionChoice | null;
+  /** Its first bytes were read and it is to be relayed as they are; `hello`: what they say, null if they are not TLS. */
+  readonly passed?: { readonly hello: HelloFacts | null };
 };
+
+/** What a ClientHello says. `serverName`: in lower case, empty without one; `offered`: protocols (ALPN). */
+export type HelloFacts = { readonly serverName: string; readonly offered: readonly string[] };
 
 /** `openedAt`: ms since 1970. */
 type PortTunnel = { readonly openedAt: number };

@@ -25,6 +25,8 @@ export type RouteState = {
   readonly retry: RetryPlan;
   /** Protocols that a request may be upgraded to. */
   readonly upgrades: readonly UpgradeProtocol[];
+  /** TLS connections are relayed without being decrypted. */
+  readonly passthrough: boolean;
   /** First cell of `sluice_requests_total`, or `sluice_tcp_connections_total`, by cluster index; -1: none. */
   readonly requestCells: Int32Array;
   /** The same with `cluster=""`, for responses without a cluster. */

@@ -16,6 +16,7 @@ export type HostPattern = { readonly name: string; readonly wild: boolean };
 /** Keys of a `match` that few routes have. */
 export type CompiledExtra = {
   readonly sni: readonly HostPattern[] | null;
+  readonly alpn: readonly string[] | null;
   readonly clients: Networks | null;
   readonly cookies: readonly Pair[] | null;
   /** None of these may match. */
@@ -54,10 +55,11 @@ export function compileMatch(match: MatchPlan): CompiledMatch {
   };
 }
 
-function compileExtra({ sni, client, cookie, not }: MatchPlan): CompiledExtra | null {
-  if (!sni && !client && !cookie && !not) return null;
+function compileExtra({ sni, alpn, client, cookie, not }: MatchPlan): CompiledExtra | null {
+  if (!sni && !alpn && !client && !cookie && !not) return null;
   return {
     sni: sni?.map((text) => ({ name: text.replace(/^\*/, ""), wild: text.startsWith("*.") })) ?? null,
+    alpn: alpn ?? null,
     clients: client === undefined ? null : makeNetworks(client),
     cookies: encodePairs(cookie),
     not: not?.map(compileMatch) ?? [],

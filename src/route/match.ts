@@ -53,8 +53,8 @@ export interface MatchInput {
   readonly scheme: Scheme;
   /** An address in normal form, or any other text, which is in no network. */
   readonly clientAddress: string;
-  /** Null without TLS. `serverName`: in lower case. */
-  readonly tls: { readonly serverName: string } | null;
+  /** Null without TLS. `serverName`: in lower case; `offered`: protocols (ALPN). */
+  readonly tls: { readonly serverName: string; readonly offered?: readonly string[] } | null;
 }
 
 /** What another reading of a path selects: the index of a route, -1 for none, or -2 when the search limit was reached. */
@@ -143,8 +143,9 @@ function countRegexes({ regex, extra }: CompiledMatch): number {
 }
 
 /** The first of these keys that the request does not satisfy; empty when it satisfies all. */
-function failedExtra({ sni, clients, cookies, not }: CompiledExtra, input: MatchInput): string {
+function failedExtra({ sni, alpn, clients, cookies, not }: CompiledExtra, input: MatchInput): string {
   if (sni !== null && !matchesServerName(sni, input.tls?.serverName ?? "")) return "sni";
+  if (alpn !== null && !alpn.some((name) => input.tls?.offered?.includes(name))) return "alpn";
   if (clients !== null && !hasAddress(clients, input.clientAddress)) return "client";
   if (cookies !== null && !matchesCookies(cookies, input.request)) return "cookie";
   return not.length > 0 && find(not, input, 0) >= 0 ? "not" : "";

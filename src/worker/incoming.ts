@@ -8,12 +8,12 @@ import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { Proxied } from "../net/proxy-protocol.ts";
 import type { Admission, AdmissionHandler, PendingAdmission } from "../proxy/admission.ts";
 import type { ConnectionChoice } from "../proxy/connection-choice.ts";
-import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
+import type { Accepted, AcceptedConnection, HelloFacts, Port, ServerHandler } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
 import { type ProxyLogOptions, ProxyStart } from "./proxy-start.ts";
-import { TlsStart } from "./tls-start.ts";
+import { TlsStart, type TlsStartEvents } from "./tls-start.ts";
 
 /** Most bytes buffered during admission; then reading pauses. Reading until then detects a reset. */
 const MAX_PENDING = 64 * 1024;
@@ -22,13 +22,15 @@ export type IncomingOptions = {
   readonly admission: Admission;
   /** Creates the protocol's handler. `choice`: the initial cluster of the connection's requests. */
   readonly makeHandler: (accepted: Accepted) => ServerHandler;
+  /** A plugin denied the connection; `outcome`: one of OUTCOME. */
+  readonly denied: (connection: AcceptedConnection, port: Port, outcome: number) => void;
   readonly internal: (error: unknown) => void;
   readonly handshakes: HandshakeLog;
   readonly proxyLog: ProxyLogOptions;
   readonly clients: Pick<ClientAdmission, "admit">;
 };
 
-export class Incoming implements ServerHandler, AdmissionHandler {
+export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents {
   readonly #connection: AcceptedConnection;
   readonly #port: Port;
   readonly #options: IncomingOptions;
@@ -37,8 +39,10 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   /** Set while a hook call is suspended. */
   #admission: PendingAdmission | null = null;
   #input: PendingBuffer | null = null;
-  /** Set during the TLS handshake; null for a plain connection. */
+  /** Set while the ClientHello is read and during the TLS handshake; null for a plain connection. */
   #tls: TlsStart | null = null;
+  /** Set when its first bytes show that it is relayed as it is. */
+  #passed: Accepted["passed"];
   /** Set when the connection is admitted. */
   #admitted: { readonly choice: ConnectionChoice | null } | null = null;
 
@@ -60,8 +64,9 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   /** The client's address is known. */
   #admit(): void {
     if (!this.#options.clients.admit(this.#connection, this.#port)) return this.#connection.reset();
-    const { tls } = this.#port.state!;
-    if (tls !== null) this.#tls = new TlsStart(this.#connection, this.#port, tls, this.#options.handshakes);
+    const { tls, plan } = this.#port.state!;
+    if (tls !== null || plan.tcp?.readsHello)
+      this.#tls = new TlsStart(this.#connection, this.#port, this.#options.handshakes, this);
     this.#admission = this.#options.admission.evaluate(this.#port.state!, this);
   }
 
@@ -79,14 +84,25 @@ export class Incoming implements ServerHandler, AdmissionHandler {
     if (this.#tls === null) this.#serve(choice);
   }
 
-  #secured(): void {
+  passed(hello: HelloFacts | null, input: PendingBuffer): void {
+    this.#passed = { hello };
+    this.#input = input;
+    this.secured();
+  }
+
+  secured(): void {
     this.#tls = null;
     if (this.#admitted !== null) this.#serve(this.#admitted.choice);
   }
 
   #serve(choice: ConnectionChoice | null): void {
     const connection = this.#connection;
-    const handler = this.#options.makeHandler({ connection, port: this.#port, choice });
+    const handler = this.#options.makeHandler({
+      connection,
+      port: this.#port,
+      choice,
+      ...(this.#passed !== undefined && { passed: this.#passed }),
+    });
     connection.handler = handler;
     connection.resume();
     const input = this.#input;
@@ -95,8 +111,9 @@ export class Incoming implements ServerHandler, AdmissionHandler {
     if (connection.hasEnded && connection.alive) connection.handler.ended();
   }
 
-  denied(): void {
+  denied(outcome: number): void {
     this.#admission = null;
+    this.#options.denied(this.#connection, this.#port, outcome);
     this.#connection.reset();
   }
 
@@ -113,7 +130,7 @@ export class Incoming implements ServerHandler, AdmissionHandler {
         // Admission may have been decided: then it is the protocol's handler.
         if (from < to && connection.alive) connection.handler.receive(rest, from, to);
       });
-    if (this.#tls !== null) return this.#tls.receive(bytes, start, end, () => this.#secured());
+    if (this.#tls !== null) return this.#tls.receive(bytes, start, end);
     const input = (this.#input ??= new PendingBuffer());
     input.append(bytes, start, end);
     if (input.length >= MAX_PENDING) this.#connection.pause();
@@ -122,6 +139,8 @@ export class Incoming implements ServerHandler, AdmissionHandler {
   ended(): void {
     if (this.#proxy !== null) return this.#connection.destroy();
     if (this.#tls !== null) return this.#tls.ended();
+    // A client of a relayed connection may have sent all that it will send.
+    if (this.#passed !== undefined || this.#port.state!.plan.protocol === "tcp") return;
     // With `halfClose` the buffered input may be a whole request.
     if (!this.#port.state!.plan.halfClose || this.#input === null) this.#connection.reset();
   }

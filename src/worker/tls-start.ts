@@ -1,9 +1,14 @@
-/** Starts TLS on an accepted connection: parses the ClientHello, selects a certificate, and runs the handshake. */
-import { MAX_HELLO, readClientHello } from "../net/client-hello.ts";
+/**
+ * Starts TLS on an accepted connection: parses the ClientHello, and relays the connection as it is if a route says so, else
+ * selects a certificate and runs the handshake. Bounded by MAX_BUFFERED bytes and `timeouts.handshake`, or
+ * `timeouts.detect` where there is no TLS to terminate.
+ */
+import { Head } from "../http/head.ts";
+import { type ClientHello, MAX_HELLO, readClientHello, readOfferedProtocols } from "../net/client-hello.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { secure } from "../net/tls-accept.ts";
 import { HandshakeError, type TlsServer } from "../net/tls-server.ts";
-import type { AcceptedConnection, Port } from "../proxy/port.ts";
+import type { AcceptedConnection, HelloFacts, Port } from "../proxy/port.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
 
 /** Most bytes buffered until the hello is complete, with the headers of its records. */
@@ -19,54 +24,104 @@ const PLAIN_HTTP = Buffer.from(
 /** Time for a rejected client to read the alert, ms; what it sends meanwhile is ignored. */
 const ALERT_LINGER = 2000;
 
+/** Of connections, which have no request. */
+const NO_HEAD = new Head();
+
+/** One of these is called, unless the connection ends before. */
+export interface TlsStartEvents {
+  /** The handshake is complete. */
+  secured(): void;
+  /** The connection is relayed as it is, `input` first; `hello`: null if it is not TLS. */
+  passed(hello: HelloFacts | null, input: PendingBuffer): void;
+}
+
 export class TlsStart {
   readonly #connection: AcceptedConnection;
   readonly #port: Port;
-  readonly #server: TlsServer;
+  /** Null: TLS is not terminated here. */
+  readonly #server: TlsServer | null;
+  readonly #events: TlsStartEvents;
   readonly #log: HandshakeLog;
   readonly #hello = new PendingBuffer();
   /** The hello is incomplete with fewer bytes. */
   #least = 0;
   /** The hello was parsed or rejected. */
   #decided = false;
+  /** Protocols (ALPN); null where no route needs them. */
+  #offered: readonly string[] | null = null;
   /** The handshake was counted. */
   #ended = false;
 
-  constructor(connection: AcceptedConnection, port: Port, server: TlsServer, log: HandshakeLog) {
+  constructor(connection: AcceptedConnection, port: Port, log: HandshakeLog, events: TlsStartEvents) {
+    const { tls, plan } = port.state!;
     this.#connection = connection;
     this.#port = port;
-    this.#server = server;
+    this.#server = tls;
     this.#log = log;
-    connection.arm(port.state!.plan.timeouts.handshake);
+    this.#events = events;
+    connection.arm(tls === null ? plan.tcp!.detect : plan.timeouts.handshake);
   }
 
-  /** Receives bytes of the hello. `secured` is called when the handshake is complete. */
-  receive(bytes: Buffer, start: number, end: number, secured: () => void): void {
+  /** Receives bytes of the hello. */
+  receive(bytes: Buffer, start: number, end: number): void {
     if (this.#decided) return;
     const hello = this.#hello;
     hello.append(bytes, start, end);
     if (hello.length < this.#least && hello.length <= MAX_BUFFERED) return;
-    const { state, serverName, staplingSchemes, missing } = readClientHello(hello.bytes, hello.start, hello.end);
-    this.#least = hello.length + missing;
-    if (state === "more" && hello.length <= MAX_BUFFERED) return;
+    const read = readClientHello(hello.bytes, hello.start, hello.end);
+    this.#least = hello.length + read.missing;
+    if (read.state === "more" && hello.length <= MAX_BUFFERED) return;
     this.#decided = true;
-    if (state === "more" || state === "oversize")
+    if (read.state === "more" || read.state === "oversize")
       return this.#reject(OVERSIZE, new HandshakeError("failed", `the ClientHello is over ${MAX_HELLO} bytes`));
-    if (state === "plain") return this.#rejectPlain();
-    const served = this.#server.contextFor(serverName, staplingSchemes);
+    if (read.state === "plain") return this.#server === null ? this.#pass(null) : this.#rejectPlain();
+    const facts = this.#passes(read);
+    if (facts === null) this.#secure(this.#server!, read);
+    else this.#pass(facts);
+  }
+
+  /** What the hello says, if the connection is to be relayed; null: TLS is terminated. */
+  #passes({ serverName }: ClientHello): HelloFacts | null {
+    const { tcp, plan } = this.#port.state!;
+    if (tcp === null) return null;
+    const { bytes, start, end } = this.#hello;
+    const facts = { serverName, offered: readOfferedProtocols(bytes, start, end) };
+    this.#offered = facts.offered;
+    if (this.#server === null) return facts;
+    const clientAddress = this.#connection.peerAddress || "unknown";
+    const at = tcp.router.match({ request: NO_HEAD, scheme: "https", clientAddress, tls: facts }, 0);
+    // Without a route the connection is reset, which needs no handshake.
+    if (at < 0) return plan.protocol === "tcp" ? facts : null;
+    return tcp.routes[at]!.passthrough ? facts : null;
+  }
+
+  #pass(facts: HelloFacts | null): void {
+    this.#ended = true;
+    this.#connection.deadline = 0;
+    this.#events.passed(facts, this.#hello);
+  }
+
+  #secure(server: TlsServer, { serverName, staplingSchemes }: ClientHello): void {
+    const hello = this.#hello;
+    const { plan } = this.#port.state!;
+    const served = server.contextFor(serverName, staplingSchemes);
     if (served === null) {
       const text = JSON.stringify(serverName);
       return this.#reject(UNKNOWN_NAME, new HandshakeError("unknown_name", `no certificate for ${text}`));
     }
     secure(this.#connection, {
-      options: this.#server.options,
+      options: server.options,
       context: served.context,
-      staple: this.#server.stapleFor(served),
+      staple: server.stapleFor(served),
       hello: Buffer.from(hello.bytes.subarray(hello.start, hello.end)),
+      // The protocol of a connection that is relayed is the endpoint's to choose.
+      offersHttp: plan.protocol === "http",
       secured: () => {
         this.#end(null);
         this.#connection.deadline = 0;
-        secured();
+        // Routes compare what was offered with it.
+        if (this.#offered !== null) this.#connection.tls = { ...this.#connection.tls!, offered: this.#offered };
+        this.#events.secured();
       },
       rejected: (error) => {
         this.#end(error);
@@ -79,7 +134,7 @@ export class TlsStart {
   #rejectPlain(): void {
     const first = this.#hello.bytes[this.#hello.start]!;
     // A plain HTTP request begins with a letter.
-    const isHttp = first >= 65 && first <= 90;
+    const isHttp = first >= 65 && first <= 90 && this.#port.state!.plan.protocol === "http";
     const error = new HandshakeError("plain_text", isHttp ? "plain HTTP on a TLS port" : "the client sent no TLS");
     if (isHttp) return this.#reject(PLAIN_HTTP, error);
     this.#end(error);
@@ -100,7 +155,19 @@ export class TlsStart {
   }
 
   timedOut(): void {
-    this.#end(new HandshakeError("timeout", "the handshake was not complete within timeouts.handshake"));
+    // The endpoint may be the one that sends first.
+    if (this.#server === null && this.#hello.length === 0) {
+      this.#decided = true;
+      return this.#pass(null);
+    }
+    this.#end(
+      new HandshakeError(
+        "timeout",
+        this.#server === null
+          ? "the ClientHello was not complete within timeouts.detect"
+          : "the handshake was not complete within timeouts.handshake",
+      ),
+    );
     this.#connection.destroy();
   }
 

@@ -17,7 +17,7 @@ import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import { ServerConnection } from "../protocol/http1/server-connection.ts";
 import { Http2Connection } from "../protocol/http2/server-connection.ts";
-import { TcpConnection } from "../protocol/tcp/tcp-connection.ts";
+import { logDenied, TcpConnection } from "../protocol/tcp/tcp-connection.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import type { Accepted, ServerHandler } from "../proxy/port.ts";
@@ -95,6 +95,9 @@ class Worker {
       incoming: {
         admission: this.#pipeline.admission,
         makeHandler: (accepted) => this.#makeHandler(accepted),
+        denied: (connection, port, outcome) => {
+          if (port.state!.plan.protocol === "tcp") logDenied(this.#pipeline, connection, port, outcome);
+        },
         internal: (error) => this.#pipeline.internal(null, error),
         handshakes: new HandshakeLog({ cells, warnings }),
         proxyLog: { cells, warnings },
@@ -130,7 +133,8 @@ class Worker {
         ? new Http2Connection(this.#context, this.#pipeline, accepted)
         : new ServerConnection(this.#context, this.#pipeline, accepted);
     const { connection, port } = accepted;
-    if (port.state!.plan.protocol === "tcp") return new TcpConnection(this.#context, this.#pipeline, accepted);
+    if (port.state!.plan.protocol === "tcp" || accepted.passed !== undefined)
+      return new TcpConnection(this.#context, this.#pipeline, accepted);
     if (connection.tls !== null) return make(connection.tls.protocol === "h2");
     const internal = (error: unknown): void => this.#pipeline.internal(null, error);
     return new ProtocolStart(connection, port, { make, internal });

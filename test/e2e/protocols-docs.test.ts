@@ -2,18 +2,21 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { WebSocket } from "ws";
 import { Authority } from "../support/certificates.ts";
 import { openSession, request } from "./http2.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, type LiveTest, type Program, reuseSluice, testInUsualMode } from "./program.ts";
+import { atEnd, bounded, type LiveTest, type Program, reuseSluice, testInUsualMode } from "./program.ts";
 import { askPlain, curl } from "./tls.ts";
 import { ask, open, startEcho } from "./websockets.ts";
 
 const authority = new Authority();
 authority.issue("site");
+authority.issue("far", { names: "DNS:far.example" });
 test.after(() => authority.remove());
 
 type Check = {
@@ -64,6 +67,20 @@ const checks: Record<string, Check> = {
     async check(t, { port }) {
       const names = [await connectTo(t, port), await connectTo(t, port)].map((peer) => peer.take("."));
       assert.deepEqual((await Promise.all(names)).toSorted(), ["one.", "two."]);
+    },
+  },
+  "TLS passthrough": {
+    async peers(t) {
+      const credentials = { cert: authority.read("far.pem"), key: authority.read("far.key") };
+      const server = createServer(credentials, (_, response) => response.end("far"));
+      atEnd(t, () => server.close());
+      await once(server.listen(0, "127.0.0.1"), "listening");
+      return { ...(await startApp(t)), "127.0.0.1:9002": (server.address() as AddressInfo).port };
+    },
+    async check(_, { port }) {
+      const ca = authority.path("ca.pem");
+      assert.equal((await curl("/", { port, ca })).out, "ok");
+      assert.equal((await curl("/", { port, ca, host: "far.example" })).out, "far");
     },
   },
 };

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { findFreePort } from "./free-port.ts";
-import { connectTo, startRawUpstream } from "./peers.ts";
+import { connectTo, Peer, startRawUpstream } from "./peers.ts";
 import { atEnd, bounded, type LiveTest, runSluice, startSluice, testInEachMode, testInUsualMode } from "./program.ts";
 
 /** A server that greets with its name, and sends back what it gets; it ends its direction after the client. */
@@ -129,7 +129,8 @@ clusters:
     assert.ok((await sluice.metric("sluice_retries_total", { cluster: "mixed" })) >= 1);
     await sluice.metricIs(4, "sluice_tcp_connections_total", { cluster: "mixed", result: "connected" });
 
-    const refused = await connectTo(t, sluice.ports.alone!);
+    // It may be reset before the client has seen that it is connected.
+    const refused = new Peer(connect(sluice.ports.alone!, "127.0.0.1"));
     assert.equal(await bounded(refused.closed, "the refusal"), "reset");
     await sluice.metricIs(1, "sluice_tcp_connections_total", { cluster: "down", result: "connect_refused" });
     const failed = await sluice.logged((line) => line.listener === "alone" && "outcome" in line, "its line");
@@ -225,19 +226,28 @@ listeners:
         chain: [request-id]
         retry: { on: [502] }
         cluster: app
-  web: { address: ":2", timeouts: { lifetime: 1h }, cluster: app }
+  web:
+    address: ":2"
+    timeouts: { lifetime: 1h }
+    routes:
+      - { match: { sni: a.example }, passthrough: true, cluster: app }
+      - { match: { alpn: h2 }, cluster: app }
+      - { match: { path: / }, passthrough: true, cluster: app }
 clusters: { app: ["127.0.0.1:1"] }
 `,
   );
   const { code, stderr, stdout } = await runSluice("check", "-c", `${sluice.directory}/wrong.yaml`);
   assert.equal(code, 1);
   const reported = Array.from(`${stdout}${stderr}`.matchAll(/"([\w.]+)" has no meaning/g), ([, key]) => key);
+  assert.match(`${stdout}${stderr}`, /routes\.0: `passthrough` without `tls`/);
   assert.deepEqual(reported.toSorted(), [
     "chain",
     "halfClose",
     "limits.body",
+    "match.alpn",
     "match.host",
     "match.not.method",
+    "match.path",
     "retry.on",
     "timeout",
     "timeouts.head",

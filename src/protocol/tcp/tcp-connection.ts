@@ -12,12 +12,15 @@ import { PendingBuffer } from "../../net/pending-buffer.ts";
 import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import { CONNECTION_RESULTS, reasonCell } from "../../observe/series.ts";
+import { OUTCOME } from "../../plugin/host/outcome.ts";
 import { endAttempt } from "../../proxy/account.ts";
 import { pick, recover } from "../../proxy/attempts.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import type { Downstream } from "../../proxy/downstream.ts";
-import { ERROR, type ProxyError } from "../../proxy/error.ts";
+import { ERROR, failureOf, type ProxyError } from "../../proxy/error.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
+import { logNoRoute } from "../../proxy/failure-log.ts";
+import { UNKNOWN } from "../../proxy/forwarded.ts";
 import { PHASE } from "../../proxy/phase.ts";
 import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { StepControl } from "../../proxy/pipeline-control.ts";
@@ -31,6 +34,37 @@ const MAX_PENDING = 64 * 1024;
 const NO_BYTES = Buffer.alloc(0);
 const NOTHING = { bytes: NO_BYTES, start: 0, end: 0 };
 
+/** Takes an exchange without a request. */
+function takeExchange({ exchanges }: Pipeline, { state }: Port, client: string): Exchange {
+  const x = exchanges.take();
+  x.request.reset();
+  x.clientAddress = client;
+  x.listener = state!;
+  x.listenerName = state!.plan.name;
+  x.startedAt = x.headAt = performance.now();
+  return x;
+}
+
+/** Writes the access log line of a connection that a plugin denied. */
+export function logDenied(pipeline: Pipeline, connection: AcceptedConnection, port: Port, outcome: number): void {
+  const x = takeExchange(pipeline, port, connection.peerAddress || UNKNOWN);
+  x.error = outcome === OUTCOME.reject ? ERROR.denied : failureOf(outcome);
+  pipeline.context.accessLog.line(x, performance.now());
+  x.reset();
+  pipeline.exchanges.giveBack(x);
+}
+
+const UNDECRYPTED: TlsFacts = {
+  serverName: "",
+  version: "",
+  cipher: "",
+  protocol: "",
+  resumed: false,
+  clientSubject: "",
+  clientNames: "",
+  clientFingerprint: "",
+};
+
 export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, StepControl {
   readonly context: WorkerContext;
   readonly #pipeline: Pipeline;
@@ -40,32 +74,31 @@ export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, S
   /** Null once it is relayed or has failed. */
   #exchange: Exchange | null;
   #attempt: TcpAttempt | null = null;
+  /** What is known of TLS that is not terminated here. */
+  readonly #hello: TlsFacts | null;
   readonly peer: string;
   readonly scheme = "http";
   readonly forwarded = NO_BYTES;
 
   /** Starts to connect to an endpoint. */
-  constructor(context: WorkerContext, pipeline: Pipeline, { connection, port, choice }: Accepted) {
+  constructor(context: WorkerContext, pipeline: Pipeline, { connection, port, choice, passed }: Accepted) {
     this.context = context;
     this.#pipeline = pipeline;
     this.#connection = connection;
     this.#port = port;
-    this.peer = connection.peerAddress || "unknown";
+    this.peer = connection.peerAddress || UNKNOWN;
+    const hello = passed?.hello ?? null;
+    this.#hello = hello && { ...UNDECRYPTED, ...hello };
     connection.deadline = 0;
-    const x = (this.#exchange = pipeline.exchanges.take());
-    x.request.reset();
+    const x = (this.#exchange = takeExchange(pipeline, port, this.peer));
     x.client = this;
-    x.clientAddress = this.peer;
-    x.listener = port.state!;
-    x.listenerName = x.listener.plan.name;
-    x.listener.snapshot.enter();
-    x.startedAt = x.headAt = performance.now();
+    x.listener!.snapshot.enter();
     choice?.apply(x);
     connection.guard(() => this.#begin(x));
   }
 
   get tls(): TlsFacts | null {
-    return this.#connection.tls;
+    return this.#connection.tls ?? this.#hello;
   }
 
   get proxied(): Proxied | null {
@@ -79,7 +112,10 @@ export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, S
   #begin(x: Exchange): void {
     const { tcp } = x.listener!;
     const at = tcp === null ? -1 : tcp.router.match(x, 0);
-    if (at < 0) return this.#fail(x, ERROR.noRoute);
+    if (at < 0) {
+      logNoRoute(this.context, x);
+      return this.#fail(x, ERROR.noRoute);
+    }
     x.route = tcp!.routes[at]!;
     x.routeName = x.route.name;
     takeCluster(x);

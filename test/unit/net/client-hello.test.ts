@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { test } from "node:test";
 import { type ConnectionOptions, connect } from "node:tls";
 import fc from "fast-check";
-import { readClientHello } from "../../../src/net/client-hello.ts";
+import { readClientHello, readOfferedProtocols } from "../../../src/net/client-hello.ts";
 
 /** The ClientHello of node:tls. */
 async function helloOf(servername: string, options: ConnectionOptions = {}): Promise<Buffer> {
@@ -47,6 +47,23 @@ test("the server name is found for every split of the hello into records and rea
       for (let end = 0; end < bytes.length; end += 7) assert.equal(readClientHello(bytes, 0, end).state, "more");
     }
   }
+});
+
+test("the offered protocols are found for every split into records, and are bounded", async () => {
+  const offered = (bytes: Buffer) => readOfferedProtocols(bytes, 0, bytes.length);
+  const hello = await helloOf("a.example", { ALPNProtocols: ["h2", "x/1", "http/1.1"] });
+  for (const size of [1, 100, 10_000]) assert.deepEqual(offered(split(hello, size)), ["h2", "x/1", "http/1.1"]);
+  assert.deepEqual(offered(await helloOf("a.example")), []);
+  const many = Array.from({ length: 200 }, (_, i) => `p${i}`);
+  assert.deepEqual(offered(await helloOf("", { ALPNProtocols: many })), many.slice(0, 32));
+  // A length that lies gives none, or those before it, and never throws.
+  const at = hello.indexOf("\x02h2", 0, "latin1");
+  for (let byte = 0; byte < 256; byte++)
+    for (const index of [at - 2, at - 1, at, at + 3]) {
+      const changed = Buffer.from(hello);
+      changed[index] = byte;
+      offered(changed);
+    }
 });
 
 test("a client of TLS 1.3 that asks for an OCSP response has its signature schemes", async () => {

@@ -130,6 +130,7 @@ export class Plane {
     const incoming: IncomingOptions = {
       admission: pipeline.admission,
       makeHandler: (accepted) => new ServerConnection(this.context, pipeline, accepted),
+      denied: () => {},
       internal: (error) => pipeline.internal(null, error),
       handshakes: new HandshakeLog(this.context),
       proxyLog: this.context,
@@ -250,6 +251,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     timeout: settings.timeout ?? 0,
     retry: { grpc: 0, ...once, ...settings.retry },
     upgrades: [],
+    passthrough: false,
     requestCells: Int32Array.of(CELLS.requests),
     noClusterCells: CELLS.requests,
     durationCells: CELLS.durations,
