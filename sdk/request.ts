@@ -4,7 +4,7 @@ import { Bytes } from "./binary";
 import { VALUE, equals, startsWith, widen } from "./bytes";
 import { Cluster, Strategy } from "./cluster";
 import { getShared, getValue, getValueBytes, result, sendResponse, setResult, setShared, setValue, setValueBytes } from "./exchange";
-import { Headers, requestHeaders } from "./headers";
+import { Headers, requestHeaders, requestTrailers } from "./headers";
 import { cluster_choose, strategy_choose } from "./imports";
 import { RequestLog, requestLog } from "./log";
 import { Matcher } from "./matcher";
@@ -68,6 +68,11 @@ export class Request {
   /** Its headers. */
   get headers(): Headers {
     return requestHeaders;
+  }
+
+  /** Its trailers: in `onRequestBody` of the last chunk, and in `onRequestTrailers`; empty elsewhere. */
+  get trailers(): Headers {
+    return requestTrailers;
   }
 
   /** Its access log entry, for adding fields. */

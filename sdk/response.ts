@@ -1,7 +1,7 @@
 import { ATTRIBUTE, RESULT } from "./abi";
 import { readNumber, writeAttribute } from "./attributes";
 import { result, sendResponse, setResult } from "./exchange";
-import { Headers, responseHeaders } from "./headers";
+import { Headers, responseHeaders, responseTrailers } from "./headers";
 
 /** The response that is sent to the client. */
 // @ts-ignore: decorator
@@ -10,6 +10,11 @@ export class Response {
   /** Its headers. */
   get headers(): Headers {
     return responseHeaders;
+  }
+
+  /** Its trailers: in `onResponseBody` of the last chunk, and in `onResponseTrailers`; empty elsewhere. */
+  get trailers(): Headers {
+    return responseTrailers;
   }
 
   /** The status code. */

@@ -18,6 +18,7 @@ export const BUILTINS: Readonly<Record<string, Role>> = {
   delay: "filter",
   "ext-auth": "filter",
   fault: "filter",
+  "grpc-web": "filter",
   "ip-filter": "filter",
   jwt: "filter",
   "jwt-jwks": "filter",

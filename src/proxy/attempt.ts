@@ -56,6 +56,8 @@ export class Attempt {
   latency = 0;
   status = 0;
   failed = false;
+  /** The response has the content type of gRPC. */
+  isGrpc = false;
   /** The trailers of a gRPC call decide whether it counts as a failure of the endpoint. */
   isPending = false;
 
@@ -101,6 +103,7 @@ export class Attempt {
     this.latency = 0;
     this.status = 0;
     this.failed = false;
+    this.isGrpc = false;
     this.isPending = false;
   }
 

@@ -2,6 +2,7 @@
 
 import { performance } from "node:perf_hooks";
 import { FLAG } from "../http/head.ts";
+import { findGrpcType } from "../http/grpc.ts";
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import type { Connection } from "../net/connection.ts";
 import { endAttempt } from "./account.ts";
@@ -60,7 +61,10 @@ export function evaluate({ context }: PipelineControl, x: Exchange): number {
   const { statuses } = x.route!.retry;
   if (x.rivals !== null) cancelRivals(context, x.rivals);
   attempt.respondedAt = performance.now();
-  if (x.isGrpc) takeStatus(x);
+  if (x.isGrpc) {
+    attempt.isGrpc = findGrpcType(attempt.head) >= 0;
+    takeStatus(x, attempt.head);
+  }
   endAttempt(context, attempt, status, false);
   if (attempt.bodyDone) attempt.stream = null;
   const matches = (statuses.length > 0 && statuses.includes(status)) || (x.isGrpc && retriesStatus(x));

@@ -4,7 +4,7 @@
  * step for each chunk.
  */
 
-import { FLAG, type Head, NAME } from "../http/head.ts";
+import { FIELD_WORDS, FLAG, type Head, NAME, NAME_ID, REMOVED } from "../http/head.ts";
 import type { Connection } from "../net/connection.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
@@ -13,6 +13,7 @@ import { bufferResponse, CONTINUE, frameFilteredRequest } from "./body-filters.t
 import { ERROR, failureOf, type ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { type FilteredBody, requestBody, responseBody } from "./filtered-body.ts";
+import { takeStatus } from "./grpc.ts";
 import { prepareErrorResponse, prepareLocalResponse } from "./local-response.ts";
 import { fitTrailers } from "./metadata.ts";
 import { PHASE } from "./phase.ts";
@@ -253,6 +254,21 @@ export class Bodies {
 
 /** Before plugins process the last chunk, trailers that describe the body as received are removed. */
 function filter(x: Exchange, body: FilteredBody, trailers: Head | null): number {
-  if (trailers !== null && body.isAtEnd) fitTrailers(x, trailers, body.rewrites);
-  return body.filter(x, trailers);
+  if (trailers !== null && body.isAtEnd) {
+    fitTrailers(x, trailers, body.rewrites);
+    // Plugins may move it into the body.
+    if (x.isGrpc && trailers === x.responseTrailers) takeStatus(x, trailers);
+  }
+  const outcome = body.filter(x, trailers);
+  if (trailers !== null && outcome === OUTCOME.continue && body.chunk.last && isEmptied(trailers)) {
+    if (trailers === x.responseTrailers) x.responseTrailers = null;
+    else x.requestTrailers = null;
+  }
+  return outcome;
+}
+
+/** Plugins have removed all fields. */
+function isEmptied({ fields, count }: Head): boolean {
+  for (let i = 0; i < count; i++) if (fields[i * FIELD_WORDS + NAME_ID] !== REMOVED) return false;
+  return true;
 }

@@ -96,9 +96,9 @@ function setField(head: Head, name: Buffer, text: string): void {
   head.fields[index * FIELD_WORDS + VALUE_END] = start + value.length;
 }
 
-/** The headers of a response were received: takes the status, if it is among them (a response of trailers only). */
-export function takeStatus(x: Exchange): void {
-  x.grpcStatus = readStatus(x.attempt.head);
+/** Takes the status of the endpoint, if it is in these headers (a response of trailers only) or trailers. */
+export function takeStatus(x: Exchange, head: Head): void {
+  x.grpcStatus = readStatus(head);
 }
 
 /**

@@ -12,7 +12,6 @@
  */
 
 import { HOOK } from "../abi/abi.ts";
-import { findGrpcType } from "../http/grpc.ts";
 import { countHop, HOP } from "../http/max-forwards.ts";
 import { isOptionsMethod } from "../http/method.ts";
 import { WORKER_CELLS } from "../observe/series.ts";
@@ -303,7 +302,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   #endCall(x: Exchange, error: ProxyError): boolean {
     const { attempt, responseBody } = x;
     if (x.phase !== PHASE.body || error.source === "client" || error === ERROR.internal) return false;
-    if (attempt.bodyDone || !x.client!.alive || findGrpcType(x.response) < 0) return false;
+    if (attempt.bodyDone || !x.client!.alive || !attempt.isGrpc) return false;
     cancelAttempts(this.context, x);
     attempt.trailers = makeTrailers(x, error);
     attempt.bodyStart = attempt.bodyEnd = 0;

@@ -35,6 +35,7 @@ const FILTERS: readonly [name: string, config: unknown][] = [
   ["headers", { request: { set: { "x-a": "b" }, add: { "x-b": "c" }, remove: ["x-c"] } }],
   ["request-id", { trust: true }],
   ["fault", { abort: { percent: 0 } }],
+  ["grpc-web", {}],
 ];
 
 const base64 = (text: string) => Buffer.from(text).toString("base64url");
