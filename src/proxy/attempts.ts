@@ -1,8 +1,8 @@
 /** Attempts at endpoints: pick, forward, retry. Steps of the pipeline return the phase that follows. */
 
 import { performance } from "node:perf_hooks";
-import { FLAG } from "../http/head.ts";
 import { findGrpcType } from "../http/grpc.ts";
+import { FLAG } from "../http/head.ts";
 import { isHeadMethod, isIdempotent } from "../http/method.ts";
 import type { Connection } from "../net/connection.ts";
 import { endAttempt } from "./account.ts";
