@@ -156,8 +156,10 @@ function label(shape: Shape<unknown>): string {
       return inner.single ? `${label(inner.item)}, or a list` : `list: ${label(inner.item)}`;
     case "entries":
       return `map of names: ${label(inner.value)}`;
-    case "object":
-      return "map";
+    case "object": {
+      const { scalar } = inner.shorthand;
+      return scalar === undefined ? "map" : `${label(inner.fields[scalar]!.shape)}, or a map`;
+    }
     case "use":
       return inner.role;
     default:

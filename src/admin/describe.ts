@@ -1,5 +1,7 @@
 /** Formats the proxy's state for the status page and `sluice status`. */
 
+import type { OneOrMore, ValueMatch, ValueTable } from "../config/schema.ts";
+import type { MatchPlan } from "../plan/plan.ts";
 import type {
   CertificateStatus,
   ClusterStatus,
@@ -147,18 +149,31 @@ export function describeLastFailure({ lastFailure }: PluginStatus): string {
   return `${at} in ${hook}: ${reason}: ${message}`;
 }
 
-/** What a route matches: `host *.example.com, prefix /api/`. */
+/** What a route matches: `host *.example.com, prefix /api/, headers x-beta=1|prefix a`. */
 export function describeMatch({ match }: RouteStatus): string {
-  const keys = Object.entries(match).map(([key, value]) => `${key} ${describeValue(value)}`);
-  return keys.length > 0 ? keys.join(", ") : "every request";
+  const { not = [], ...keys } = match;
+  const parts = Object.entries(keys).map(([key, value]) => `${key} ${describeKey(value)}`);
+  if (not.length > 0) parts.push(`not ${not.map(describeExcluded).join("|")}`);
+  return parts.length > 0 ? parts.join(", ") : "every request";
 }
 
-function describeValue(value: unknown): string {
-  if (Array.isArray(value)) return value.map(describeValue).join("|");
-  if (typeof value !== "object" || value === null) return String(value);
-  return Object.entries(value)
-    .map(([name, wanted]) => `${name}=${describeValue(wanted)}`)
+function describeExcluded(match: MatchPlan): string {
+  return Object.entries(match)
+    .map(([key, value]) => `${key}=${describeKey(value)}`)
     .join(" ");
+}
+
+function describeKey(value: OneOrMore<string> | ValueTable | readonly MatchPlan[]): string {
+  if (typeof value === "string" || Array.isArray(value)) return [value].flat().join("|");
+  return Object.entries(value as ValueTable)
+    .map(([name, wanted]) => `${name}=${[wanted].flat().map(describeValue).join("|")}`)
+    .join(" ");
+}
+
+function describeValue(value: ValueMatch): string {
+  if (typeof value === "string") return value;
+  if ("present" in value) return value.present ? "present" : "absent";
+  return "prefix" in value ? `prefix ${value.prefix}` : `regex ${value.regex}`;
 }
 
 /** Where a route's requests go: `cluster app`, `app 90, canary 10`, `plugin beta: app, canary`. */

@@ -5,7 +5,7 @@ import { InvalidValue, type ScalarShape, scalar } from "./shape.ts";
 
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
-/** A path of 16 KiB through a program of this size takes some ten milliseconds at worst. */
+/** A text of 16 KiB through a program of this size takes some ten milliseconds at worst. */
 const MAX_REGEX_SIZE = 2000;
 
 export const fieldName: ScalarShape<string> = scalar("a header name", { type: "string" }, (text) =>
@@ -138,21 +138,17 @@ function countSlashes(path: string): number {
   return path.split("/").length;
 }
 
-/** A regular expression in RE2 syntax; matching time is linear in the path. */
-export const pathRegex: ScalarShape<string> = scalar(
-  "a regular expression (RE2 syntax)",
-  { type: "string" },
-  (text) => {
-    let compiled: RE2JS;
-    try {
-      compiled = RE2JS.compile(text);
-    } catch (error) {
-      throw new InvalidValue(`not a regular expression of RE2's syntax: ${(error as Error).message}`);
-    }
-    if (compiled.programSize() > MAX_REGEX_SIZE)
-      throw new InvalidValue(
-        `the expression compiles to ${compiled.programSize()} steps, expected at most ${MAX_REGEX_SIZE}`,
-      );
-    return text;
-  },
-);
+/** A regular expression in RE2 syntax; matching time is linear in the text. */
+export const regex: ScalarShape<string> = scalar("a regular expression (RE2 syntax)", { type: "string" }, (text) => {
+  let compiled: RE2JS;
+  try {
+    compiled = RE2JS.compile(text);
+  } catch (error) {
+    throw new InvalidValue(`not a regular expression of RE2's syntax: ${(error as Error).message}`);
+  }
+  if (compiled.programSize() > MAX_REGEX_SIZE)
+    throw new InvalidValue(
+      `the expression compiles to ${compiled.programSize()} steps, expected at most ${MAX_REGEX_SIZE}`,
+    );
+  return text;
+});

@@ -213,7 +213,7 @@ function checkRoutes(
 ): void {
   const { report, warn } = conversion;
   for (const { match, passthrough, at } of all) {
-    for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix]))
+    for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix].flat()))
       if (text !== undefined && isUnreachable(text, path.form))
         report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
     if (!tls && protocol === "http" && passthrough)

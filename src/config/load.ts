@@ -1,8 +1,18 @@
 /** Parses configuration text into a `Config`, or reports every problem with its position. Pure: performs no I/O. */
+import { isDeepStrictEqual } from "node:util";
 import { containsNetwork } from "../net/networks.ts";
 import { byPlace, hasProblem, type Problem } from "./place.ts";
 import { Reader } from "./read.ts";
-import { type Address, type Config, configuration, type MatchConfig, type RouteConfig } from "./schema.ts";
+import {
+  type Address,
+  type Config,
+  configuration,
+  type MatchConfig,
+  type OneOrMore,
+  type RouteConfig,
+  type ValueMatch,
+  type ValueTable,
+} from "./schema.ts";
 import type { Shape } from "./shape.ts";
 import { type Environment, findEntry, makeTree, parseTree, type Tree } from "./tree.ts";
 import { findUnusedClusters } from "./unused.ts";
@@ -140,38 +150,52 @@ function takesAll(earlier: RouteConfig, later: RouteConfig): boolean {
 
 /** Whether `wide` matches every request that `narrow` matches; false if undecided. */
 function covers(wide: MatchConfig, narrow: MatchConfig): boolean {
-  const fixed = narrow.path ?? narrow.prefix;
   return (
-    (wide.scheme === undefined || wide.scheme === narrow.scheme) &&
-    (wide.host === undefined || (narrow.host !== undefined && coversHost(wide.host, narrow.host))) &&
-    (wide.path === undefined || wide.path === narrow.path) &&
-    (wide.prefix === undefined || fixed?.startsWith(wide.prefix) === true) &&
-    (wide.regex === undefined || wide.regex === narrow.regex) &&
-    (wide.method === undefined || narrow.method?.every((one) => wide.method?.includes(one)) === true) &&
+    coversAny(wide.scheme, narrow.scheme, isEqual) &&
+    coversAny(wide.host, narrow.host, coversHost) &&
+    coversAny(wide.path, narrow.path, isEqual) &&
+    coversAny(wide.prefix, narrow.path ?? narrow.prefix, coversPrefix) &&
+    coversAny(wide.regex, narrow.regex, isEqual) &&
+    coversAny(wide.method, narrow.method, isEqual) &&
     coversTable(wide.headers, narrow.headers) &&
     coversTable(wide.query, narrow.query) &&
     coversTable(wide.cookie, narrow.cookie) &&
-    coversList(wide.client, narrow.client, containsNetwork) &&
-    coversList(wide.sni, narrow.sni, coversHost) &&
-    coversList(wide.alpn, narrow.alpn, (one, other) => one === other) &&
+    coversAny(wide.client, narrow.client, containsNetwork) &&
+    coversAny(wide.sni, narrow.sni, coversHost) &&
+    coversAny(wide.alpn, narrow.alpn, isEqual) &&
     (wide.not ?? []).every((one) => narrow.not?.some((other) => covers(other, one)) === true)
   );
 }
+
+const isEqual = <T>(wide: T, narrow: T): boolean => wide === narrow;
+const coversPrefix = (wide: string, narrow: string): boolean => narrow.startsWith(wide);
 
 function coversHost(wide: string, narrow: string): boolean {
   return wide === narrow || (wide.startsWith("*.") && narrow.replace(/^\*/, "x").endsWith(wide.slice(1)));
 }
 
 /** Whether each of `narrow` is covered by one of `wide`; a key that is absent in `wide` covers everything. */
-function coversList<T>(
-  wide: readonly T[] | undefined,
-  narrow: readonly T[] | undefined,
+function coversAny<T>(
+  wide: OneOrMore<T> | undefined,
+  narrow: OneOrMore<T> | undefined,
   covers: (wide: T, narrow: T) => boolean,
 ): boolean {
-  return wide === undefined || narrow?.every((one) => wide.some((other) => covers(other, one))) === true;
+  if (wide === undefined) return true;
+  if (narrow === undefined) return false;
+  const all = [wide].flat() as T[];
+  return ([narrow].flat() as T[]).every((one) => all.some((other) => covers(other, one)));
 }
 
-type Table = Readonly<Record<string, string>> | undefined;
-function coversTable(wide: Table = {}, narrow: Table = {}): boolean {
-  return Object.entries(wide).every(([name, value]) => Object.hasOwn(narrow, name) && narrow[name] === value);
+function coversTable(wide: ValueTable = {}, narrow: ValueTable = {}): boolean {
+  return Object.entries(wide).every(
+    ([name, value]) => Object.hasOwn(narrow, name) && coversAny<ValueMatch>(value, narrow[name], coversValue),
+  );
+}
+
+function coversValue(wide: ValueMatch, narrow: ValueMatch): boolean {
+  if (isDeepStrictEqual(wide, narrow)) return true;
+  if (typeof wide === "string" || "regex" in wide) return false;
+  if ("present" in wide) return wide.present && !(typeof narrow === "object" && "present" in narrow);
+  const start = typeof narrow === "string" ? narrow : "prefix" in narrow ? narrow.prefix : undefined;
+  return start?.startsWith(wide.prefix) === true;
 }

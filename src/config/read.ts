@@ -190,9 +190,11 @@ function addOnce(list: Problem[], problem: Problem): undefined {
 }
 
 function expandShorthand(shape: ObjectShape<unknown>, tree: Tree): Tree {
-  if (tree.kind === "map" || (tree.kind === "scalar" && tree.value === null)) return tree;
+  if (tree.kind === "map") return tree;
   const key = shape.shorthand[tree.kind];
   if (key === undefined) return tree;
+  // No value is an empty map, unless that is invalid.
+  if (tree.kind === "scalar" && tree.value === null && !shape.one.includes(key)) return tree;
   return { kind: "map", entries: [{ key, keyAt: tree.at, value: tree }], at: tree.at };
 }
 

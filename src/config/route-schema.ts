@@ -10,10 +10,10 @@ import {
   method,
   pathPattern,
   pathPrefix,
-  pathRegex,
   queryName,
   queryValue,
   type RetryReason,
+  regex,
   retryReason,
   upgradeProtocol,
 } from "./http-values.ts";
@@ -27,47 +27,96 @@ import {
   oneOrMore,
   optional,
   type PluginUse,
+  type ScalarShape,
+  type Shape,
   table,
   use,
   withDefault,
 } from "./shape.ts";
 import { choice, count, duration, flag, name, textOf } from "./values.ts";
 
+/** A text is compared exactly; `regex` must match the whole value. */
+export type ValueMatch =
+  | string
+  | { readonly present: boolean }
+  | { readonly prefix: string }
+  | { readonly regex: string };
+export type OneOrMore<T> = T | readonly T[];
+export type ValueTable = Readonly<Record<string, OneOrMore<ValueMatch>>>;
+
+/** A list of which one value must match. An empty one would never match. */
+const anyOf = <T>(item: Shape<T>) =>
+  convert(oneOrMore(item), (values, at, { report, hasProblem }): readonly T[] | undefined => {
+    if (values.length > 0) return values;
+    if (!hasProblem(at.path)) report(at, "empty list, which no request matches: expected at least one value");
+    return undefined;
+  });
+
+/** A single value is kept as it is. */
+const oneOrAny = <T>(item: Shape<T>) =>
+  convert(anyOf(item), (values): OneOrMore<T> => (values.length === 1 ? values[0]! : values));
+
+/** A text, or conditions. */
+const valueTable = (key: ScalarShape<string>, text: ScalarShape<string>) =>
+  table(
+    key,
+    oneOrAny(
+      convert(
+        object(
+          {
+            exact: optional(text, "The whole value; the same as the text alone."),
+            present: optional(flag, "`true`: any value; `false`: there is none of that name."),
+            prefix: optional(text, "The beginning of the value."),
+            regex: optional(regex, "A regular expression in RE2 syntax that the whole value must match."),
+          },
+          { shorthand: { scalar: "exact" }, one: ["exact", "present", "prefix", "regex"] },
+        ),
+        ({ exact, ...rest }): ValueMatch => exact ?? (rest as ValueMatch),
+      ),
+    ),
+  );
+
 const conditions = {
   scheme: optional(
-    choice(["http", "https"]),
+    oneOrAny(choice(["http", "https"])),
     "The scheme that the client used: of the connection, or as reported by a trusted proxy.",
   ),
-  host: optional(hostPattern, "The host that the client sent, without port; `*.` matches one or more labels."),
-  path: optional(pathPattern, "The whole path, compared exactly."),
-  prefix: optional(
-    pathPrefix,
-    "The beginning of the path, byte for byte: `/api` matches `/apix` too, `/api/` does not.",
+  host: optional(
+    oneOrAny(hostPattern),
+    "The host that the client sent, without port, or a list of hosts; `*.` matches one or more labels.",
   ),
-  regex: optional(pathRegex, "A regular expression in RE2 syntax that the whole path must match."),
-  method: optional(oneOrMore(method), "The method, or a list of methods."),
+  path: optional(oneOrAny(pathPattern), "The whole path, compared exactly, or a list of paths."),
+  prefix: optional(
+    oneOrAny(pathPrefix),
+    "The beginning of the path, byte for byte, or a list: `/api` matches `/apix` too, `/api/` does not.",
+  ),
+  regex: optional(
+    oneOrAny(regex),
+    "A regular expression in RE2 syntax that the whole path must match, or a list. Its time is linear in the path.",
+  ),
+  method: optional(anyOf(method), "The method, or a list of methods."),
   headers: optional(
-    table(fieldName, fieldValue),
-    "Header names, each with the exact value that one header of that name must have.",
+    valueTable(fieldName, fieldValue),
+    "Header names, each with what one header of that name must have: the exact value, `{ present: true }`, `{ present: false }`, `{ prefix: … }`, `{ regex: … }`, or a list of which one must match.",
   ),
   query: optional(
-    table(queryName, queryValue),
-    "Query parameter names, each with the exact value that the first parameter of that name must have, decoded like forms: `+` in a request is a space, `%2B` a plus.",
+    valueTable(queryName, queryValue),
+    "Query parameter names, each with what the first parameter of that name must have, as in `headers`; decoded like forms: `+` in a request is a space, `%2B` a plus.",
   ),
   cookie: optional(
-    table(cookieName, cookieValue),
-    "Cookie names, each with the exact value that the first cookie of that name must have.",
+    valueTable(cookieName, cookieValue),
+    "Cookie names, each with what the first cookie of that name must have, as in `headers`.",
   ),
   client: optional(
-    oneOrMore(addressBlock),
+    anyOf(addressBlock),
     "Networks (`10.0.0.0/8`) or addresses of which one must contain the client's address: that of the connection, or the one that a trusted proxy reports.",
   ),
   sni: optional(
-    oneOrMore(hostPattern),
+    anyOf(hostPattern),
     "The server name (SNI) of the client's TLS handshake, or a list of names; `*.` matches one or more labels. The client chooses it independently of the host: see `tls.strictSniHost`.",
   ),
   alpn: optional(
-    oneOrMore(textOf(1, 255)),
+    anyOf(textOf(1, 255)),
     "TCP connections and `passthrough`: a protocol that the client offers in its TLS handshake (ALPN), such as `h2`, or a list of them.",
   ),
 };
@@ -75,7 +124,7 @@ const conditions = {
 const match = object({
   ...conditions,
   not: optional(
-    oneOrMore(object(conditions)),
+    anyOf(object(conditions)),
     "Conditions, or a list of them, that exclude requests: a request for which all keys of one of them match does not match.",
   ),
 });

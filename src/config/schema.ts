@@ -18,7 +18,7 @@ export { BUILTIN_FETCH, BUILTIN_NAMESPACES, BUILTINS, LATER_BUILTINS } from "./b
 export type { ProbeConfig } from "./health-schema.ts";
 export type { Place, Problem } from "./place.ts";
 export type { NamedFile, Reference } from "./references.ts";
-export type { Action } from "./route-schema.ts";
+export type { Action, OneOrMore, ValueMatch, ValueTable } from "./route-schema.ts";
 export type { PluginUse, Settings } from "./shape.ts";
 
 /** Permissions. A module's imports show what it can do; these keys determine what it may do. */

@@ -167,9 +167,9 @@ export const named = <T extends object>(key: ScalarShape<string>, value: Shape<T
     all.map(({ name, at, value }) => ({ ...value, name, at })),
   );
 
-/** A map from user-defined names to scalars. */
-export const table = (key: ScalarShape<string>, value: Shape<string>) =>
+/** A map from user-defined names to values. */
+export const table = <T>(key: ScalarShape<string>, value: Shape<T>) =>
   convert(
     entries(key, value),
-    (all): Readonly<Record<string, string>> => Object.fromEntries(all.map(({ name, value }) => [name, value])),
+    (all): Readonly<Record<string, T>> => Object.fromEntries(all.map(({ name, value }) => [name, value])),
   );

@@ -4,6 +4,7 @@
  * cells of the shared counters allocated. Times are milliseconds, sizes bytes.
  */
 
+import type { OneOrMore, ValueTable } from "../config/schema.ts";
 import type { Scheme } from "../http/protocol.ts";
 import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { TlsServerOptions } from "../net/tls-server.ts";
@@ -239,18 +240,18 @@ export type RoutePlan = {
   readonly durationCells: number;
 };
 
-/** All given keys must match; an empty one matches every request. */
+/** All given keys must match, of a list any value; an empty one matches every request. */
 export type MatchPlan = {
-  readonly scheme?: Scheme;
+  readonly scheme?: OneOrMore<Scheme>;
   /** Exact, or one leading `*.`; lower case, without port. */
-  readonly host?: string;
-  readonly path?: string;
-  readonly prefix?: string;
-  readonly regex?: string;
+  readonly host?: OneOrMore<string>;
+  readonly path?: OneOrMore<string>;
+  readonly prefix?: OneOrMore<string>;
+  readonly regex?: OneOrMore<string>;
   readonly method?: readonly string[];
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly query?: Readonly<Record<string, string>>;
-  readonly cookie?: Readonly<Record<string, string>>;
+  readonly headers?: ValueTable;
+  readonly query?: ValueTable;
+  readonly cookie?: ValueTable;
   /** Networks in CIDR notation, and addresses. */
   readonly client?: readonly string[];
   /** As `host`; of the TLS handshake. */

@@ -1,56 +1,54 @@
 /** Compiles `match:` of the configuration to bytes that a head is compared with. */
 import { RE2JS } from "re2js";
+import type { OneOrMore } from "../config/schema.ts";
 import { Head, PART } from "../http/head.ts";
 import type { Scheme } from "../http/protocol.ts";
 import { READINGS, type Reading, writeReading } from "../http/readings.ts";
 import { normalizePath } from "../http/target.ts";
 import { makeNetworks, type Networks } from "../net/networks.ts";
 import type { MatchPlan } from "../plan/plan.ts";
-
-/** A field or query parameter: its name and the value it must equal. */
-export type Pair = { readonly name: Uint8Array; readonly value: Uint8Array };
+import { compileValues, type NamedTest } from "./values.ts";
 
 /** A host pattern: lower case; of `*.example.com` only `.example.com`. */
-export type HostPattern = { readonly name: string; readonly wild: boolean };
+export type HostPattern<Name = string> = { readonly name: Name; readonly wild: boolean };
 
 /** Keys of a `match` that few routes have. */
 export type CompiledExtra = {
   readonly sni: readonly HostPattern[] | null;
   readonly alpn: readonly string[] | null;
   readonly clients: Networks | null;
-  readonly cookies: readonly Pair[] | null;
+  readonly cookies: readonly NamedTest[] | null;
   /** None of these may match. */
   readonly not: readonly CompiledMatch[];
 };
 
-/** A compiled `match`. Every key is present, so that all objects share one hidden class; null matches anything. */
+/**
+ * A compiled `match`. Every key is present, so that all objects share one hidden class; null matches anything, a list
+ * any of its values.
+ */
 export type CompiledMatch = {
-  readonly scheme: Scheme | null;
-  /** Lower case; of `*.example.com` only `.example.com`. */
-  readonly host: Uint8Array | null;
-  readonly wild: boolean;
-  readonly path: Uint8Array | null;
-  readonly prefix: Uint8Array | null;
-  readonly regex: RE2JS | null;
+  readonly schemes: readonly Scheme[] | null;
+  readonly hosts: readonly HostPattern<Uint8Array>[] | null;
+  readonly paths: readonly Uint8Array[] | null;
+  readonly prefixes: readonly Uint8Array[] | null;
+  readonly regexes: readonly RE2JS[] | null;
   readonly methods: readonly Uint8Array[] | null;
-  readonly headers: readonly Pair[] | null;
-  readonly query: readonly Pair[] | null;
+  readonly headers: readonly NamedTest[] | null;
+  readonly query: readonly NamedTest[] | null;
   readonly extra: CompiledExtra | null;
 };
 
-/** `match` was validated when the configuration was loaded. @throws when `regex` is not a regular expression. */
+/** `match` was validated when the configuration was loaded. @throws when a regular expression is invalid. */
 export function compileMatch(match: MatchPlan): CompiledMatch {
-  const wild = match.host?.startsWith("*.") ?? false;
   return {
-    scheme: match.scheme ?? null,
-    host: encode(wild ? match.host?.slice(1) : match.host),
-    wild,
-    path: encode(match.path),
-    prefix: encode(match.prefix),
-    regex: match.regex === undefined ? null : RE2JS.compile(match.regex),
-    methods: match.method?.map((method) => Buffer.from(method)) ?? null,
-    headers: encodePairs(match.headers),
-    query: encodePairs(match.query),
+    schemes: listOf(match.scheme),
+    hosts: listOf(match.host)?.map((text) => compileHost(text, encode)) ?? null,
+    paths: listOf(match.path)?.map(encode) ?? null,
+    prefixes: listOf(match.prefix)?.map(encode) ?? null,
+    regexes: listOf(match.regex)?.map((text) => RE2JS.compile(text)) ?? null,
+    methods: match.method?.map(encode) ?? null,
+    headers: compileValues(match.headers),
+    query: compileValues(match.query),
     extra: compileExtra(match),
   };
 }
@@ -58,24 +56,24 @@ export function compileMatch(match: MatchPlan): CompiledMatch {
 function compileExtra({ sni, alpn, client, cookie, not }: MatchPlan): CompiledExtra | null {
   if (!sni && !alpn && !client && !cookie && !not) return null;
   return {
-    sni: sni?.map((text) => ({ name: text.replace(/^\*/, ""), wild: text.startsWith("*.") })) ?? null,
+    sni: sni?.map((text) => compileHost(text, String)) ?? null,
     alpn: alpn ?? null,
     clients: client === undefined ? null : makeNetworks(client),
-    cookies: encodePairs(cookie),
+    cookies: compileValues(cookie),
     not: not?.map(compileMatch) ?? [],
   };
 }
 
-function encode(text: string | undefined): Uint8Array | null {
-  return text === undefined ? null : Buffer.from(text);
+function compileHost<Name>(text: string, convert: (text: string) => Name): HostPattern<Name> {
+  return { name: convert(text.replace(/^\*/, "")), wild: text.startsWith("*.") };
 }
 
-function encodePairs(table: Readonly<Record<string, string>> | undefined): readonly Pair[] | null {
-  const pairs = Object.entries(table ?? {}).map(([name, value]) => ({
-    name: Buffer.from(name),
-    value: Buffer.from(value),
-  }));
-  return pairs.length === 0 ? null : pairs;
+function listOf<T extends string>(given: OneOrMore<T> | undefined): readonly T[] | null {
+  return given === undefined ? null : ([given].flat() as T[]);
+}
+
+function encode(text: string): Uint8Array {
+  return Buffer.from(text);
 }
 
 /**
@@ -90,13 +88,12 @@ export function matchesForReadings(matches: readonly CompiledMatch[]): readonly 
   );
 }
 
-function findDoubts({ path, prefix, extra }: CompiledMatch): number {
-  const own = findTextDoubts(path ?? prefix);
+function findDoubts({ paths, prefixes, extra }: CompiledMatch): number {
+  const own = [...(paths ?? []), ...(prefixes ?? [])].reduce((all, text) => all | findTextDoubts(text), 0);
   return extra === null ? own : extra.not.reduce((all, excluded) => all | findDoubts(excluded), own);
 }
 
-function findTextDoubts(text: Uint8Array | null): number {
-  if (text === null) return 0;
+function findTextDoubts(text: Uint8Array): number {
   const head = new Head(text.length, 1);
   head.setPart(PART.path, text, 0, text.length);
   normalizePath(head);
@@ -104,17 +101,16 @@ function findTextDoubts(text: Uint8Array | null): number {
 }
 
 function matchForReading(match: CompiledMatch, reading: Reading): CompiledMatch {
-  const { path, prefix, extra } = match;
+  const { paths, prefixes, extra } = match;
   return {
     ...match,
-    path: readText(path, reading),
-    prefix: readText(prefix, reading),
+    paths: paths?.map((text) => readText(text, reading)) ?? null,
+    prefixes: prefixes?.map((text) => readText(text, reading)) ?? null,
     extra: extra && { ...extra, not: extra.not.map((excluded) => matchForReading(excluded, reading)) },
   };
 }
 
-function readText(text: Uint8Array | null, reading: Reading): Uint8Array | null {
-  if (text === null) return null;
+function readText(text: Uint8Array, reading: Reading): Uint8Array {
   const out = new Uint8Array(text.length);
   return out.subarray(0, writeReading(text, 0, text.length, out, 0, reading));
 }

@@ -1,15 +1,10 @@
 /** Compares the cookies of a request, read as the SDK's `Cookies` reads them (RFC 6265 section 5.4). */
-import { EQUALS, equalsBytes, HTAB, SEMICOLON, SPACE, startsWith } from "../http/bytes.ts";
+import { EQUALS, HTAB, SEMICOLON, SPACE, startsWith } from "../http/bytes.ts";
 import { FIELD_WORDS, type Head, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
-import type { Pair } from "./compile.ts";
+import { matchesValue, type NamedTest } from "./values.ts";
 
-export function matchesCookies(pairs: readonly Pair[], head: Head): boolean {
-  for (let i = 0; i < pairs.length; i++) if (!hasCookie(pairs[i]!, head)) return false;
-  return true;
-}
-
-/** Whether the first cookie of that name has that value. */
-function hasCookie(pair: Pair, head: Head): boolean {
+/** Whether the first cookie of that name has such a value. */
+export function hasCookie(test: NamedTest, head: Head): boolean {
   const { bytes, fields } = head;
   for (let i = head.findKnown(NAME.cookie); i >= 0; i = head.findKnown(NAME.cookie, i + 1)) {
     const end = fields[i * FIELD_WORDS + VALUE_END]!;
@@ -18,14 +13,14 @@ function hasCookie(pair: Pair, head: Head): boolean {
       if (stop < 0 || stop > end) stop = end;
       const start = skipBlanks(bytes, at, stop);
       at = stop + 1;
-      if (!startsWith(bytes, start, stop, pair.name)) continue;
-      const sign = skipBlanks(bytes, start + pair.name.length, stop);
+      if (!startsWith(bytes, start, stop, test.name)) continue;
+      const sign = skipBlanks(bytes, start + test.name.length, stop);
       if (sign === stop || bytes[sign] !== EQUALS) continue;
       while (stop > sign + 1 && isBlank(bytes[stop - 1]!)) stop--;
-      return equalsBytes(bytes, skipBlanks(bytes, sign + 1, stop), stop, pair.value);
+      return matchesValue(test, bytes, skipBlanks(bytes, sign + 1, stop), stop);
     }
   }
-  return false;
+  return test.absent;
 }
 
 function skipBlanks(bytes: Uint8Array, start: number, end: number): number {

@@ -1,9 +1,9 @@
 /**
- * Selects the route of a request by comparing bytes. Allocates only for a route with a `regex`, which needs the path as a
+ * Selects the route of a request by comparing bytes. Allocates only for a route with a `regex`, which needs the text as a
  * string each time it is tried, and for a path that has several readings.
  */
 
-import { equalsBytes, SLASH, startsWith, toLower } from "../http/bytes.ts";
+import { equalsBytes, equalsWord, SLASH, startsWith } from "../http/bytes.ts";
 import { findHostEnd } from "../http/fields.ts";
 import {
   FIELD_WORDS,
@@ -26,19 +26,19 @@ import {
   compileMatch,
   type HostPattern,
   matchesForReadings,
-  type Pair,
 } from "./compile.ts";
-import { matchesCookies } from "./cookies.ts";
-import { matchesQuery } from "./query.ts";
+import { hasCookie } from "./cookies.ts";
+import { hasParameter } from "./query.ts";
+import { holdAll, matchesValue, type NamedTest } from "./values.ts";
 
 /** Keys of a `match` in the order in which they are evaluated, as the configuration names them. */
 const TARGET_KEYS = [
-  ["path", "path"],
-  ["prefix", "prefix"],
+  ["path", "paths"],
+  ["prefix", "prefixes"],
   ["method", "methods"],
   ["headers", "headers"],
   ["query", "query"],
-  ["regex", "regex"],
+  ["regex", "regexes"],
 ] as const satisfies readonly (readonly [string, keyof CompiledMatch])[];
 const MATCHES_ALL = compileMatch({});
 /**
@@ -66,6 +66,8 @@ export class Router {
   readonly #readings: readonly (readonly CompiledMatch[])[];
   /** Upper bound on how many times a byte of a reading is examined. */
   readonly #passes: number;
+  /** How many times `findRival` was called. */
+  #searches = 0;
 
   constructor(routes: readonly { readonly match: MatchPlan }[]) {
     this.#matches = routes.map((route) => compileMatch(route.match));
@@ -77,19 +79,19 @@ export class Router {
   explain(input: MatchInput, route: number): string {
     const { request: head, scheme } = input;
     const compiled = this.#matches[route]!;
-    if (compiled.scheme !== null && compiled.scheme !== scheme) return "scheme";
+    if (compiled.schemes !== null && !compiled.schemes.includes(scheme)) return "scheme";
     const { bytes, parts } = head;
     const hostStart = parts[PART.authority]!;
     const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
-    if (compiled.host !== null && !matchesHost(compiled.host, compiled.wild, bytes, hostStart, hostEnd)) return "host";
+    if (compiled.hosts !== null && !matchesHost(compiled.hosts, bytes, hostStart, hostEnd)) return "host";
     for (const [name, key] of TARGET_KEYS)
-      if (!matchesTarget({ ...MATCHES_ALL, [key]: compiled[key] }, head)) return name;
-    return compiled.extra === null ? "" : failedExtra(compiled.extra, input);
+      if (!matchesTarget({ ...MATCHES_ALL, [key]: compiled[key] }, head, 0)) return name;
+    return compiled.extra === null ? "" : failedExtra(compiled.extra, input, 0);
   }
 
   /** The index of the first route at or after `from` that matches the request, or -1. */
   match(input: MatchInput, from: number): number {
-    return find(this.#matches, input, from);
+    return find(this.#matches, input, from, 0);
   }
 
   /**
@@ -102,6 +104,7 @@ export class Router {
     const [start, end] = [parts[PART.path]!, parts[PART.path + 1]!];
     if (head.bytes[start] !== SLASH) return null;
     head.reserve(end - start);
+    const memo = ++this.#searches;
     const { bytes, end: to } = head;
     try {
       for (let i = 0, left = MOST_READ; i < READINGS.length; i++) {
@@ -111,7 +114,7 @@ export class Router {
         if (left < 0) return { route: -2, path: "" };
         parts[PART.path] = to;
         parts[PART.path + 1] = writeReading(bytes, start, end, bytes, to, reading);
-        const route = find(this.#readings[i]!, input, from);
+        const route = find(this.#readings[i]!, input, from, memo);
         if (route !== selected) return { route, path: head.partText(PART.path) };
       }
     } finally {
@@ -122,33 +125,34 @@ export class Router {
   }
 }
 
-function find(matches: readonly CompiledMatch[], input: MatchInput, from: number): number {
+/** `memo`: as in `holdAll`. */
+function find(matches: readonly CompiledMatch[], input: MatchInput, from: number, memo: number): number {
   const { request: head, scheme } = input;
   const { bytes, parts } = head;
   const hostStart = parts[PART.authority]!;
   const hostEnd = findHostEnd(bytes, hostStart, parts[PART.authority + 1]!);
   for (let i = from; i < matches.length; i++) {
     const match = matches[i]!;
-    if (match.scheme !== null && match.scheme !== scheme) continue;
-    if (match.host !== null && !matchesHost(match.host, match.wild, bytes, hostStart, hostEnd)) continue;
-    if (!matchesTarget(match, head)) continue;
-    if (match.extra === null || failedExtra(match.extra, input) === "") return i;
+    if (match.schemes !== null && !match.schemes.includes(scheme)) continue;
+    if (match.hosts !== null && !matchesHost(match.hosts, bytes, hostStart, hostEnd)) continue;
+    if (!matchesTarget(match, head, memo)) continue;
+    if (match.extra === null || failedExtra(match.extra, input, memo) === "") return i;
   }
   return -1;
 }
 
-function countRegexes({ regex, extra }: CompiledMatch): number {
-  const own = regex === null ? 0 : 1;
+function countRegexes({ regexes, extra }: CompiledMatch): number {
+  const own = regexes === null ? 0 : regexes.length;
   return extra === null ? own : extra.not.reduce((sum, excluded) => sum + countRegexes(excluded), own);
 }
 
 /** The first of these keys that the request does not satisfy; empty when it satisfies all. */
-function failedExtra({ sni, alpn, clients, cookies, not }: CompiledExtra, input: MatchInput): string {
+function failedExtra({ sni, alpn, clients, cookies, not }: CompiledExtra, input: MatchInput, memo: number): string {
   if (sni !== null && !matchesServerName(sni, input.tls?.serverName ?? "")) return "sni";
   if (alpn !== null && !alpn.some((name) => input.tls?.offered?.includes(name))) return "alpn";
   if (clients !== null && !hasAddress(clients, input.clientAddress)) return "client";
-  if (cookies !== null && !matchesCookies(cookies, input.request)) return "cookie";
-  return not.length > 0 && find(not, input, 0) >= 0 ? "not" : "";
+  if (cookies !== null && !holdAll(cookies, input.request, memo, hasCookie)) return "cookie";
+  return not.length > 0 && find(not, input, 0, memo) >= 0 ? "not" : "";
 }
 
 function matchesServerName(patterns: readonly HostPattern[], requested: string): boolean {
@@ -159,47 +163,58 @@ function matchesServerName(patterns: readonly HostPattern[], requested: string):
 }
 
 /** All keys but scheme and host, the cheapest first. */
-function matchesTarget(match: CompiledMatch, head: Head): boolean {
+function matchesTarget(match: CompiledMatch, head: Head, memo: number): boolean {
   const { bytes, parts } = head;
+  const { paths, prefixes, regexes } = match;
   const start = parts[PART.path]!;
   const end = parts[PART.path + 1]!;
-  if (match.path !== null && !equalsBytes(bytes, start, end, match.path)) return false;
-  if (match.prefix !== null && !startsWith(bytes, start, end, match.prefix)) return false;
+  if (paths !== null && !equalsAny(paths, bytes, start, end)) return false;
+  if (prefixes !== null && !startsWithAny(prefixes, bytes, start, end)) return false;
   if (match.methods !== null && !matchesMethod(match.methods, head)) return false;
-  if (match.headers !== null && !matchesHeaders(match.headers, head)) return false;
-  if (match.query !== null && !matchesQuery(match.query, head)) return false;
-  return match.regex === null || match.regex.testExact(head.text(start, end));
+  if (match.headers !== null && !holdAll(match.headers, head, memo, hasField)) return false;
+  if (match.query !== null && !holdAll(match.query, head, memo, hasParameter)) return false;
+  if (regexes === null) return true;
+  const path = head.text(start, end);
+  return regexes.some((regex) => regex.testExact(path));
 }
 
-function matchesHost(host: Uint8Array, wild: boolean, bytes: Uint8Array, start: number, end: number): boolean {
-  const length = host.length;
-  if (wild ? end - start <= length : end - start !== length) return false;
-  for (let i = 0, at = end - length; i < length; i++, at++) if (toLower(bytes[at]!) !== host[i]) return false;
-  return true;
+function equalsAny(words: readonly Uint8Array[], bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = 0; i < words.length; i++) if (equalsBytes(bytes, start, end, words[i]!)) return true;
+  return false;
+}
+
+function startsWithAny(words: readonly Uint8Array[], bytes: Uint8Array, start: number, end: number): boolean {
+  for (let i = 0; i < words.length; i++) if (startsWith(bytes, start, end, words[i]!)) return true;
+  return false;
+}
+
+function matchesHost(
+  hosts: readonly HostPattern<Uint8Array>[],
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): boolean {
+  for (let i = 0; i < hosts.length; i++) {
+    const { name, wild } = hosts[i]!;
+    if (wild ? end - start > name.length : end - start === name.length)
+      if (equalsWord(bytes, end - name.length, end, name)) return true;
+  }
+  return false;
 }
 
 function matchesMethod(methods: readonly Uint8Array[], head: Head): boolean {
-  const start = head.parts[PART.method]!;
-  const end = head.parts[PART.method + 1]!;
-  for (let i = 0; i < methods.length; i++) if (equalsBytes(head.bytes, start, end, methods[i]!)) return true;
-  return false;
+  return equalsAny(methods, head.bytes, head.parts[PART.method]!, head.parts[PART.method + 1]!);
 }
 
-function matchesHeaders(pairs: readonly Pair[], head: Head): boolean {
-  for (let i = 0; i < pairs.length; i++) if (!hasField(pairs[i]!, head)) return false;
-  return true;
-}
-
-/** Whether any field of that name has exactly that value. One walk over the table, whatever the number of fields. */
-function hasField(pair: Pair, head: Head): boolean {
+/** Whether any field of that name has such a value. One walk over the table, whatever the number of fields. */
+function hasField(test: NamedTest, head: Head): boolean {
   const { bytes, fields, count } = head;
-  const length = pair.name.length;
+  let isAbsent = true;
   for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
-    const start = fields[at + NAME_START]!;
-    if (fields[at + NAME_END]! - start !== length || fields[at + NAME_ID]! >= NAME.lookalike) continue;
-    let k = 0;
-    while (k < length && toLower(bytes[start + k]!) === pair.name[k]) k++;
-    if (k === length && equalsBytes(bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!, pair.value)) return true;
+    if (fields[at + NAME_ID]! >= NAME.lookalike) continue;
+    if (!equalsWord(bytes, fields[at + NAME_START]!, fields[at + NAME_END]!, test.name)) continue;
+    if (matchesValue(test, bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!)) return true;
+    isAbsent = false;
   }
-  return false;
+  return isAbsent && test.absent;
 }

@@ -307,6 +307,7 @@ listeners:
     tls: ${CERTIFICATES.replaceAll("\n      ", "\n        ")}
     routes:
       - { name: beta, match: { cookie: { beta: "1" }, not: [{ method: POST }, { client: 192.0.2.0/24 }] }, cluster: app, chain: [headers: { response: { set: { x-route: beta } } }] }
+      - { name: listed, match: { prefix: [/x/, /y/], host: [a.example, "*.b.example"], headers: { x-kind: [a, { prefix: b- }, { regex: "c+" }], x-off: { present: false } } }, cluster: app, chain: [headers: { response: { set: { x-route: listed } } }] }
       - { name: inner, match: { client: [10.0.0.0/8, "fd00::/8"] }, cluster: app, chain: [headers: { response: { set: { x-route: inner } } }] }
       - { name: b, match: { sni: "*.b.example" }, cluster: app, chain: [headers: { response: { set: { x-route: b } } }] }
       - { name: rest, cluster: app, chain: [headers: { response: { set: { x-route: rest } } }] }
@@ -331,14 +332,32 @@ clusters: { app: ["127.0.0.1:${upstream.port}"] }
   assert.equal(await route("localhost", ...from("fd00::1")), "inner");
   assert.equal(await route("localhost", ...from("nonsense")), "rest");
 
+  const listed = async (path: string, ...headers: string[]) => {
+    const more = ["-o", "/dev/null", "-w", "%header{x-route}", ...headers.flatMap((one) => ["-H", one])];
+    return (await curl(path, { port, ca, host: "a.example", more })).out;
+  };
+  for (const kind of ["a", "b-1", "ccc"]) assert.equal(await listed("/y/z", `X-Kind: ${kind}`), "listed", kind);
+  assert.equal(await listed("/y/z", "X-Kind: cca"), "rest");
+  assert.equal(await listed("/z/", "X-Kind: a"), "rest");
+  assert.equal(await listed("/x/", "X-Kind: a", "X-Off: 0"), "rest");
+
   const explain = async (...args: string[]) =>
     (await runSluice("explain", ...args, "--admin", `127.0.0.1:${sluice.ports.admin}`)).stdout;
   const named = await explain("GET", `https://y.b.example:${port}/`);
-  assert.match(named, /beta: cookie does not match\n\s+inner: client does not match\n\s+b: matches/);
+  assert.match(
+    named,
+    /beta: cookie does not match\n\s+listed: prefix does not match\n\s+inner: client does not match\n\s+b: matches/,
+  );
   const inner = await explain("POST", `https://localhost:${port}/`, "-H", "cookie: beta=1", "--client", "10.0.0.1");
-  assert.match(inner, /beta: not does not match\n\s+inner: matches/);
+  assert.match(inner, /beta: not does not match\n\s+listed: host does not match\n\s+inner: matches/);
+  const kind = await explain("GET", `https://x.b.example:${port}/x/`, "-H", "x-kind: d");
+  assert.match(kind, /listed: headers does not match/);
   assert.match(await explain("GET", `https://127.0.0.1:${port}/`), /b: sni does not match\n\s+rest: matches/);
   const status = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
+  assert.match(
+    status.stdout,
+    /route listed: host a\.example\|\*\.b\.example, prefix \/x\/\|\/y\/, headers x-kind=a\|prefix b-\|regex c\+ x-off=absent; chain/,
+  );
   assert.match(status.stdout, /route beta: cookie beta=1, not method=POST\|client=192\.0\.2\.0\/24;/);
 });
 

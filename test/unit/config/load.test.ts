@@ -571,6 +571,14 @@ test("unreachable routes are rejected", () => {
     ["not: { path: /ab }", "not: { prefix: /a }"],
     ["not: [{ method: GET, path: /a }]", "not: [{ method: [GET, POST] }, { host: a }]"],
     ["", "not: { path: /a }"],
+    ["path: [/a, /b]", "path: /a"],
+    ["prefix: [/a, /b]", "path: [/ab, /b]"],
+    ['host: ["*.b.example", c.example]', "host: [c.example, x.b.example]"],
+    ["scheme: [http, https]", "scheme: http"],
+    ["regex: [/a+, /b+]", "regex: /a+"],
+    ["headers: { a: [{ prefix: b }, c] }", "headers: { a: [bc, { prefix: bb }] }"],
+    ["query: { a: { present: true } }", "query: { a: [b, { regex: c }, { prefix: d }] }"],
+    ["cookie: { a: [{ regex: b }, { present: false }] }", "cookie: { a: { present: false } }"],
   ];
   const both = (a: string, b: string) =>
     withRoutes(`{ match: { ${a} }, cluster: app }`, `{ match: { ${b} }, cluster: app }`);
@@ -588,6 +596,13 @@ test("unreachable routes are rejected", () => {
     ["not: { prefix: /a }", "not: { path: /a }"],
     ["not: { path: /a }", "not: { path: /b }"],
     ["not: { path: /a }", ""],
+    ["path: [/a, /b]", "path: [/a, /c]"],
+    ["prefix: [/a, /b]", "prefix: /"],
+    ["headers: { a: { present: true } }", "headers: { a: { present: false } }"],
+    ["headers: { a: { present: true } }", "headers: { a: [b, { present: false }] }"],
+    ["headers: { a: { prefix: b } }", "headers: { a: { regex: b } }"],
+    ["headers: { a: { regex: '.*' } }", "headers: { a: b }"],
+    ["headers: { a: { present: false } }", ""],
   ];
   for (const [earlier, later] of apart) load(both(earlier, later));
   for (const never of ["not: {}", 'host: x.b, not: { host: "*.b" }', "path: /a, method: GET, not: [{ path: /a }]"])
@@ -619,6 +634,12 @@ test("paths and hosts are normalised like those of requests", () => {
     client: ["10.0.0.1"],
     cookie: { a: "1" },
   });
+  assert.deepEqual(match("path: [/%7ea, /b], prefix: [/c], headers: { X-A: [1, { exact: 2 }, { prefix: 3 }] }"), {
+    path: ["/~a", "/b"],
+    prefix: "/c",
+    headers: { "x-a": ["1", "2", { prefix: "3" }] },
+  });
+  complainOnce(withRoutes("{ match: { path: [/a, /b/../c] }, cluster: app }"), /match\.path\.1.*can never match/);
   complainOnce(withRoutes("{ match: { client: 10.0.0.0/33 }, cluster: app }"), /match\.client.*a block of addresses/);
   complainOnce(withRoutes("{ match: { not: { not: {} } }, cluster: app }"), /match\.not/);
 });

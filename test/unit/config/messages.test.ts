@@ -17,6 +17,26 @@ function load(text: string) {
 
 const slips: [what: string, text: string, problem: RegExp][] = [
   [
+    "no condition on a value",
+    withRoutes("{ match: { headers: { a: {} } }, cluster: app }"),
+    /^s:2:62: .*\.match\.headers\.a: expected one of the keys exact, present, prefix, regex, found none$/,
+  ],
+  [
+    "two conditions on a value",
+    withRoutes("{ match: { query: { a: [b, { present: true, prefix: c }] } }, cluster: app }"),
+    /\.match\.query\.a\.1: expected one of the keys exact, present, prefix, regex, found present and prefix$/,
+  ],
+  [
+    "an invalid expression in a list",
+    withRoutes('{ match: { cookie: { a: [{ regex: "(" }] } }, cluster: app }'),
+    /\.match\.cookie\.a\.0\.regex: not a regular expression of RE2's syntax/,
+  ],
+  [
+    "an empty list",
+    withRoutes("{ match: { host: [] }, cluster: app }"),
+    /\.match\.host: empty list, which no request matches: expected at least one value$/,
+  ],
+  [
     "an unquoted wildcard",
     withRoutes("{ match: { host: *.example.com }, cluster: app }"),
     /^s:2:54: .*\.match\.host: unquoted, \*\.example\.com is an alias of YAML: write it in quotes, "\*\.example\.com"$/,

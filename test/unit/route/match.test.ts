@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import type { ValueTable } from "../../../src/config/schema.ts";
 import { nameId } from "../../../src/http/fields.ts";
 import { Head, PART } from "../../../src/http/head.ts";
 import { normalizePath } from "../../../src/http/target.ts";
@@ -183,6 +184,104 @@ test("a cookie is the first of its name, as the SDK reads it", () => {
   assert.ok(matches({ cookie: { a: "", b: "=" } }, { headers: [["cookie", "a=; b=="]] }));
   assert.ok(!matches({ cookie: { a: "" } }, { headers: [["cookie", "a"]] }));
   assert.ok(!matches(match, { headers: [["X-Cookie", "beta=1"]] }));
+});
+
+test("of a list any value matches", () => {
+  const match: MatchPlan = {
+    scheme: ["http", "https"],
+    host: ["a.example", "*.b.example"],
+    path: ["/x", "/y"],
+    prefix: ["/x", "/y"],
+    regex: ["/[xz]", "/y+"],
+  };
+  for (const path of ["/x", "/y"])
+    for (const host of ["a.example", "c.b.example:80"]) assert.ok(matches(match, { host, path }), `${host} ${path}`);
+  for (const wrong of [{ host: "b.example" }, { path: "/z" }, { path: "/xx" }])
+    assert.ok(!matches(match, { host: "a.example", path: "/x", ...wrong }), JSON.stringify(wrong));
+  const { prefix, regex, ...fixed } = match;
+  assert.ok(!matches({ ...fixed, prefix: ["/a", "/b"] }, { host: "a.example", path: "/x" }));
+  assert.ok(!matches({ ...fixed, regex: ["/a", "/b"] }, { host: "a.example", path: "/x" }));
+});
+
+test("a value is exact, present, a beginning or a regular expression; of a list any", () => {
+  const values: [wanted: ValueTable[string], good: readonly string[], wrong: readonly string[]][] = [
+    ["ab", ["ab"], ["a", "abc", "AB", ""]],
+    [{ present: true }, ["", "ab"], []],
+    [{ prefix: "ab" }, ["ab", "abc"], ["a", "xab", "AB"]],
+    [{ regex: "a+|é" }, ["a", "aa", "é"], ["", "ab", "ba", "e"]],
+    [
+      ["x", { prefix: "ab" }, { regex: "[0-9]{2}" }],
+      ["x", "abc", "12"],
+      ["xx", "a", "123"],
+    ],
+    [{ present: false }, [], ["", "ab"]],
+    [[{ present: false }, "x"], ["x"], ["", "xx"]],
+  ];
+  for (const [wanted, good, wrong] of values)
+    for (const value of [...good, ...wrong]) {
+      const is = good.includes(value);
+      const what = JSON.stringify({ wanted, value });
+      assert.equal(matches({ headers: { "x-a": wanted } }, { headers: [["X-A", value]] }), is, `header ${what}`);
+      assert.equal(matches({ query: { q: wanted } }, { query: `q=${encodeURIComponent(value)}` }), is, `query ${what}`);
+      assert.equal(
+        matches({ cookie: { c: wanted } }, { headers: [["cookie", `b=1; c=${value}`]] }),
+        is,
+        `cookie ${what}`,
+      );
+    }
+  for (const [wanted, is] of [
+    ["a", false],
+    [{ present: true }, false],
+    [{ prefix: "" }, false],
+    [{ regex: ".*" }, false],
+    [{ present: false }, true],
+    [["a", { present: false }], true],
+  ] as const) {
+    const others: Request = {
+      query: "r=1&qq",
+      headers: [
+        ["x-ab", "1"],
+        ["cookie", "cc=1; c"],
+      ],
+    };
+    for (const match of [{ headers: { "x-a": wanted } }, { query: { q: wanted } }, { cookie: { c: wanted } }])
+      assert.equal(matches(match, others), is, JSON.stringify(match));
+  }
+});
+
+test("any header of a name, but the first parameter and cookie", () => {
+  const wanted = { prefix: "b" };
+  const headers = (name: string, ...values: string[]) => values.map((value) => [name, value] as const);
+  assert.ok(matches({ headers: { x: wanted } }, { headers: headers("x", "a", "b1") }));
+  assert.ok(!matches({ headers: { x: { present: false } } }, { headers: headers("x", "a", "b1") }));
+  assert.ok(!matches({ query: { q: wanted } }, { query: "q=a&q=b1" }));
+  assert.ok(matches({ query: { q: wanted } }, { query: "q=%62+1&q=a" }));
+  assert.ok(matches({ query: { q: { regex: "b 1\\+" } } }, { query: "q=%62+1%2b" }));
+  assert.ok(!matches({ cookie: { c: wanted } }, { headers: headers("cookie", "c=a", "c=b") }));
+});
+
+test("a regular expression of a value takes linear time, once for all readings of a path", () => {
+  const value = "a".repeat(30_000);
+  assert.ok(!matches({ headers: { x: { regex: "(a+)+b" } } }, { headers: [["x", value]] }));
+  const expressions = Array.from({ length: 20 }, (_, i) => ({ match: { headers: { x: { regex: `(a+)+${i}` } } } }));
+  const router = new Router([
+    ...expressions,
+    { match: { headers: { x: { regex: "b+" } }, prefix: "/b" } },
+    { match: {} },
+  ]);
+  const of = (header: string) => {
+    const head = makeHead({ path: "/%2F;/%2B//b", headers: [["x", header]] });
+    normalizePath(head);
+    return inputOf(head);
+  };
+  const long = of(value);
+  assert.equal(router.findRival(long, 0, router.match(long, 0)), null);
+  // Results are those of this request.
+  const other = inputOf(doubtful("//b"));
+  assert.equal(router.findRival(other, 0, router.match(other, 0)), null);
+  const head = makeHead({ path: "//b", headers: [["x", "bb"]] });
+  normalizePath(head);
+  assert.equal(router.findRival(inputOf(head), 0, router.match(inputOf(head), 0))?.route, 20);
 });
 
 test("not excludes requests that one of its conditions matches", () => {
