@@ -17,8 +17,12 @@ export class Endpoint {
   /** TLS of its cluster; null: plain. */
   readonly tls: TlsClientOptions | null;
 
-  constructor(plan: EndpointPlan, tls: TlsClientOptions | null = null) {
+  /** The PROXY protocol header of connections that are not a client's; null: none. */
+  readonly proxyHeader: Buffer | null;
+
+  constructor(plan: EndpointPlan, tls: TlsClientOptions | null = null, proxyHeader: Buffer | null = null) {
     this.tls = tls;
+    this.proxyHeader = proxyHeader;
     this.address = plan.address;
     this.host = plan.host;
     this.port = plan.port;

@@ -11,15 +11,20 @@ export interface Poolable {
 export class Pool<Connection extends Poolable> {
   #closed = false;
   readonly #idle: Connection[] = [];
-  readonly #keep: number;
+  /** Most idle connections. */
+  readonly keep: number;
   readonly #now: () => number;
   /** No connections are pooled until then; 0: pooling is not suspended. */
   #suspendedUntil = 0;
 
   /** `now`: a monotonic clock, ms. */
   constructor(keep: number, now: () => number = () => performance.now()) {
-    this.#keep = keep;
+    this.keep = keep;
     this.#now = now;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
   take(): Connection | null {
@@ -32,7 +37,7 @@ export class Pool<Connection extends Poolable> {
 
   /** Pools a reusable connection; returns false if the pool is full, and the caller closes it. */
   give(connection: Connection): boolean {
-    if (this.#closed || this.#idle.length >= this.#keep) return false;
+    if (this.#closed || this.#idle.length >= this.keep) return false;
     if (this.#suspendedUntil > 0 && this.#isSuspended()) return false;
     this.#idle.push(connection);
     return true;

@@ -1,10 +1,11 @@
 /** `clusters`: strategies, timeouts, pools and endpoints. */
+import { PROXY_TLVS, type ProxyHeaderOptions } from "../net/proxy-header.ts";
 import { endpointAddress } from "./address-values.ts";
 import { health } from "./health-schema.ts";
 import { fieldValue } from "./http-values.ts";
 import { convert, list, object, oneOrMore, optional, required, use, withDefault } from "./shape.ts";
 import { clusterTls } from "./tls-schema.ts";
-import { count, duration, idleTimeouts, size } from "./values.ts";
+import { choice, count, duration, idleTimeouts, size } from "./values.ts";
 
 const endpoint = convert(
   object(
@@ -35,6 +36,24 @@ const strategies = convert(oneOrMore(use("strategy")), (all, at, { report, hasPr
   if (all.length === 0 && !hasProblem(at.path)) report(at, "the list is empty, expected a strategy");
   return all;
 });
+
+const proxyHeader = convert(
+  object(
+    {
+      version: required(choice(["v1", "v2"]), "The version: text or binary."),
+      tlvs: withDefault(
+        list(choice(PROXY_TLVS)),
+        [],
+        "Further facts in a header of version 2: `authority` (the server name of the client's TLS handshake), `alpn`, `ssl` (version, cipher, and the common name of the client's verified certificate), `unique-id` (of the client's connection), `crc32c` (a checksum). What a load balancer in front has sent is passed on where this proxy has not terminated the client's TLS.",
+      ),
+    },
+    { shorthand: { scalar: "version" } },
+  ),
+  ({ version, tlvs }, at, { report }): ProxyHeaderOptions => {
+    if (version === "v1" && tlvs.length > 0) report(at, "version 1 has no TLVs, expected version: v2");
+    return { version: version === "v1" ? 1 : 2, tlvs };
+  },
+);
 
 export const cluster = object(
   {
@@ -87,6 +106,10 @@ export const cluster = object(
     tls: optional(
       clusterTls,
       "TLS to the endpoints, for requests and health checks. Default: plain HTTP. tls.md shows each use.",
+    ),
+    proxyProtocol: optional(
+      proxyHeader,
+      "Begin each connection to an endpoint with a header of the PROXY protocol about the client's connection: `v1`, `v2`, or a map. An HTTP/1 connection to an endpoint then serves one client connection only. Health checks send LOCAL (version 1: UNKNOWN). protocols.md shows each use.",
     ),
     endpoints: required(endpoints, "The endpoints: addresses, or maps with an address."),
   },

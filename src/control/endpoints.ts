@@ -85,6 +85,7 @@ export class Endpoints {
   #probe(target: CheckTarget, onResult: OnResult): () => void {
     const { endpoint, check } = target;
     if (check.probe.kind === "plugin") return this.pluginChecks.begin(target, onResult);
-    return probe(check.probe, { endpoint, timeout: check.timeout, tls: check.tls }, onResult);
+    const { timeout, tls, proxyProtocol } = check;
+    return probe(check.probe, { endpoint, timeout, tls, proxyProtocol }, onResult);
   }
 }

@@ -8,6 +8,7 @@ import { BodyReader } from "../http1/framing.ts";
 import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { startProbe } from "../net/probe.ts";
+import { makeProxyHeader, type ProxyHeaderOptions } from "../net/proxy-header.ts";
 import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
 
@@ -48,10 +49,15 @@ export type ProbeTarget = {
   readonly timeout: number;
   /** Null: plain. */
   readonly tls: TlsClientOptions | null;
+  readonly proxyProtocol: ProxyHeaderOptions | null;
 };
 
 /** Starts a check; the returned function cancels it. */
-export function probe(plan: NativeProbe, { endpoint, timeout, tls }: ProbeTarget, onResult: OnResult): () => void {
+export function probe(
+  plan: NativeProbe,
+  { endpoint, timeout, tls, proxyProtocol }: ProbeTarget,
+  onResult: OnResult,
+): () => void {
   const protocol = plan.kind === "http" ? new HttpProbe(plan, endpoint) : new TcpProbe(plan);
   const evaluation = {
     request: protocol.request,
@@ -63,7 +69,8 @@ export function probe(plan: NativeProbe, { endpoint, timeout, tls }: ProbeTarget
       unhealthy(`${isConnected ? "no complete response" : "no connection"} within ${timeout} ms`),
     broken: (error: unknown): CheckResult => ({ result: "failed", problem: `internal error: ${String(error)}` }),
   };
-  return startProbe<CheckResult>({ ...endpoint, tls }, timeout, evaluation, onResult);
+  const proxyHeader = proxyProtocol === null ? null : makeProxyHeader(proxyProtocol, null);
+  return startProbe<CheckResult>({ ...endpoint, tls, proxyHeader }, timeout, evaluation, onResult);
 }
 
 function resultOf(problem: string | null): CheckResult | null {

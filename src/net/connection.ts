@@ -57,6 +57,8 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   proxied: Proxied | null = null;
   /** Set once, when the handshake is complete; null for a connection without TLS. */
   tls: TlsFacts | null = null;
+  /** Closed with it. */
+  #dependents: { close(): void }[] | null = null;
   readonly #context: NetContext;
   readonly #owner: ConnectionOwner | null;
   #socket: Socket | null = null;
@@ -170,6 +172,11 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     return this.#socket !== null && !this.#socket.destroyed;
   }
 
+  /** Closes `dependent` when this connection has closed, after the handler's `closed`. */
+  closesWith(dependent: { close(): void }): void {
+    (this.#dependents ??= []).push(dependent);
+  }
+
   /** Runs a handler; an exception ends this connection's exchange, never the worker. */
   guard(run: () => void): void {
     try {
@@ -202,6 +209,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     this.#borrowed = null;
     this.#releaseOwn();
     this.guard(() => this.handler.closed(this.#error));
+    if (this.#dependents !== null) for (const dependent of this.#dependents) dependent.close();
     if (this.#owner !== null) this.#owner.closed(this);
   }
 

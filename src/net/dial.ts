@@ -14,18 +14,23 @@ export interface DialHandler extends ConnectionHandler {
 
 /**
  * Starts connecting; with TLS, `connected` follows the handshake. The connection's handler must be set. `protocols`: what
- * is offered by ALPN.
+ * is offered by ALPN. `header`: sent first, before TLS; null: nothing.
  */
 export function dial(
   connection: Connection<DialHandler>,
   target: DialTarget,
   tls: TlsClientOptions | null,
   protocols = HTTP_PROTOCOLS,
+  header: Buffer | null = null,
 ): void {
   const socket =
-    tls === null ? connect(target, connection) : tlsClient(tls).connect(target, connection.makeReads(), protocols);
+    tls === null
+      ? connect(target, connection)
+      : tlsClient(tls).connect(target, connection.makeReads(), protocols, header);
+  // It is queued until the connection is established.
+  if (tls === null && header !== null) socket.write(header);
   keepReading(socket, (error) => connection.guard(() => connection.handler.writeFailed(error)));
-  connection.attach(socket, false);
+  connection.attach(socket, tls !== null && header !== null);
   const event = tls === null ? "connect" : "secureConnect";
   socket.on(event, () => connection.guard(() => connection.handler.connected()));
 }

@@ -19,14 +19,21 @@ export interface ProbeProtocol<Result> {
   broken(error: unknown): Result;
 }
 
+/** `proxyHeader`: sent first, before TLS; null: nothing. */
+export type ProbeTarget = DialTarget & {
+  readonly tls: TlsClientOptions | null;
+  readonly proxyHeader: Buffer | null;
+};
+
 /** Starts a probe, which ends within `timeout` ms; calls `done` once. The returned function cancels it silently. */
 export function startProbe<Result>(
-  { host, port, path, tls }: DialTarget & { readonly tls: TlsClientOptions | null },
+  { host, port, path, tls, proxyHeader }: ProbeTarget,
   timeout: number,
   protocol: ProbeProtocol<Result>,
   done: (result: Result) => void,
 ): () => void {
-  const socket = tls === null ? new Socket() : tlsClient(tls).connect({ host, port, path }, undefined);
+  const socket =
+    tls === null ? new Socket() : tlsClient(tls).connect({ host, port, path }, undefined, undefined, proxyHeader);
   let hasEnded = false;
   const cancel = (): void => {
     hasEnded = true;
@@ -61,5 +68,6 @@ export function startProbe<Result>(
   socket.setNoDelay(true);
   if (path === "") socket.connect({ host, port });
   else socket.connect({ path });
+  if (proxyHeader !== null) socket.write(proxyHeader);
   return cancel;
 }

@@ -1,5 +1,5 @@
 /** TLS to endpoints: verification, client certificates, and sessions that later connections resume. */
-import { isIP } from "node:net";
+import { isIP, Socket } from "node:net";
 import { type ConnectionOptions, connect, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
 
 /** Plain data, posted to workers. */
@@ -40,13 +40,22 @@ export class TlsClient {
     });
   }
 
-  /** Starts connecting; the event `secureConnect` follows. `onread`: as of `net.Socket`; `protocols`: for ALPN. */
-  connect({ host, port, path }: Target, onread: unknown, protocols = HTTP_PROTOCOLS): TLSSocket {
+  /**
+   * Starts connecting; the event `secureConnect` follows. `onread`: as of `net.Socket`; `protocols`: for ALPN. `header`: sent
+   * first, in plain text; the socket then ignores `onread`. Null: nothing.
+   */
+  connect(
+    { host, port, path }: Target,
+    onread: unknown,
+    protocols = HTTP_PROTOCOLS,
+    header: Buffer | null = null,
+  ): TLSSocket {
     const { verify, serverName } = this.#options;
     const id = path === "" ? `${host} ${port}` : path;
     const session = this.#sessions.get(id);
+    const address = path === "" ? { host, port } : { path };
     const options = {
-      ...(path === "" ? { host, port } : { path }),
+      ...(header === null ? address : { host, socket: connectPlain(address, header) }),
       secureContext: this.#context,
       rejectUnauthorized: verify,
       ...(protocols.length > 0 && { ALPNProtocols: protocols }),
@@ -67,6 +76,16 @@ export class TlsClient {
     this.#sessions.set(id, session);
     if (this.#sessions.size > MAX_SESSIONS) this.#sessions.delete(this.#sessions.keys().next().value!);
   }
+}
+
+/** A socket that connects and sends the header. The TLS socket over it reports its errors. */
+function connectPlain(address: { host: string; port: number } | { path: string }, header: Buffer): Socket {
+  const socket = new Socket({ allowHalfOpen: true });
+  socket.setNoDelay(true);
+  socket.connect(address);
+  // Queued until it is connected, and before what TLS then sends.
+  socket.write(header);
+  return socket;
 }
 
 /** OpenSSL's reason without thread and source file. Of an unknown authority, where it belongs, not Node's advice. */

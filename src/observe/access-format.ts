@@ -100,7 +100,7 @@ export class AccessFormat {
       case SOURCE.tls_client:
         return text.string((x.client?.tls?.clientSubject ?? "").slice(0, MOST.tls_client));
       case SOURCE.proxy: {
-        const proxied = x.client === null ? null : x.client.proxied;
+        const proxied = x.client?.connection?.proxied ?? null;
         return proxied === null ? text.ascii("null") : text.string(proxyValue(proxied, name.toString("latin1")));
       }
       case SOURCE.responded_by:

@@ -14,7 +14,11 @@ export interface AccessRecord {
   /** The client's address: of the peer, or as reported by a trusted proxy. */
   readonly clientAddress: string;
   /** The peer of the connection; null without one. */
-  readonly client: { readonly peer: string; readonly tls: TlsFacts | null; readonly proxied: Proxied | null } | null;
+  readonly client: {
+    readonly peer: string;
+    readonly tls: TlsFacts | null;
+    readonly connection: { readonly proxied: Proxied | null } | null;
+  } | null;
   readonly listener: { readonly snapshot: { readonly version: number } } | null;
   readonly listenerName: string;
   readonly routeName: string;

@@ -80,8 +80,9 @@ class PlanBuilder {
     const tls = this.#sources.tlsToEndpoints.get(name) ?? null;
     return {
       name,
-      key: digest([name, timeouts, pool, limits, tls?.key]),
+      key: digest([name, timeouts, pool, limits, tls?.key, cluster.proxyProtocol]),
       tls,
+      proxyProtocol: cluster.proxyProtocol ?? null,
       strategies: cluster.strategy.map((use) => ({ name: use.name, instance: this.#instances.add(use, name) })),
       set: this.#sources.endpoints(cluster),
       timeouts,
@@ -93,11 +94,12 @@ class PlanBuilder {
     };
   }
 
-  #check({ name, health: { active } }: ClusterConfig): CheckPlan | null {
+  #check({ name, health: { active }, ...cluster }: ClusterConfig): CheckPlan | null {
     if (active === undefined) return null;
     const tls = this.#sources.tlsToEndpoints.get(name) ?? null;
     const { probe, interval, timeout, healthyAfter, unhealthyAfter } = active;
-    const settings = { interval, timeout, healthyAfter, unhealthyAfter, tls };
+    const proxyProtocol = cluster.proxyProtocol ?? null;
+    const settings = { interval, timeout, healthyAfter, unhealthyAfter, tls, proxyProtocol };
     if (probe.kind !== "plugin") {
       const plan = { ...settings, probe: planProbe(probe) };
       return { ...plan, key: digest(plan) };

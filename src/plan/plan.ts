@@ -6,6 +6,7 @@
 
 import type { OneOrMore, ValueTable } from "../config/schema.ts";
 import type { Scheme } from "../http/protocol.ts";
+import type { ProxyHeaderOptions } from "../net/proxy-header.ts";
 import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { TlsServerOptions } from "../net/tls-server.ts";
 import type { AccessLogPlan } from "../observe/access-fields.ts";
@@ -54,6 +55,8 @@ export type ClusterPlan = {
   set: EndpointSet;
   /** TLS to the endpoints; null: plain. */
   readonly tls: TlsClientOptions | null;
+  /** The PROXY protocol header with which connections begin; null: none. */
+  readonly proxyProtocol: ProxyHeaderOptions | null;
   readonly timeouts: {
     readonly connect: number;
     readonly response: number;
@@ -106,6 +109,7 @@ export type CheckPlan = {
   readonly key: string;
   readonly probe: ProbePlan;
   readonly tls: TlsClientOptions | null;
+  readonly proxyProtocol: ProxyHeaderOptions | null;
   readonly interval: number;
   readonly timeout: number;
   readonly healthyAfter: number;

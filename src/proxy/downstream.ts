@@ -6,7 +6,6 @@
 import type { Head } from "../http/head.ts";
 import type { Scheme } from "../http/protocol.ts";
 import type { Connection } from "../net/connection.ts";
-import type { Proxied } from "../net/proxy-protocol.ts";
 import type { TlsFacts } from "../net/tls-facts.ts";
 
 export interface Downstream {
@@ -16,8 +15,8 @@ export interface Downstream {
   readonly scheme: Scheme;
   /** Null without TLS. */
   readonly tls: TlsFacts | null;
-  /** What a PROXY protocol header reports about its connection; null without one. */
-  readonly proxied: Proxied | null;
+  /** The client's connection; null without one. */
+  readonly connection: Connection | null;
   /** Via and X-Forwarded-* up to the host, for requests without such fields. */
   readonly forwarded: Buffer;
   /** A response can still be sent. */

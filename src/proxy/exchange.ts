@@ -288,7 +288,7 @@ export class Exchange implements ExchangeContext {
   }
 
   get proxied(): Proxied | null {
-    return this.client === null ? null : this.client.proxied;
+    return this.client?.connection?.proxied ?? null;
   }
 
   get exchange(): this {

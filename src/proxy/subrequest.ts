@@ -24,7 +24,7 @@ class Subrequest implements Downstream {
   readonly peer = "";
   readonly scheme = "http";
   readonly tls = null;
-  readonly proxied = null;
+  readonly connection = null;
   readonly forwarded = NOTHING;
   readonly alive = true;
   readonly #pipeline: Pipeline;

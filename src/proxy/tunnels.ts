@@ -202,7 +202,7 @@ function recordOf(x: Exchange): AccessRecord {
     response: x.upgrade === null ? NO_HEAD : x.response.copy(),
     original: x.original.slice(),
     clientAddress,
-    client: { peer: x.client!.peer, tls: x.tls, proxied: x.proxied },
+    client: { peer: x.client!.peer, tls: x.tls, connection: { proxied: x.proxied } },
     listener: { snapshot: { version: x.listener!.snapshot.version } },
     scheme: x.scheme,
     listenerName,

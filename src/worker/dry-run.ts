@@ -247,7 +247,7 @@ class DryDownstream implements Downstream {
   readonly peer: string;
   readonly scheme: Scheme;
   readonly tls: TlsFacts | null;
-  readonly proxied = null;
+  readonly connection = null;
   readonly forwarded: Buffer;
   readonly alive = true;
 

@@ -2,6 +2,7 @@
 import type { Member } from "../cluster/cluster.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { Pool } from "../cluster/pool.ts";
+import { makeProxyHeader } from "../net/proxy-header.ts";
 import type { ClusterPlan, EndpointPlan } from "../plan/plan.ts";
 import type { ClientConnection } from "../protocol/http1/client-connection.ts";
 import { UpstreamConnector } from "../protocol/http1/connector.ts";
@@ -27,7 +28,8 @@ export class EndpointPools {
       if (entry === undefined) this.#pools.set(key, (entry = { pool: new Pool(plan.pool.idle), users: 0 }));
       if (!used.has(key)) entry.users++;
       used.add(key);
-      const endpoint = new Endpoint(endpointPlan, plan.tls);
+      const header = plan.proxyProtocol === null ? null : makeProxyHeader(plan.proxyProtocol, null);
+      const endpoint = new Endpoint(endpointPlan, plan.tls, header);
       const connector = new UpstreamConnector(this.#context, this.#events, { endpoint, pool: entry.pool, plan });
       return { endpoint, connector };
     });

@@ -3,6 +3,7 @@
  * client with keep-alive. Redirects are not followed; proxies of the environment are not used.
  */
 import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from "node:http";
+import { connect } from "node:net";
 import { STATUS } from "../abi/abi.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { isIdempotent } from "../http/method.ts";
@@ -157,13 +158,18 @@ class PluginFetcher {
 
 /** Sends a request to the endpoint under check on a new connection, outside of pools, counters and averages. */
 function fetchFromEndpoint(
-  { address, host, port, path, tls }: EndpointTarget,
+  { address, host, port, path, tls, proxyHeader }: EndpointTarget,
   request: FetchRequest,
   { done, onFailure }: { readonly done: Done; readonly onFailure: OnFailure },
 ): () => void {
   const place = path === "" ? { host, port } : { socketPath: path };
-  const createConnection = () => tlsClient(tls!).connect({ host, port, path }, undefined);
-  const where = tls === null ? place : { ...place, createConnection };
+  const createConnection = () => {
+    if (tls !== null) return tlsClient(tls).connect({ host, port, path }, undefined, undefined, proxyHeader);
+    const socket = connect(path === "" ? { host, port } : { path });
+    if (proxyHeader !== null) socket.write(proxyHeader);
+    return socket;
+  };
+  const where = tls === null && proxyHeader === null ? place : { ...place, createConnection };
   const failed = (cause: string) => onFailure(address, cause);
   const sent = new PluginFetcher({ where, isSecure: false }, request, { done, failed });
   sent.send(tls === null ? false : undefined);

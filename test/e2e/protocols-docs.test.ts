@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { WebSocket } from "ws";
+import { readProxyHeader } from "../../src/net/proxy-protocol.ts";
 import { Authority } from "../support/certificates.ts";
 import { openSession, request } from "./http2.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
@@ -95,6 +96,23 @@ checks["PROXY protocol from a load balancer"] = {
     const bytes = await askPlain(port, `${header}GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`);
     assert.match(bytes.toString(), /\r\n\r\n192\.0\.2\.7$/);
     assert.equal(String(await askPlain(port, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")), "");
+  },
+};
+checks["PROXY protocol to endpoints"] = {
+  async peers(t) {
+    const server = createTcpServer((socket) =>
+      socket.once("data", (data: Buffer) => {
+        const header = readProxyHeader(data, 0, data.length);
+        const body = header.state === "done" ? header.facts.source : header.state;
+        socket.end(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+      }),
+    );
+    atEnd(t, () => server.close());
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    return { "127.0.0.1:9001": (server.address() as AddressInfo).port };
+  },
+  async check(_, { url }) {
+    assert.equal(await (await fetch(url)).text(), "127.0.0.1");
   },
 };
 checks["Limits of connections"] = {

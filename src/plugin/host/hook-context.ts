@@ -154,6 +154,8 @@ export interface EndpointTarget {
   readonly slot: number;
   /** TLS of its cluster; null: plain. */
   readonly tls: TlsClientOptions | null;
+  /** The PROXY protocol header of connections that are not a client's; null: none. */
+  readonly proxyHeader: Buffer | null;
 }
 
 /** The endpoints that a strategy chooses from. */

@@ -77,8 +77,9 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     this.#idleFor = target.plan.pool.idleFor;
   }
 
-  connect(): void {
-    dial(this.connection, this.#endpoint, this.#plan.tls);
+  /** `header`: what is sent first, before TLS; null: nothing. */
+  connect(header: Buffer | null): void {
+    dial(this.connection, this.#endpoint, this.#plan.tls, undefined, header);
     this.#arm(this.#plan.timeouts.connect);
   }
 

@@ -1,8 +1,10 @@
 /** Opens streams to an endpoint on HTTP/1 connections, idle ones first. */
+import { makeProxyHeader } from "../../net/proxy-header.ts";
 import type { Attempt } from "../../proxy/attempt.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import type { Connector, UpstreamEvents } from "../../proxy/upstream-stream.ts";
 import { ClientConnection, type UpstreamTarget } from "./client-connection.ts";
+import { clientPool } from "./client-pools.ts";
 
 export class UpstreamConnector implements Connector {
   readonly #context: WorkerContext;
@@ -16,11 +18,14 @@ export class UpstreamConnector implements Connector {
   }
 
   open(attempt: Attempt): void {
-    let upstream = attempt.noReuse ? null : this.#target.pool.take();
+    const { plan } = this.#target;
+    const client = plan.proxyProtocol === null ? null : (attempt.exchange.client?.connection ?? null);
+    const target = client === null ? this.#target : { ...this.#target, pool: clientPool(client, this.#target.pool) };
+    let upstream = attempt.noReuse ? null : target.pool.take();
     attempt.reused = upstream !== null;
     if (upstream === null) {
-      upstream = new ClientConnection(this.#context, this.#events, this.#target);
-      upstream.connect();
+      upstream = new ClientConnection(this.#context, this.#events, target);
+      upstream.connect(plan.proxyProtocol === null ? null : makeProxyHeader(plan.proxyProtocol, client));
     }
     attempt.stream = upstream;
     upstream.begin(attempt);

@@ -9,7 +9,6 @@ import { BodyReader } from "../../http1/framing.ts";
 import { scanRequest } from "../../http1/scan.ts";
 import type { Connection } from "../../net/connection.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
-import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
@@ -76,10 +75,6 @@ export class ServerConnection implements Downstream, ServerHandler {
 
   get tls(): TlsFacts | null {
     return this.connection.tls;
-  }
-
-  get proxied(): Proxied | null {
-    return this.connection.proxied;
   }
 
   get alive(): boolean {

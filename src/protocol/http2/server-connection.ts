@@ -11,7 +11,6 @@ import { type FrameHandler, FrameReader, readUint32 } from "../../http2/frames.t
 import { DECODED, HpackDecoder } from "../../http2/hpack-decoder.ts";
 import { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { readRequest } from "../../http2/request-head.ts";
-import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import { HTTP2_ERRORS, LISTENER_CELLS } from "../../observe/series.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
@@ -116,8 +115,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return this.#connection.tls;
   }
 
-  get proxied(): Proxied | null {
-    return this.#connection.proxied;
+  get connection(): AcceptedConnection {
+    return this.#connection;
   }
 
   get alive(): boolean {

@@ -7,7 +7,6 @@ import { findFieldProblem } from "../../http2/request-head.ts";
 import type { Timed } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
-import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
 import type { Downstream } from "../../proxy/downstream.ts";
@@ -26,7 +25,7 @@ export interface StreamConnection {
   readonly peer: string;
   readonly scheme: Scheme;
   readonly tls: TlsFacts | null;
-  readonly proxied: Proxied | null;
+  readonly connection: Connection;
   readonly forwarded: Buffer;
   readonly alive: boolean;
   readonly requests: RequestEvents;
@@ -91,8 +90,8 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     return this.#connection.tls;
   }
 
-  get proxied(): Proxied | null {
-    return this.#connection.proxied;
+  get connection(): Connection {
+    return this.#connection.connection;
   }
 
   get forwarded(): Buffer {

@@ -1,6 +1,7 @@
 /** One attempt to connect to an endpoint for a client's TCP connection. */
 import { Connection } from "../../net/connection.ts";
 import { type DialHandler, dial } from "../../net/dial.ts";
+import { makeProxyHeader } from "../../net/proxy-header.ts";
 import type { Attempt } from "../../proxy/attempt.ts";
 import { connectError, isLocalCause } from "../../proxy/connect-error.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
@@ -30,7 +31,9 @@ export class TcpAttempt implements DialHandler {
     this.#owner = owner;
     this.#connection = new Connection<DialHandler>(context, null);
     this.#connection.handler = this;
-    dial(this.#connection, attempt.endpoint!, plan.tls, NO_PROTOCOLS);
+    const client = attempt.exchange.client?.connection ?? null;
+    const header = plan.proxyProtocol === null ? null : makeProxyHeader(plan.proxyProtocol, client);
+    dial(this.#connection, attempt.endpoint!, plan.tls, NO_PROTOCOLS, header);
     this.#connection.arm(plan.timeouts.connect);
   }
 

@@ -9,7 +9,6 @@ import { performance } from "node:perf_hooks";
 import type { Connection } from "../../net/connection.ts";
 import type { DialHandler } from "../../net/dial.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
-import type { Proxied } from "../../net/proxy-protocol.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import { CONNECTION_RESULTS, reasonCell } from "../../observe/series.ts";
 import { OUTCOME } from "../../plugin/host/outcome.ts";
@@ -101,8 +100,8 @@ export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, S
     return this.#connection.tls ?? this.#hello;
   }
 
-  get proxied(): Proxied | null {
-    return this.#connection.proxied;
+  get connection(): AcceptedConnection {
+    return this.#connection;
   }
 
   get alive(): boolean {

@@ -27,6 +27,7 @@ function makeCluster(pick: (view: EndpointView) => number, connections = 0, endp
     name: "app",
     key: "app",
     tls: null,
+    proxyProtocol: null,
     strategies: [{ name: "test", instance: 0 }],
     set: { version: 1, endpoints: Array.from({ length: endpoints }, (_, slot) => endpointPlan(slot)) },
     timeouts: { connect: 1, response: 1, idle: 1, tunnel: 1 },

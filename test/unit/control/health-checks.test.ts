@@ -13,6 +13,7 @@ import { until } from "./parts.ts";
 const CHECK: CheckPlan = {
   key: "a",
   tls: null,
+  proxyProtocol: null,
   probe: { kind: "http", method: "GET", path: "/", host: "", statuses: [{ least: 200, most: 399 }] },
   interval: 20,
   timeout: 1000,
@@ -55,7 +56,7 @@ function makeChecks(t: TestContext, options: Partial<HealthChecksOptions> = {}):
     log.push(`${level} ${JSON.stringify(fields)} ${message}`);
   const checks = new HealthChecks({
     probe: ({ endpoint, check }, done) =>
-      probe(check.probe as NativeProbe, { endpoint, timeout: check.timeout, tls: null }, done),
+      probe(check.probe as NativeProbe, { endpoint, timeout: check.timeout, tls: null, proxyProtocol: null }, done),
     mark: (slot, unhealthy) => void (unhealthy ? out.add(slot) : out.delete(slot)),
     log: { info: write("info"), warn: write("warn") } as unknown as HealthChecksOptions["log"],
     ...options,

@@ -45,7 +45,7 @@ const startRaw = (t: TestContext, meet: (socket: Socket) => void) => listen(t, c
 const startSending = (t: TestContext, text: string) => startRaw(t, (socket) => socket.end(text));
 
 function visit(plan: NativeProbe, target: EndpointPlan, timeout = 5000): Promise<CheckResult> {
-  return new Promise((resolve) => probe(plan, { endpoint: target, timeout, tls: null }, resolve));
+  return new Promise((resolve) => probe(plan, { endpoint: target, timeout, tls: null, proxyProtocol: null }, resolve));
 }
 
 async function problem(plan: NativeProbe, port: number, timeout?: number): Promise<string> {
@@ -188,7 +188,9 @@ test("a cancelled check reports nothing, and closes its connection", async (t) =
     arrived.resolve();
   });
   t.mock.timers.enable({ apis: ["setTimeout"] });
-  const stop = probe(HTTP, { endpoint: endpoint(silent), timeout: 50, tls: null }, () => assert.fail("reported"));
+  const stop = probe(HTTP, { endpoint: endpoint(silent), timeout: 50, tls: null, proxyProtocol: null }, () =>
+    assert.fail("reported"),
+  );
   await arrived.promise;
   stop();
   await closed.promise;

@@ -185,6 +185,7 @@ function makeClusterPlan(upstreams: readonly number[], { cluster }: Settings): C
     name: "app",
     key: "app",
     tls: null,
+    proxyProtocol: null,
     strategies: [],
     set: {
       version: 1,
