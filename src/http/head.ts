@@ -84,6 +84,8 @@ export const FLAG = {
   teTrailers: 8,
   /** The target was in absolute-form: its authority replaces Host. */
   absolute: 16,
+  /** An extended CONNECT (RFC 8441), read as a GET with Upgrade: a response of class 2xx would open the tunnel. */
+  connect: 32,
 } as const;
 
 /**

@@ -9,6 +9,12 @@ export function makeUpgrades(names: readonly string[]): UpgradeProtocol[] {
   return names.map((name) => ({ text: Buffer.from(name), word: Buffer.from(name.toLowerCase()) }));
 }
 
+const WEBSOCKET = Buffer.from("websocket");
+
+export function isWebSocket({ word }: UpgradeProtocol): boolean {
+  return word.equals(WEBSOCKET);
+}
+
 /** Whether a 101 confirms the protocol: it has `Connection: upgrade` and lists the protocol in Upgrade. */
 export function confirmsUpgrade(response: Head, protocol: UpgradeProtocol): boolean {
   return (response.flags & FLAG.upgrade) !== 0 && findProtocol(response, [protocol]) !== null;

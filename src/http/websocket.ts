@@ -2,11 +2,31 @@
  * WebSocket frames (RFC 6455 section 5), as far as a relay needs them: where each frame ends, and whether it is a Close
  * frame. Control frames are allowed between any two frames, also within a fragmented message (section 5.4).
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
+import type { Head } from "./head.ts";
 
 const CLOSE = 8;
 /** 1001, "going away" (section 7.4.1), as the payload of a Close frame. */
 const GOING_AWAY = Buffer.from([0x03, 0xe9]);
+
+/** RFC 6455 section 1.3. */
+const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/** A value for Sec-WebSocket-Key. */
+export function makeKey(): Buffer {
+  return Buffer.from(randomBytes(16).toString("base64"));
+}
+
+/** Whether the response has the Sec-WebSocket-Accept for the key of the request (RFC 6455 section 4.2.2). */
+export function acceptsKey(request: Head, response: Head): boolean {
+  const key = request.get("sec-websocket-key") ?? "";
+  return (
+    response.get("sec-websocket-accept") ===
+    createHash("sha1")
+      .update(key + GUID)
+      .digest("base64")
+  );
+}
 
 /** Tracks the frames of one direction. Accepts any bytes; frames are not validated. */
 export class WebSocketFrames {

@@ -5,6 +5,7 @@
 import { CLASS, equalsBytes, HTAB, IS, SLASH, SPACE, STAR } from "../http/bytes.ts";
 import {
   FIELD_WORDS,
+  FLAG,
   FRAMING,
   type Head,
   NAME,
@@ -15,6 +16,7 @@ import {
   VALUE_START,
 } from "../http/head.ts";
 import { VERSION } from "../http/protocol.ts";
+import { makeKey } from "../http/websocket.ts";
 import { type HeadLimits, scanRequest } from "../http1/scan.ts";
 
 const COLON = 0x3a;
@@ -28,11 +30,12 @@ const CONNECTION_SPECIFIC =
   (1 << NAME.upgrade);
 
 /** Pseudo-header fields of a request: indices into `pseudo`. */
-const PSEUDO = [":method", ":scheme", ":authority", ":path"].map((name) => Buffer.from(name, "latin1"));
+const PSEUDO = [":method", ":scheme", ":authority", ":path", ":protocol"].map((name) => Buffer.from(name, "latin1"));
 const METHOD = 0;
 const SCHEME = 1;
 const AUTHORITY = 2;
 const PATH = 3;
+const PROTOCOL = 4;
 /** Field of each, or -1. */
 const pseudo = new Int32Array(PSEUDO.length);
 
@@ -45,6 +48,13 @@ const CRUMB = Buffer.from("; ", "latin1");
 const CRLF = Buffer.from("\r\n", "latin1");
 const TRAILERS = Buffer.from("trailers", "latin1");
 const CONNECT = Buffer.from("CONNECT", "latin1");
+const GET = Buffer.from("GET", "latin1");
+const UPGRADE = Buffer.from("connection: upgrade\r\nupgrade: ", "latin1");
+const WEBSOCKET = Buffer.from("websocket", "latin1");
+const KEY = Buffer.from("sec-websocket-key", "latin1");
+const KEY_FIELD = Buffer.from("sec-websocket-key: ", "latin1");
+/** What an extended CONNECT adds to its text, without the name of the protocol. */
+const UPGRADE_BOUND = 128;
 
 /** The text of the current head. */
 let text = Buffer.allocUnsafeSlow(4096);
@@ -54,7 +64,8 @@ let versionAt = 0;
 
 /**
  * Reads `list`, the decoded fields of a request, into `head`; `endsStream`: it has no body. Returns 0, or -status with
- * the reason in `head.problem`, as `scanRequest` does.
+ * the reason in `head.problem`, as `scanRequest` does. An extended CONNECT (RFC 8441) becomes the GET with Upgrade that
+ * HTTP/1 would have, with FLAG.connect; the key of a WebSocket is random.
  */
 export function readRequest(list: Head, head: Head, limits: HeadLimits, form: number, endsStream: boolean): number {
   head.reset();
@@ -73,7 +84,10 @@ export function readRequest(list: Head, head: Head, limits: HeadLimits, form: nu
   head.version = VERSION.http2;
   // Logs show the request line.
   HTTP2_VERSION.copy(head.bytes, versionAt);
-  if (endsStream) {
+  if (pseudo[PROTOCOL]! >= 0) {
+    if (head.framing !== FRAMING.none) return reject(head, 400, "a Content-Length of an extended CONNECT");
+    head.flags |= FLAG.connect;
+  } else if (endsStream) {
     // A Content-Length of 0 stays: some endpoints demand one of a POST.
     if (head.framing === FRAMING.length && head.length > 0) return reject(head, 400, "a Content-Length without a body");
   } else if (head.framing === FRAMING.none) head.framing = FRAMING.chunked;
@@ -92,7 +106,11 @@ function findProblem(list: Head): string {
     if (problem !== "") return problem;
   }
   if (pseudo[METHOD]! < 0) return "no :method";
-  if (equalsValue(list, pseudo[METHOD]!, CONNECT)) return "";
+  const isConnect = equalsValue(list, pseudo[METHOD]!, CONNECT);
+  if (pseudo[PROTOCOL]! >= 0) {
+    if (!isConnect) return "a :protocol of another method than CONNECT";
+    if (!isToken(list, pseudo[PROTOCOL]!)) return "a :protocol that is not a token";
+  } else if (isConnect) return "";
   if (pseudo[SCHEME]! < 0 || pseudo[PATH]! < 0) return `no ${pseudo[SCHEME]! < 0 ? ":scheme" : ":path"}`;
   const path = list.bytes[list.fields[pseudo[PATH]! * FIELD_WORDS + VALUE_START]!];
   if (path !== SLASH && path !== STAR) return "a :path that does not begin with /";
@@ -114,6 +132,13 @@ function takePseudo(list: Head, index: number): string {
   for (let i = start; i < end; i++)
     if (bytes[i]! <= SPACE || bytes[i] === 0x7f) return "a blank in a pseudo-header field";
   return "";
+}
+
+function isToken({ bytes, fields }: Head, index: number): boolean {
+  const end = fields[index * FIELD_WORDS + VALUE_END]!;
+  for (let i = fields[index * FIELD_WORDS + VALUE_START]!; i < end; i++)
+    if ((CLASS[bytes[i]!]! & IS.token) === 0) return false;
+  return true;
 }
 
 /** Checks a field of a request, a response or a trailer section; returns "" if it is valid (RFC 9113 section 8.2). */
@@ -156,10 +181,12 @@ function findHostProblem(list: Head): string {
 /** Writes the fields as an HTTP/1 head into `text`: :authority as Host, cookie crumbs as one field (section 8.2.3). */
 function writeText(list: Head): void {
   const { fields, count } = list;
-  const bound = list.end + 2 * CRLF.length + VERSION_END.length + HOST.length;
+  const bound = list.end + 2 * CRLF.length + VERSION_END.length + HOST.length + UPGRADE_BOUND;
   if (text.length < bound || text.length > 65_536) text = Buffer.allocUnsafeSlow(Math.max(4096, bound));
   textEnd = 0;
-  putValue(list, pseudo[METHOD]!);
+  const isUpgrade = pseudo[PROTOCOL]! >= 0;
+  if (isUpgrade) put(GET, 0, GET.length);
+  else putValue(list, pseudo[METHOD]!);
   text[textEnd++] = SPACE;
   if (pseudo[PATH]! < 0) text[textEnd++] = STAR;
   else putValue(list, pseudo[PATH]!);
@@ -171,10 +198,12 @@ function writeText(list: Head): void {
     putValue(list, pseudo[AUTHORITY]!);
     put(CRLF, 0, 2);
   }
+  if (isUpgrade) putUpgrade(list);
   const cookie = list.findKnown(NAME.cookie);
   const crumbs = cookie >= 0 && list.findKnown(NAME.cookie, cookie + 1) >= 0;
   for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
     if (list.bytes[fields[at]!] === COLON || (crumbs && fields[at + NAME_ID] === NAME.cookie)) continue;
+    if (isUpgrade && equalsBytes(list.bytes, fields[at]!, fields[at + NAME_END]!, KEY)) continue;
     put(list.bytes, fields[at]!, fields[at + VALUE_END]! + 2);
   }
   if (crumbs) {
@@ -185,6 +214,18 @@ function writeText(list: Head): void {
     }
     put(CRLF, 0, 2);
   }
+  put(CRLF, 0, 2);
+}
+
+/** RFC 8441 section 5: the client sends no key, since it gets no response that would prove that the key was read. */
+function putUpgrade(list: Head): void {
+  put(UPGRADE, 0, UPGRADE.length);
+  putValue(list, pseudo[PROTOCOL]!);
+  put(CRLF, 0, 2);
+  if (!equalsValue(list, pseudo[PROTOCOL]!, WEBSOCKET)) return;
+  const key = makeKey();
+  put(KEY_FIELD, 0, KEY_FIELD.length);
+  put(key, 0, key.length);
   put(CRLF, 0, 2);
 }
 
@@ -204,10 +245,10 @@ function equalsValue({ bytes, fields }: Head, index: number, word: Uint8Array): 
 
 const scanLimits: HeadLimits = { head: 0, target: 0, headers: 0 };
 
-/** The head and its fields were limited while they were decoded; Host may be one more. */
+/** The head and its fields were limited while they were decoded; Host may be one more, and an upgrade has three. */
 function limitsOf({ target }: HeadLimits, list: Head): HeadLimits {
   scanLimits.head = textEnd + 1;
   scanLimits.target = target;
-  scanLimits.headers = list.count + 1;
+  scanLimits.headers = list.count + 4;
   return scanLimits;
 }

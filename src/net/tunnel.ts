@@ -5,7 +5,7 @@
  * none.
  */
 import { BLOCK_SIZE, type Buffers } from "./buffers.ts";
-import type { Connection, ConnectionHandler } from "./connection.ts";
+import type { ConnectionHandler } from "./connection.ts";
 
 /** Tracks the frames of one direction, for a protocol with a close frame, which may be sent at a frame boundary. */
 export interface FrameTracker {
@@ -46,9 +46,29 @@ export interface TunnelOwner {
   broken(error: unknown): void;
 }
 
+/** What a tunnel uses of a connection, or of a stream within one. */
+export interface TunnelConnection {
+  handler: ConnectionHandler;
+  deadline: number;
+  readonly alive: boolean;
+  readonly hasEnded: boolean;
+  readonly unsent: number;
+  arm(ms: number): void;
+  pause(): void;
+  resume(): void;
+  stream(on: boolean): void;
+  lends(bytes: Buffer): boolean;
+  send(out: Buffer, size: number): boolean;
+  sendLent(lender: TunnelConnection, bytes: Buffer, start: number, end: number): boolean;
+  end(finished: () => void): void;
+  endBoth(): void;
+  reset(): void;
+  destroy(): void;
+}
+
 export type TunnelOptions = {
-  readonly client: Connection;
-  readonly endpoint: Connection;
+  readonly client: TunnelConnection;
+  readonly endpoint: TunnelConnection;
   readonly owner: TunnelOwner;
   readonly buffers: Buffers;
   /** Idle timeout: time without a byte in either direction, ms. */
@@ -183,7 +203,7 @@ export class Tunnel {
 /** One of the two connections. Implements what handlers of accepted and of dialled connections need. */
 class TunnelSide implements ConnectionHandler {
   readonly tunnel: Tunnel;
-  readonly connection: Connection;
+  readonly connection: TunnelConnection;
   /** Of the bytes that its peer sends; null: they are not tracked. */
   readonly frames: FrameTracker | null;
   other!: TunnelSide;
@@ -198,7 +218,7 @@ class TunnelSide implements ConnectionHandler {
   /** A close frame was sent to its peer. */
   #closeFrameSent = false;
 
-  constructor(tunnel: Tunnel, connection: Connection, frames: FrameTracker | null) {
+  constructor(tunnel: Tunnel, connection: TunnelConnection, frames: FrameTracker | null) {
     this.tunnel = tunnel;
     this.connection = connection;
     this.frames = frames;

@@ -82,6 +82,7 @@ export const REJECTIONS = [
   "misdirected",
   "head_too_large",
   "coding_unknown",
+  "protocol_unknown",
   "version_unknown",
 ] as const;
 

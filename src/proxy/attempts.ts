@@ -42,13 +42,15 @@ export function forward(pipeline: PipelineControl, x: Exchange): number {
   const endpoint = x.endpoint!;
   if (x.isGrpc && !beginCall(x))
     return pipeline.error(x, ERROR.responseTimeout, "the deadline of the gRPC call was exceeded before an attempt");
+  if ((x.request.flags & FLAG.upgrade) !== 0) x.upgrade = selectUpgrade(x);
+  if (x.upgrade === null && (x.request.flags & FLAG.connect) !== 0)
+    return pipeline.error(x, ERROR.protocolUnknown, "an extended CONNECT to a protocol that the route does not allow");
   const attempt = x.beginAttempt();
   attempt.startedAt = x.attempts === 1 && !x.noReuse && !x.delayed ? x.headAt : performance.now();
   attempt.noReuse = x.noReuse;
   attempt.isHead = isHeadMethod(x.request);
   if (x.requestBody !== null) x.requestBody.passed = x.requestComplete && !x.requestBody.isSuspended;
   x.idempotent = isIdempotent(x.request) || (x.isGrpc && x.route!.retry.grpc !== 0);
-  if ((x.request.flags & FLAG.upgrade) !== 0) x.upgrade = selectUpgrade(x);
   context.columns.addInFlight(context.worker, endpoint.slot, 1);
   x.cluster!.connectorOf(endpoint).open(attempt);
   return PHASE.awaiting;

@@ -38,6 +38,7 @@ const GRPC_OF: Readonly<Record<string, number>> = {
   internal: GRPC.internal,
   plugin_failed: GRPC.internal,
   coding_unknown: GRPC.unimplemented,
+  protocol_unknown: GRPC.unimplemented,
 };
 
 function error(code: string, source: ErrorSource, status: number, type: string, text = ""): ProxyError {
@@ -70,6 +71,8 @@ export const ERROR = {
   internal: error("internal", "internal", 500, "proxy_internal_error"),
   pluginFailed: error("plugin_failed", "plugin", 500, "proxy_internal_error"),
   codingUnknown: error("coding_unknown", "client", 501, "http_request_error"),
+  /** An extended CONNECT whose protocol the route does not allow (RFC 9220 section 3). */
+  protocolUnknown: error("protocol_unknown", "client", 501, "http_request_error", "the protocol is not allowed here"),
   connectRefused: error("connect_refused", "upstream", 502, "connection_refused"),
   connectFailed: error("connect_failed", "upstream", 502, "destination_ip_unroutable"),
   tlsFailed: error("tls_failed", "upstream", 502, "tls_protocol_error"),

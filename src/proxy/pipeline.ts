@@ -12,6 +12,7 @@
  */
 
 import { HOOK } from "../abi/abi.ts";
+import { FLAG, type Head } from "../http/head.ts";
 import { countHop, HOP } from "../http/max-forwards.ts";
 import { isOptionsMethod } from "../http/method.ts";
 import { WORKER_CELLS } from "../observe/series.ts";
@@ -181,7 +182,10 @@ export class Pipeline implements HookCaller, PipelineControl {
 
   #send(x: Exchange): number {
     const upgraded = isUpgraded(x);
-    if (!upgraded) fitResponse(x);
+    if (!upgraded) {
+      if ((x.request.flags & FLAG.connect) !== 0 && isSuccess(x.response)) this.#refuseConnect(x);
+      fitResponse(x);
+    }
     if (x.trace !== null) x.trace.addIdHeader();
     if (upgraded) return this.#openTunnel(x);
     if (x.localStatus === 0 && isBodiless(x)) {
@@ -205,6 +209,13 @@ export class Pipeline implements HookCaller, PipelineControl {
     x.deadline = x.callDeadline;
     if (x.timeLimit !== null) x.timeLimit.deadline = x.callDeadline;
     else this.context.clock.add((x.timeLimit = new TimeLimit(this, x)));
+  }
+
+  /** Replaces a response that the client of an extended CONNECT would take for the tunnel. */
+  #refuseConnect(x: Exchange): void {
+    cancelAttempts(this.context, x);
+    x.problem = "a response of class 2xx in place of the tunnel";
+    prepareErrorResponse(x, ERROR.upstreamMalformed);
   }
 
   /** Opens the tunnel; the exchange ends. */
@@ -367,6 +378,10 @@ export class Pipeline implements HookCaller, PipelineControl {
       this.internal(null, error);
     }
   }
+}
+
+function isSuccess({ status }: Head): boolean {
+  return status >= 200 && status < 300;
 }
 
 /** Whether the response has no body (RFC 9110 section 6.4.1). */

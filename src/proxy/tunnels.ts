@@ -5,12 +5,20 @@
  */
 import { HOOK } from "../abi/abi.ts";
 import { Head } from "../http/head.ts";
+import { isWebSocket } from "../http/upgrade.ts";
 import { WebSocketFrames } from "../http/websocket.ts";
-import { type Received, Tunnel, type TunnelEnd, type TunnelOptions, type TunnelOwner } from "../net/tunnel.ts";
+import {
+  type Received,
+  Tunnel,
+  type TunnelConnection,
+  type TunnelEnd,
+  type TunnelOptions,
+  type TunnelOwner,
+} from "../net/tunnel.ts";
 import type { AccessRecord } from "../observe/access-record.ts";
 import type { WorkerContext } from "./context.ts";
 import type { Exchange } from "./exchange.ts";
-import type { AcceptedConnection, Port } from "./port.ts";
+import type { Port } from "./port.ts";
 
 /** Reasons that are logged: failures other than those of clients. */
 const LOGGED: readonly TunnelEnd[] = ["endpoint_reset", "idle_timeout", "internal"];
@@ -58,9 +66,8 @@ export class Tunnels {
   }
 
   /** Called after the 101 was sent. `received`: the bytes that the client sent after its request. */
-  open(x: Exchange, client: AcceptedConnection, port: Port, received: Received): void {
+  open(x: Exchange, client: TunnelConnection, port: Port, received: Received): void {
     const { attempt, cluster, upgrade } = x;
-    const isWebSocket = upgrade!.word.equals(WEBSOCKET);
     this.#begin(x, {
       client,
       endpoint: attempt.upgraded!,
@@ -68,7 +75,9 @@ export class Tunnels {
       idle: cluster!.plan.timeouts.tunnel,
       halfClosedIdle: HALF_CLOSED_IDLE,
       lifetime: 0,
-      frames: isWebSocket ? { fromClient: new WebSocketFrames(true), fromEndpoint: new WebSocketFrames(false) } : null,
+      frames: isWebSocket(upgrade!)
+        ? { fromClient: new WebSocketFrames(true), fromEndpoint: new WebSocketFrames(false) }
+        : null,
       fromClient: received,
       fromEndpoint: { bytes: attempt.body!, start: attempt.bodyStart, end: attempt.bodyEnd },
     });
@@ -114,7 +123,6 @@ export class Tunnels {
   }
 }
 
-const WEBSOCKET = Buffer.from("websocket");
 const TCP = Buffer.from("tcp");
 /** Of a TCP connection: shared, because it stays empty. */
 const NO_HEAD = new Head();

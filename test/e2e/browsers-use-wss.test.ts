@@ -84,6 +84,11 @@ clusters: { app: ["127.0.0.1:${upstream.port}"], echo: ["127.0.0.1:${echo.port}"
   const { headers } = echo.requests[0]!;
   assert.equal(headers.origin, `https://localhost:${sluice.port}`);
   assert.equal(headers["x-forwarded-proto"], "https");
+  // The browser opens a stream of its HTTP/2 connection (RFC 8441).
+  assert.deepEqual(
+    echo.requests.map(({ headers }) => headers.via),
+    Array(2).fill("2 sluice"),
+  );
   echo.sockets[1]!.close(4002, "by the server");
   await until(() => reported().has("ready"), "the page is done");
   sluice.kill("SIGTERM");

@@ -3,7 +3,8 @@ import type { Endpoint } from "../../cluster/endpoint.ts";
 import type { Pool, Poolable } from "../../cluster/pool.ts";
 import { equalsWord } from "../../http/bytes.ts";
 import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../../http/head.ts";
-import { confirmsUpgrade } from "../../http/upgrade.ts";
+import { confirmsUpgrade, isWebSocket } from "../../http/upgrade.ts";
+import { acceptsKey } from "../../http/websocket.ts";
 import { type BodyFrame, writeBody } from "../../http1/body-frame.ts";
 import { BodyReader } from "../../http1/framing.ts";
 import { scanResponse } from "../../http1/scan.ts";
@@ -238,6 +239,10 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     if (upgrade === null) return this.#fail(ERROR.upstreamMalformed, "a 101 to a request without Upgrade");
     if (!confirmsUpgrade(attempt.head, upgrade))
       return this.#fail(ERROR.upstreamMalformed, "a 101 without the requested protocol");
+    const { request } = attempt.exchange;
+    // The key is ours, so the client does not check what is made of it.
+    if ((request.flags & FLAG.connect) !== 0 && isWebSocket(upgrade) && !acceptsKey(request, attempt.head))
+      return this.#fail(ERROR.upstreamMalformed, "a 101 without the Sec-WebSocket-Accept of the request");
     this.#state = STATE.switched;
     this.pauseBody();
     attempt.upgraded = this.connection;

@@ -22,7 +22,7 @@ const CONTENT_LENGTH = staticIndexOf("content-length");
 const DATE = staticIndexOf("date");
 const digits = Buffer.alloc(DECIMAL_BOUND);
 const PASSED = -1;
-const NONE = -2;
+export const NONE = -2;
 
 const DROPPED = new Uint8Array(256);
 for (const id of HOP_BY_HOP) DROPPED[id] = 1;

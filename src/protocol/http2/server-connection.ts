@@ -12,11 +12,13 @@ import { DECODED, HpackDecoder } from "../../http2/hpack-decoder.ts";
 import { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { readRequest } from "../../http2/request-head.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
+import type { Received, TunnelConnection } from "../../net/tunnel.ts";
 import { HTTP2_ERRORS, LISTENER_CELLS } from "../../observe/series.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
 import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import { refusalOf } from "../../proxy/error.ts";
+import type { Exchange } from "../../proxy/exchange.ts";
 import { makeForwarded, UNKNOWN } from "../../proxy/forwarded.ts";
 import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
@@ -160,7 +162,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       case FRAME.windowUpdate:
         return this.#windowUpdate(stream, bytes, start, end);
       case FRAME.resetStream:
-        return this.#resetStream(stream, end - start);
+        return this.#resetStream(stream, bytes, start, end);
       case FRAME.ping:
         return this.#ping(flags, stream, bytes, start, end);
       case FRAME.priority:
@@ -276,7 +278,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     x.headAt = x.startedAt = performance.now();
     x.clientAddress = this.peer;
     this.#connection.deadline = 0;
-    if (++this.#requestCount >= MAX_REQUESTS) this.drain();
+    if (++this.#requestCount >= MAX_REQUESTS) this.#end.announce();
     const status = isTooLarge
       ? reject(x.request, 431, `a head over ${limits.head} bytes or ${limits.headers} fields`)
       : readRequest(decoded, x.request, limits, path.form, ends);
@@ -335,13 +337,13 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return true;
   }
 
-  #resetStream(id: number, length: number): boolean {
-    if (length !== 4) return this.#fail(CODE.frameSizeError, "a RST_STREAM of another size than 4");
+  #resetStream(id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (end - start !== 4) return this.#fail(CODE.frameSizeError, "a RST_STREAM of another size than 4");
     if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "RST_STREAM on an idle stream");
     const stream = this.#streams.get(id);
     if (stream === undefined) return this.#spend(COST.control);
     const cost = stream.costOfCancel();
-    stream.gone("the client reset the stream");
+    stream.resetByClient(readUint32(bytes, start));
     return this.#spend(cost);
   }
 
@@ -411,6 +413,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.writer.endHeaders(stream.id, end, true);
   }
 
+  openTunnel(x: Exchange, stream: TunnelConnection, received: Received): void {
+    this.#pipeline.tunnels.open(x, stream, this.#port, received);
+  }
+
   credit(size: number): void {
     this.writer.windowUpdate(0, this.#receiveWindow.credit(size));
   }
@@ -422,6 +428,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       [SETTING.maxConcurrentStreams, maxConcurrentStreams],
       [SETTING.initialWindowSize, streamWindow],
       [SETTING.maxHeaderListSize, this.#plan.limits.head],
+      [SETTING.enableConnectProtocol, 1],
     ]);
     this.writer.windowUpdate(0, connectionWindow - DEFAULT_WINDOW);
   }
@@ -443,6 +450,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   drain(): void {
     this.#end.announce();
+    for (const stream of [...this.#streams.values()]) stream.drain();
   }
 
   /** Sets the deadline for what the client has to send next. Unsent bytes have their own. */

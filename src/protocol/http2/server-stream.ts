@@ -1,6 +1,6 @@
 /** A stream of a client's HTTP/2 connection: one request and its response. */
 
-import { FIELD_WORDS, FRAMING, type Head } from "../../http/head.ts";
+import { FIELD_WORDS, FLAG, FRAMING, type Head } from "../../http/head.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import { CODE, MAX_WINDOW } from "../../http2/frames.ts";
 import { findFieldProblem } from "../../http2/request-head.ts";
@@ -8,6 +8,7 @@ import type { Timed } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
+import type { Received, TunnelConnection } from "../../net/tunnel.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
 import type { Downstream } from "../../proxy/downstream.ts";
 import { ERROR } from "../../proxy/error.ts";
@@ -17,8 +18,9 @@ import type { RequestEvents } from "../../proxy/request-events.ts";
 import { costOfCancel } from "./frame-budget.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import { ReceiveWindow } from "./receive-window.ts";
-import { isBodiless, lengthOf } from "./response-fields.ts";
+import { isBodiless, lengthOf, NONE } from "./response-fields.ts";
 import type { SendingStream, SendScheduler } from "./send-scheduler.ts";
+import { TunnelStream } from "./tunnel-stream.ts";
 
 /** What a stream uses of its connection. */
 export interface StreamConnection {
@@ -35,11 +37,15 @@ export interface StreamConnection {
   after(ms: number): number;
   writeHeaders(stream: ServerStream, head: Head, length: number, ends: boolean): void;
   writeTrailers(stream: ServerStream, trailers: Head): void;
+  /** Relays between the stream and `Attempt.upgraded`. `received`: what the client sent before. */
+  openTunnel(x: Exchange, stream: TunnelConnection, received: Received): void;
   /** Lets the client send `size` more bytes on the connection. */
   credit(size: number): void;
   /** The stream is closed in both directions, or reset. */
   streamClosed(stream: ServerStream): void;
 }
+
+const ACCEPT = Buffer.from("sec-websocket-accept");
 
 export class ServerStream implements Downstream, SendingStream, Timed {
   deadline = 0;
@@ -67,6 +73,8 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   requestEnded = false;
   /** The deadline is for the client's window, not for the request body. */
   #awaitsCredit = false;
+  /** Of an extended CONNECT (RFC 8441); it is open once the endpoint has switched protocols. */
+  #tunnel: TunnelStream | null = null;
 
   /** `window`: for sending; `receiveWindow`: the size of the other one. */
   constructor(connection: StreamConnection, id: number, window: number, receiveWindow: number, x: Exchange) {
@@ -109,6 +117,11 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     const { length, framing } = x.request;
     if (limits.body > 0 && framing === FRAMING.length && length > limits.body)
       return this.refuse(ERROR.bodyTooLarge, `a body of ${length} bytes is over the limit of ${limits.body}`);
+    if ((x.request.flags & FLAG.connect) !== 0) {
+      // All that follows belongs to the tunnel.
+      x.requestComplete = true;
+      this.#tunnel = new TunnelStream(this);
+    }
     if (!x.requestComplete) this.#arm();
     this.#connection.requests.begin(x);
   }
@@ -147,6 +160,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     if (ends) this.requestEnded = true;
     // Padding alone is no progress.
     else if (size === 0) return;
+    if (this.#tunnel !== null) return this.#receiveForTunnel(this.#tunnel, bytes, start, end);
     // The response is complete without the rest of the request.
     if (x === null || x.phase === PHASE.done) return this.credit(size);
     this.#received += size;
@@ -164,8 +178,20 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     this.#arm();
   }
 
+  #receiveForTunnel(tunnel: TunnelStream, bytes: Buffer, start: number, end: number): void {
+    if (this.exchange === null && !tunnel.isOpen) return this.credit(end - start);
+    this.#unconsumed += end - start;
+    tunnel.received(bytes, start, end);
+    if (!this.#paused) this.#releaseCredit();
+  }
+
   /** The trailers of the request, which end it. */
   receiveTrailers(trailers: Head): void {
+    if (this.#tunnel !== null) {
+      // RFC 9113 section 8.5.
+      this.abort(CODE.protocolError);
+      return this.gone("HEADERS in a tunnel");
+    }
     const x = this.exchange;
     if (x === null || x.phase === PHASE.done) return;
     for (let i = 0; i < trailers.count; i++) {
@@ -209,11 +235,18 @@ export class ServerStream implements Downstream, SendingStream, Timed {
       this.#connection.writer.windowUpdate(this.id, this.receiveWindow.credit(size));
   }
 
-  /** The client has reset the stream, or its connection has ended. */
+  resetByClient(code: number): void {
+    // After the end of its direction it only stops to read.
+    if (this.#tunnel?.isOpen && this.requestEnded && code === CODE.noError) return this.closeTunnel();
+    this.gone("the client reset the stream");
+  }
+
+  /** The stream or its connection has ended. */
   gone(problem: string): void {
     this.#close();
     const x = this.exchange;
     if (x !== null) this.#connection.requests.gone(x, problem);
+    else this.#tunnel?.closed(new Error(problem));
   }
 
   // ── The response ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -248,6 +281,51 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     this.#connection.writeHeaders(this, head, -1, false);
   }
 
+  /** RFC 8441 section 5: 200 in place of 101, without Sec-WebSocket-Accept. */
+  openTunnel(): void {
+    const x = this.exchange!;
+    const { response } = x;
+    const accept = response.find(ACCEPT, 0, ACCEPT.length);
+    if (accept >= 0) response.removeAt(accept);
+    response.status = 200;
+    this.#connection.writeHeaders(this, response, NONE, false);
+    // Logs show the upgrade as with HTTP/1.
+    response.status = 101;
+    x.headSent = true;
+    const tunnel = this.#tunnel!;
+    tunnel.isOpen = true;
+    this.exchange = null;
+    this.#connection.openTunnel(x, tunnel, tunnel.early);
+    tunnel.early.drop();
+  }
+
+  /** Ends the tunnel in order: the listener drains. */
+  drain(): void {
+    if (this.#tunnel?.isOpen) this.#tunnel.handler.drain();
+  }
+
+  get unsent(): number {
+    return this.#pending.length;
+  }
+
+  after(ms: number): number {
+    return this.#connection.after(ms);
+  }
+
+  sendBytes(bytes: Buffer, start: number, end: number, ends: boolean): boolean {
+    return this.#send(bytes, start, end, ends, null);
+  }
+
+  pauseBytes(paused: boolean): void {
+    this.#paused = paused;
+    if (!paused) this.#releaseCredit();
+  }
+
+  closeTunnel(): void {
+    this.#close();
+    this.#tunnel!.closed(null);
+  }
+
   /** Sends what the windows allow, and keeps the rest. Returns false if there is a rest. */
   #send(bytes: Buffer, start: number, end: number, ends: boolean, trailers: Head | null): boolean {
     if (this.#sentEnd || this.#closed) return true;
@@ -278,13 +356,14 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     const sent = this.#connection.scheduler.send(this, bytes, start, end, this.#ends && this.#trailers === null);
     pending.start += sent;
     if (pending.length > 0) {
-      if (sent > 0) this.deadline = 0;
+      if (sent > 0 && !this.#tunnel?.isOpen) this.deadline = 0;
       return this.#await();
     }
     pending.drop();
     this.#arm();
     if (!this.#ends) {
       if (this.exchange !== null) this.#connection.requests.drained(this.exchange);
+      else this.#tunnel?.drained();
       return;
     }
     if (this.#trailers !== null) this.#connection.writeTrailers(this, this.#trailers);
@@ -298,12 +377,14 @@ export class ServerStream implements Downstream, SendingStream, Timed {
 
   #ended(): boolean {
     this.#sentEnd = true;
-    if (this.exchange === null) this.#closeAfterEnd();
+    if (this.#tunnel?.isOpen) this.#tunnel.sentEnd();
+    else if (this.exchange === null) this.#closeAfterEnd();
     return true;
   }
 
   /** The exchange has ended; what of its response is pending is still sent. */
   finished(): void {
+    if (this.#tunnel?.isOpen) return;
     this.exchange = null;
     this.#releaseCredit();
     if (this.#sentEnd) this.#closeAfterEnd();
@@ -327,6 +408,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     if (this.#closed) return;
     this.#connection.writer.reset(this.id, code);
     this.#close();
+    if (this.exchange === null) this.#tunnel?.closed(null);
   }
 
   #close(): void {
@@ -341,6 +423,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
 
   /** Sets the deadline for what is awaited of the client: credit for a response, or more of the request's body. */
   #arm(): void {
+    if (this.#tunnel?.isOpen) return;
     const x = this.exchange;
     const { timeouts } = this.#listener;
     if (this.#pending.length > 0) {
@@ -356,6 +439,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   expire(): void {
     this.deadline = 0;
     const x = this.exchange;
+    if (this.#tunnel?.isOpen) return this.#tunnel.expired();
     if (this.#awaitsCredit) {
       this.abort(CODE.cancel);
       if (x !== null)

@@ -154,7 +154,7 @@ for (const from of ["client", "endpoint"] as const)
   test(`a reader that stops pauses the ${from}: little is buffered, nothing is lost, and blocks are freed`, async (t) => {
     const ends = await open(t);
     const [writer, reader] = from === "client" ? [ends.client, ends.endpoint] : [ends.endpoint, ends.client];
-    const { connection } = ends.tunnel[from];
+    const connection = ends.tunnel[from].connection as Connection;
     const all = pattern(7, 24 * 1024 * 1024);
     writer.end(all);
     await until(() => connection.paused);
@@ -231,7 +231,7 @@ test("after the idle timeout both sides get a Close with 1001 at a frame boundar
     const [atClient, atEndpoint] = [collect(ends.client), collect(ends.endpoint)];
     if (sent.length > 0) ends.endpoint.write(sent);
     await until(() => atClient.bytes.length === sent.length);
-    const { connection } = ends.tunnel.client;
+    const connection = ends.tunnel.client.connection as Connection;
     assert.ok(connection.deadline > ends.clock.now + 4000 && connection.deadline < ends.clock.now + 6000);
     connection.expire();
     await until(() => atClient.ended || atClient.closed);
@@ -276,7 +276,7 @@ test("drain: at the end of the grace period the endpoint gets a Close, and the c
   const [atClient, atEndpoint] = [collect(ends.client), collect(ends.endpoint)];
   ends.tunnel.drain();
   await until(() => atClient.bytes.length === 4);
-  ends.tunnel.endpoint.connection.expire();
+  (ends.tunnel.endpoint.connection as Connection).expire();
   await until(() => atEndpoint.ended && (atClient.ended || atClient.closed));
   assert.deepEqual([...atEndpoint.bytes.subarray(0, 2)], [0x88, 0x82]);
   ends.client.end();
