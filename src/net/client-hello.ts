@@ -13,6 +13,7 @@ const VERSION_AND_RANDOM = 34;
 /** Extensions. */
 const SERVER_NAME = 0;
 const STATUS_REQUEST = 5;
+const SUPPORTED_GROUPS = 10;
 const SIGNATURE_ALGORITHMS = 13;
 const PROTOCOL_NAMES = 16;
 const SUPPORTED_VERSIONS = 43;
@@ -76,6 +77,27 @@ export function readOfferedProtocols(bytes: Buffer, start: number, end: number):
     names.push(list.toString("latin1", at + 1, at + 1 + list[at]!));
   }
   return names;
+}
+
+/** What a client of TLS 1.2 offers: vectors of 16-bit numbers; those of extensions begin with their length. */
+export type Tls12Offer = { readonly suites: Buffer; readonly schemes: Buffer; readonly groups: Buffer };
+
+/**
+ * Parses a complete hello of a client that asks for an OCSP response, names its groups and signatures, and does not limit
+ * the signatures of certificates further; otherwise null.
+ */
+export function readTls12Offer(bytes: Buffer, start: number, end: number): Tls12Offer | null {
+  const message = joinRecords(bytes, start, end);
+  if (message === null || message.length < MESSAGE_HEADER) return null;
+  const hello = message.subarray(MESSAGE_HEADER, MESSAGE_HEADER + message.readUIntBE(1, 3));
+  const at = skip(hello, VERSION_AND_RANDOM, 1);
+  const after = skip(hello, at, 2);
+  const schemes = findExtension(hello, SIGNATURE_ALGORITHMS);
+  const groups = findExtension(hello, SUPPORTED_GROUPS);
+  if (after < 0 || after > hello.length || schemes === null || groups === null) return null;
+  if (findExtension(hello, STATUS_REQUEST) === null) return null;
+  if (findExtension(hello, SIGNATURE_ALGORITHMS_CERT) !== null) return null;
+  return { suites: hello.subarray(at + 2, after), schemes, groups };
 }
 
 /** The content of the first extension of that type; null without one. */
@@ -150,7 +172,7 @@ export function hasScheme(staplingSchemes: Buffer, scheme: number): boolean {
 }
 
 /** Whether a vector of 16-bit numbers, whose length field has `width` bytes, has this one. */
-function hasNumber(vector: Buffer, width: number, number: number): boolean {
+export function hasNumber(vector: Buffer, width: number, number: number): boolean {
   for (let at = width; at + 2 <= vector.length; at += 2) if (vector.readUInt16BE(at) === number) return true;
   return false;
 }

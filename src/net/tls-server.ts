@@ -4,9 +4,10 @@
  */
 import { constants, type KeyObject } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureVersion } from "node:tls";
-import { hasScheme } from "./client-hello.ts";
+import { hasScheme, type Tls12Offer } from "./client-hello.ts";
 import type { Staples } from "./staples.ts";
 import type { TicketKeys } from "./ticket-keys.ts";
+import { chooseForTls12 } from "./tls12-choice.ts";
 
 export type TlsCertificate = {
   /** The certificate chain in PEM, the server's certificate first. */
@@ -76,6 +77,8 @@ export type ServerContext = {
   readonly staple: string;
   /** Of several certificates, the contexts of each one, by the signature schemes of its key. */
   readonly single: ReadonlyMap<number, ServerContext>;
+  /** The same, with the schemes of each, if TLS 1.2 is enabled; null: there is no choice. */
+  readonly tls12: readonly { readonly schemes: readonly number[]; readonly context: ServerContext }[] | null;
 };
 
 /** In OpenSSL's order of preference. */
@@ -125,7 +128,7 @@ export class TlsServer {
    * Selects the context for a server name in lower case (empty: none was sent). Null: reject the handshake. A name is the
    * same with a trailing dot, as in routes, although a client should not send it. Of several certificates for the name
    * OpenSSL chooses during the handshake, when an OCSP response cannot be set any more; a client that asks for one gets
-   * the certificate that OpenSSL would choose from `staplingSchemes` (`ClientHello`).
+   * the certificate that OpenSSL would choose from `staplingSchemes` (`ClientHello`), in TLS 1.2 that of `contextForTls12`.
    */
   contextFor(requested: string, staplingSchemes: Buffer): ServerContext | null {
     const name = requested.endsWith(".") ? requested.slice(0, -1) : requested;
@@ -137,6 +140,13 @@ export class TlsServer {
     if (single.size === 0) return chosen;
     const scheme = PREFERENCE.find((one) => single.has(one) && hasScheme(staplingSchemes, one));
     return scheme === undefined ? chosen : single.get(scheme)!;
+  }
+
+  /** For a handshake of TLS 1.2, selects the context of one certificate of `chosen`, so that its OCSP response can be sent. */
+  contextForTls12(chosen: ServerContext, offer: Tls12Offer): ServerContext {
+    const schemes = chosen.tls12!.map((one) => one.schemes);
+    const index = chooseForTls12(this.options.ciphers, schemes, offer);
+    return chosen.tls12![index]?.context ?? chosen;
   }
 
   /** The OCSP response to staple, or null. */
@@ -177,19 +187,21 @@ export class TlsServer {
     });
     this.#shared?.tickets.use(context);
     const staple = used.length === 1 ? used[0]!.staple : "";
-    const made = { context, staple, single: this.#singles(indices) };
+    const made = { context, staple, ...this.#singles(indices) };
     this.#made.set(id, made);
     return made;
   }
 
-  /** Empty where none is needed: for one certificate, without OCSP responses, or without TLS 1.3. */
-  #singles(indices: readonly number[]): ReadonlyMap<number, ServerContext> {
-    const { certificates, maxVersion } = this.options;
+  /** None where there is no choice: of one certificate, or without OCSP responses. */
+  #singles(indices: readonly number[]): Pick<ServerContext, "single" | "tls12"> {
+    const { certificates, maxVersion, minVersion } = this.options;
     const isStapled = indices.some((index) => certificates[index]!.staple !== "");
-    if (indices.length === 1 || !isStapled || maxVersion !== "TLSv1.3") return NO_CONTEXTS;
-    const made = new Map<number, ServerContext>();
-    for (const index of indices)
-      for (const scheme of certificates[index]!.schemes) made.set(scheme, this.#make([index]));
-    return made;
+    if (indices.length === 1 || !isStapled) return { single: NO_CONTEXTS, tls12: null };
+    const made = indices.map((index) => ({
+      schemes: certificates[index]!.schemes,
+      context: this.#make([index]),
+    }));
+    const single = new Map(made.flatMap(({ schemes, context }) => schemes.map((scheme) => [scheme, context] as const)));
+    return { single: maxVersion === "TLSv1.3" ? single : NO_CONTEXTS, tls12: minVersion === "TLSv1.3" ? null : made };
   }
 }

@@ -4,7 +4,13 @@
  * `timeouts.detect` where there is no TLS to terminate.
  */
 import { Head } from "../http/head.ts";
-import { type ClientHello, MAX_HELLO, readClientHello, readOfferedProtocols } from "../net/client-hello.ts";
+import {
+  type ClientHello,
+  MAX_HELLO,
+  readClientHello,
+  readOfferedProtocols,
+  readTls12Offer,
+} from "../net/client-hello.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { secure } from "../net/tls-accept.ts";
 import { HandshakeError, type TlsServer } from "../net/tls-server.ts";
@@ -104,11 +110,14 @@ export class TlsStart {
   #secure(server: TlsServer, { serverName, staplingSchemes }: ClientHello): void {
     const hello = this.#hello;
     const { plan } = this.#port.state!;
-    const served = server.contextFor(serverName, staplingSchemes);
-    if (served === null) {
+    const found = server.contextFor(serverName, staplingSchemes);
+    if (found === null) {
       const text = JSON.stringify(serverName);
       return this.#reject(UNKNOWN_NAME, new HandshakeError("unknown_name", `no certificate for ${text}`));
     }
+    const isTls12 = staplingSchemes.length === 0 || server.options.maxVersion !== "TLSv1.3";
+    const offer = found.tls12 !== null && isTls12 ? readTls12Offer(hello.bytes, hello.start, hello.end) : null;
+    const served = offer === null ? found : server.contextForTls12(found, offer);
     secure(this.#connection, {
       options: server.options,
       context: served.context,

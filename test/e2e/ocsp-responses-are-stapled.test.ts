@@ -110,7 +110,23 @@ clusters:
     assert.match(out, new RegExp(`^subject=CN = ${type}$`, "m"));
     assert.match(out, new RegExp(`Serial Number: ${serialOf(type)}\\n *Cert Status: good`), out);
   }
-  assert.equal(await stapled(port, "both.example", "-tls1_2"), "none");
+  for (const offer of [
+    [],
+    ["-sigalgs", "RSA-PSS+SHA256:RSA+SHA512"],
+    ["-sigalgs", "ECDSA+SHA512"],
+    ["-cipher", "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES256-GCM-SHA384"],
+    ["-cipher", "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"],
+    ["-cipher", "ECDHE-RSA-CHACHA20-POLY1305"],
+    ["-groups", "P-384:X25519"],
+  ]) {
+    const more = ["-tls1_2", ...offer];
+    const { out } = await handshake({ port, ca, host: "both.example", more: ["-status", ...more] });
+    const chosen = subjectOf(await handshake({ port, ca, host: "both.example", more }));
+    assert.equal(subjectOf({ out }), chosen, `not the certificate that OpenSSL chooses for ${offer}`);
+    assert.match(out, new RegExp(`Serial Number: ${serialOf(chosen)}\\n *Cert Status: good`), out);
+  }
+  const mixed = ["-tls1_2", "-cipher", "ECDHE-RSA-AES256-SHA384:ECDHE-RSA-AES128-GCM-SHA256"];
+  assert.equal(await stapled(port, "both.example", ...mixed), "good");
   assert.equal(await stapled(port, "bare.example"), "none");
   const isWarning = ({ warning }: Record<string, unknown>) =>
     /bare.pem: the file has no certificate of its issuer/.test(String(warning));

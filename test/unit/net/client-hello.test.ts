@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { test } from "node:test";
 import { type ConnectionOptions, connect } from "node:tls";
 import fc from "fast-check";
-import { readClientHello, readOfferedProtocols } from "../../../src/net/client-hello.ts";
+import { readClientHello, readOfferedProtocols, readTls12Offer } from "../../../src/net/client-hello.ts";
 
 /** The ClientHello of node:tls. */
 async function helloOf(servername: string, options: ConnectionOptions = {}): Promise<Buffer> {
@@ -73,6 +73,26 @@ test("a client of TLS 1.3 that asks for an OCSP response has its signature schem
   assert.equal(await schemesOf({ requestOCSP: true, sigalgs }), "000408040403");
   assert.equal(await schemesOf({ sigalgs }), "");
   assert.deepEqual(await schemesOf({ requestOCSP: true, sigalgs, maxVersion: "TLSv1.2" }), "");
+});
+
+test("a client of TLS 1.2 that asks for an OCSP response has its suites, groups and signatures", async () => {
+  const hex = async (options: ConnectionOptions) => {
+    const bytes = await helloOf("a.example", { maxVersion: "TLSv1.2", ...options });
+    const offer = readTls12Offer(bytes, 0, bytes.length);
+    return offer && [offer.suites, offer.groups, offer.schemes].map((one) => one.toString("hex"));
+  };
+  const given = { sigalgs: "RSA+SHA256", ecdhCurve: "P-256", ciphers: "ECDHE-RSA-AES128-GCM-SHA256" };
+  assert.deepEqual(await hex({ requestOCSP: true, ...given }), ["c02f", "00020017", "00020401"]);
+  assert.equal(await hex(given), null);
+  const bytes = await helloOf("a.example", { maxVersion: "TLSv1.2", requestOCSP: true, ...given });
+  // No content reads out of bounds.
+  for (let at = 5; at < bytes.length; at++)
+    for (const value of [0, 1, 127, 255]) {
+      const changed = Buffer.from(bytes);
+      changed[at] = value;
+      readTls12Offer(changed, 0, changed.length);
+    }
+  for (let end = 0; end < bytes.length; end++) readTls12Offer(bytes, 0, end);
 });
 
 test("a hello in tiny records is parsed only a few times", () => {
