@@ -55,18 +55,32 @@ const proxyHeader = convert(
   },
 );
 
-export const cluster = object(
+const fields = object(
   {
     strategy: withDefault(
       strategies,
       "round-robin",
       "The load-balancing strategy. In a list the first is the default; a plugin may choose another one for a request.",
     ),
+    protocol: withDefault(
+      choice(["http1", "http2", "auto"]),
+      "http1",
+      "The protocol of the endpoints. `http2`: with prior knowledge, over TLS by ALPN, which must select it. `auto`: what ALPN selects; without TLS it is HTTP/1. Requests of HTTP/2 share connections.",
+    ),
     timeouts: withDefault(
       object({
-        connect: withDefault(duration("1ms", "1h"), "3s", "To establish a connection; then 504."),
+        connect: withDefault(
+          duration("1ms", "1h"),
+          "3s",
+          "To establish a connection; then 504. Of HTTP/2 also the wait for a connection with a free stream, and for the response to a PING.",
+        ),
         response: withDefault(idleTimeouts, "60s", "From the end of the request to the response headers; then 504."),
         idle: withDefault(idleTimeouts, "60s", "Between two reads of a response body."),
+        ping: withDefault(
+          idleTimeouts,
+          "10s",
+          "How long an HTTP/2 connection with requests in flight may be silent before a PING verifies that it lives.",
+        ),
         tunnel: withDefault(
           idleTimeouts,
           "1h",
@@ -86,6 +100,11 @@ export const cluster = object(
           "Requests in flight to one endpoint, over all workers. 0: no limit.",
         ),
         requests: withDefault(count(0, 1_000_000_000), 1000, "Maximum requests per connection. 0: no limit."),
+        age: withDefault(
+          idleTimeouts,
+          "1h",
+          "Maximum age of a connection. It takes no further request then, and is closed after the last one.",
+        ),
       }),
       {},
       "Connections to the endpoints.",
@@ -115,3 +134,12 @@ export const cluster = object(
   },
   { shorthand: { list: "endpoints" } },
 );
+
+export const cluster = convert(fields, (value, at, { report }) => {
+  if (value.proxyProtocol !== undefined && value.protocol !== "http1")
+    report(
+      at,
+      `proxyProtocol with protocol ${value.protocol}, whose connections are shared by clients: expected http1`,
+    );
+  return value;
+});

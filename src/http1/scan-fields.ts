@@ -173,6 +173,11 @@ function readLength(buf: Buffer, start: number, end: number, head: Head): number
   if ((head.known & (1 << NAME["content-length"])) !== 0) return reject(head, 400, "more than one Content-Length");
   if ((head.known & (1 << NAME["transfer-encoding"])) !== 0)
     return reject(head, 400, "both Transfer-Encoding and Content-Length");
+  return parseLength(buf, start, end, head);
+}
+
+/** Reads the value of Content-Length into `head.length`. Returns 0, or -status. */
+export function parseLength(buf: Buffer, start: number, end: number, head: Head): number {
   let length = 0;
   for (let i = start; i < end; i++) {
     if ((CLASS[buf[i]!]! & IS.digit) === 0) return reject(head, 400, "a Content-Length that is not a number");

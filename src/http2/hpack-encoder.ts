@@ -78,6 +78,11 @@ export class HpackEncoder {
     this.#target[this.end++] = 0x30 + (status % 10);
   }
 
+  /** Writes a static entry. */
+  indexed(index: number): void {
+    this.#integer(INDEXED, 7, index);
+  }
+
   /** Writes a field with the name of a static entry. */
   named(index: number, values: Uint8Array, start: number, end: number): void {
     this.#field(index, STATIC_BYTES, STATIC[4 * index]!, STATIC[4 * index + 1]!, values, start, end);

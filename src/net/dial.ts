@@ -1,7 +1,7 @@
 /** Opens outgoing connections. */
 import { Socket } from "node:net";
 import type { Connection, ConnectionHandler } from "./connection.ts";
-import { HTTP_PROTOCOLS, type TlsClientOptions, tlsClient } from "./tls-client.ts";
+import { ALPN, type TlsClientOptions, tlsClient } from "./tls-client.ts";
 
 /** Path of a Unix socket, otherwise empty. */
 export type DialTarget = { readonly path: string; readonly host: string; readonly port: number };
@@ -20,13 +20,11 @@ export function dial(
   connection: Connection<DialHandler>,
   target: DialTarget,
   tls: TlsClientOptions | null,
-  protocols = HTTP_PROTOCOLS,
+  protocols: readonly string[] = ALPN.http1,
   header: Buffer | null = null,
 ): void {
-  const socket =
-    tls === null
-      ? connect(target, connection)
-      : tlsClient(tls).connect(target, connection.makeReads(), protocols, header);
+  const reads = connection.makeReads();
+  const socket = tls === null ? connect(target, reads) : tlsClient(tls).connect(target, reads, protocols, header);
   // It is queued until the connection is established.
   if (tls === null && header !== null) socket.write(header);
   keepReading(socket, (error) => connection.guard(() => connection.handler.writeFailed(error)));
@@ -35,8 +33,13 @@ export function dial(
   socket.on(event, () => connection.guard(() => connection.handler.connected()));
 }
 
-function connect({ path, host, port }: DialTarget, connection: Connection): Socket {
-  const options = { allowHalfOpen: true, noDelay: true, onread: connection.makeReads() };
+/** The protocol that the endpoint has selected by ALPN; empty if none. */
+export function alpnOf({ socket }: Connection): string {
+  return (socket as { alpnProtocol?: string | false | null }).alpnProtocol || "";
+}
+
+function connect({ path, host, port }: DialTarget, onread: unknown): Socket {
+  const options = { allowHalfOpen: true, noDelay: true, onread };
   const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]);
   return path === "" ? socket.connect({ host, port }) : socket.connect({ path });
 }

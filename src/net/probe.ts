@@ -19,21 +19,22 @@ export interface ProbeProtocol<Result> {
   broken(error: unknown): Result;
 }
 
-/** `proxyHeader`: sent first, before TLS; null: nothing. */
+/** `protocols`: offered by ALPN; default: HTTP/1. `proxyHeader`: sent first, before TLS; null: nothing. */
 export type ProbeTarget = DialTarget & {
   readonly tls: TlsClientOptions | null;
+  readonly protocols?: readonly string[];
   readonly proxyHeader: Buffer | null;
 };
 
 /** Starts a probe, which ends within `timeout` ms; calls `done` once. The returned function cancels it silently. */
 export function startProbe<Result>(
-  { host, port, path, tls, proxyHeader }: ProbeTarget,
+  { host, port, path, tls, protocols, proxyHeader }: ProbeTarget,
   timeout: number,
   protocol: ProbeProtocol<Result>,
   done: (result: Result) => void,
 ): () => void {
   const socket =
-    tls === null ? new Socket() : tlsClient(tls).connect({ host, port, path }, undefined, undefined, proxyHeader);
+    tls === null ? new Socket() : tlsClient(tls).connect({ host, port, path }, undefined, protocols, proxyHeader);
   let hasEnded = false;
   const cancel = (): void => {
     hasEnded = true;

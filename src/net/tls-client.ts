@@ -18,8 +18,8 @@ export type TlsClientOptions = {
 
 type Target = { readonly path: string; readonly host: string; readonly port: number };
 
-/** ALPN (RFC 7301). */
-export const HTTP_PROTOCOLS: readonly string[] = ["http/1.1"];
+/** Protocols to offer by ALPN (RFC 7301), by preference. */
+export const ALPN = { http1: ["http/1.1"], http2: ["h2"], auto: ["h2", "http/1.1"] } as const;
 /** Maximum number of endpoints with a cached session, and of contexts. */
 const MAX_SESSIONS = 1024;
 const MAX_CLIENTS = 256;
@@ -47,18 +47,18 @@ export class TlsClient {
   connect(
     { host, port, path }: Target,
     onread: unknown,
-    protocols = HTTP_PROTOCOLS,
+    protocols: readonly string[] = ALPN.http1,
     header: Buffer | null = null,
   ): TLSSocket {
     const { verify, serverName } = this.#options;
-    const id = path === "" ? `${host} ${port}` : path;
+    const id = `${protocols.join()} ${path === "" ? `${host} ${port}` : path}`;
     const session = this.#sessions.get(id);
     const address = path === "" ? { host, port } : { path };
     const options = {
       ...(header === null ? address : { host, socket: connectPlain(address, header) }),
       secureContext: this.#context,
       rejectUnauthorized: verify,
-      ...(protocols.length > 0 && { ALPNProtocols: protocols }),
+      ...(protocols.length > 0 && { ALPNProtocols: [...protocols] }),
       allowHalfOpen: true,
       noDelay: true,
       ...(serverName !== "" && isIP(serverName) === 0 && { servername: serverName }),

@@ -65,6 +65,7 @@ export const UPSTREAM_FAILURES = [
   "upstream_malformed",
   "upstream_broken",
   "unsolicited_response",
+  "stream_limit",
   "stale_connection",
   "retried_status",
 ] as const;

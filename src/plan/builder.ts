@@ -76,12 +76,13 @@ class PlanBuilder {
   }
 
   #cluster(cluster: ClusterConfig): ClusterPlan {
-    const { name, timeouts, pool, limits } = cluster;
+    const { name, protocol, timeouts, pool, limits } = cluster;
     const tls = this.#sources.tlsToEndpoints.get(name) ?? null;
     return {
       name,
-      key: digest([name, timeouts, pool, limits, tls?.key, cluster.proxyProtocol]),
+      key: digest([name, protocol, timeouts, pool, limits, tls?.key, cluster.proxyProtocol]),
       tls,
+      protocol,
       proxyProtocol: cluster.proxyProtocol ?? null,
       strategies: cluster.strategy.map((use) => ({ name: use.name, instance: this.#instances.add(use, name) })),
       set: this.#sources.endpoints(cluster),

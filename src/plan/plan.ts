@@ -55,20 +55,26 @@ export type ClusterPlan = {
   set: EndpointSet;
   /** TLS to the endpoints; null: plain. */
   readonly tls: TlsClientOptions | null;
+  readonly protocol: "http1" | "http2" | "auto";
   /** The PROXY protocol header with which connections begin; null: none. */
   readonly proxyProtocol: ProxyHeaderOptions | null;
   readonly timeouts: {
     readonly connect: number;
     readonly response: number;
     readonly idle: number;
+    readonly ping: number;
     readonly tunnel: number;
   };
-  /** Idle connections per endpoint and worker, and for how long; requests in flight (0: no limit); requests per connection. */
+  /**
+   * Idle connections per endpoint and worker, and for how long; requests in flight (0: no limit); requests per
+   * connection, and its age (0: no limit).
+   */
   readonly pool: {
     readonly idle: number;
     readonly idleFor: number;
     readonly connections: number;
     readonly requests: number;
+    readonly age: number;
   };
   /** Maximum size and number of response headers; the size includes interim responses. */
   readonly limits: { readonly head: number; readonly headers: number };

@@ -34,7 +34,7 @@ export class AttemptEvents implements UpstreamEvents {
     this.#pipeline.advance(x, PHASE.responded);
   }
 
-  responseBody(attempt: Attempt, source: Connection, bytes: Buffer): boolean {
+  responseBody(attempt: Attempt, source: Connection | null, bytes: Buffer): boolean {
     if (attempt.stream === null) return true;
     const { exchange: x } = attempt;
     const bodies = this.#bodies;

@@ -16,6 +16,9 @@ import { PHASE } from "./phase.ts";
 import type { PipelineControl, StepControl } from "./pipeline-control.ts";
 import { selectUpgrade } from "./upgrade.ts";
 
+/** How often a request that an endpoint did not process is sent to the same endpoint again. */
+const MAX_REPEATS = 3;
+
 /** Body bytes that are buffered for an attempt without a connection, before the client is paused. */
 const MAX_UNSENT = 64 * 1024;
 
@@ -88,17 +91,27 @@ export function recover(pipeline: StepControl, x: Exchange): number {
   // Nor is a deadline that the client has set: by short ones, a client could have endpoints ejected.
   const late = x.callDeadline > 0 && error.status === 504 && x.callDeadline <= performance.now();
   endAttempt(context, attempt, 0, !stale && !late);
-  if (stale && !x.replayLost && x.idempotent) {
+  if (stale && (attempt.unprocessed ? mayRepeat(context, x) : !x.replayLost && x.idempotent)) {
     countStaleConnection(context, attempt, error);
-    x.attempts--;
-    x.noReuse = true;
-    return PHASE.forward;
+    return repeat(x);
   }
   logUpstreamFailure(context, attempt, error, problem);
   const processed = attempt.sent && !attempt.unprocessed;
-  return wantsRetry(x, error, processed) && mayRetry(context, x, processed)
-    ? retry(context, x)
-    : pipeline.error(x, error, problem);
+  if (wantsRetry(x, error, processed) && mayRetry(context, x, processed)) return retry(context, x);
+  return attempt.unprocessed && mayRepeat(context, x) ? repeat(x) : pipeline.error(x, error, problem);
+}
+
+/** Whether a request that the endpoint did not process may be sent to it again. */
+function mayRepeat({ clock }: WorkerContext, x: Exchange): boolean {
+  return !x.replayLost && x.repeats < MAX_REPEATS && (x.deadline === 0 || x.deadline > clock.now);
+}
+
+/** Another attempt at the same endpoint, on a new connection, which is not counted. */
+function repeat(x: Exchange): number {
+  x.attempts--;
+  x.repeats++;
+  x.noReuse = true;
+  return PHASE.forward;
 }
 
 function retry({ cells }: WorkerContext, x: Exchange): number {

@@ -85,6 +85,8 @@ export const ERROR = {
   upstreamMalformed: error("upstream_malformed", "upstream", 502, "http_protocol_error"),
   /** The response headers were sent: the response is aborted. */
   upstreamBroken: error("upstream_broken", "upstream", 502, "http_response_incomplete"),
+  /** No stream of a shared connection became free in time. */
+  streamLimit: error("stream_limit", "upstream", 503, "connection_limit_reached"),
   noEndpoint: error("no_endpoint", "upstream", 503, "destination_unavailable"),
   /** The limit of suspended and queued calls of the plugin is reached. */
   pluginBusy: error("plugin_busy", "plugin", 503, "proxy_internal_error"),

@@ -145,6 +145,8 @@ export class Exchange implements ExchangeContext {
   idempotent = false;
   /** The next attempt must use a new connection, since an idle one was stale. */
   noReuse = false;
+  /** How often an attempt that the endpoint did not process was repeated without a choice of another endpoint. */
+  repeats = 0;
   /** The first attempt begins later than `headAt`, after a suspended call or a buffered body. */
   delayed = false;
   /** The bodies that are filtered or buffered for plugins; null: not. */
@@ -274,6 +276,7 @@ export class Exchange implements ExchangeContext {
     this.begun = false;
     this.idempotent = false;
     this.noReuse = false;
+    this.repeats = 0;
     this.delayed = false;
     this.requestBody = null;
     this.responseBody = null;
@@ -376,6 +379,20 @@ export class Exchange implements ExchangeContext {
     for (const rival of rivals) rival.reset();
     this.rivals = null;
     this.attempt = this.#first;
+  }
+
+  /** These body bytes are sent by an attempt: keeps them for another one if all bytes before them were kept. */
+  keepSent(bytes: Buffer, start: number, end: number): void {
+    if (end === start || this.replayLost) return;
+    if (!this.headSent && this.replayLength + end - start <= REPLAY_LIMIT) this.keep(bytes, start, end);
+    else this.forgetBody();
+  }
+
+  /** No further attempt is possible. */
+  forgetBody(): void {
+    this.replay = null;
+    this.replayLength = 0;
+    this.replayLost = true;
   }
 
   /** Appends a copy of received body bytes to `replay`. */

@@ -38,9 +38,10 @@ export interface UpstreamEvents {
   responded(attempt: Attempt): void;
   /**
    * More of the response's body: `bytes[attempt.bodyStart, attempt.bodyEnd)`, to its end when `attempt.bodyDone` is set.
-   * `source` may lend its block. Returns false when the stream should pause until `resumeBody`.
+   * `source` may lend its block; null: `bytes` are to be copied. Returns false when the stream should pause until
+   * `resumeBody`.
    */
-  responseBody(attempt: Attempt, source: Connection, bytes: Buffer): boolean;
+  responseBody(attempt: Attempt, source: Connection | null, bytes: Buffer): boolean;
   /** More of the request's body can be taken. */
   writable(attempt: Attempt): void;
   /** The attempt failed. `unprocessed`: the endpoint indicates that it did not process the request, so any method may be retried. */

@@ -8,7 +8,6 @@ import { parentPort, workerData } from "node:worker_threads";
 import { Cluster } from "../cluster/cluster.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
-import { Pool } from "../cluster/pool.ts";
 import { parseTarget } from "../http/path-text.ts";
 import type { Scheme } from "../http/protocol.ts";
 import { VERSION } from "../http/protocol.ts";
@@ -23,8 +22,6 @@ import { ThrottledLog } from "../observe/throttled-log.ts";
 import type { Plan } from "../plan/plan.ts";
 import { makeDryFetcher, makeSandboxedHost } from "../plugin/host/dry-run.ts";
 import { OUTCOME, type PluginHost } from "../plugin/host/host.ts";
-import type { ClientConnection } from "../protocol/http1/client-connection.ts";
-import { UpstreamConnector } from "../protocol/http1/connector.ts";
 import type { AdmissionHandler } from "../proxy/admission.ts";
 import type { Attempt } from "../proxy/attempt.ts";
 import type { WorkerContext } from "../proxy/context.ts";
@@ -39,6 +36,7 @@ import { KeyValueStore } from "../state/store.ts";
 import { Mask } from "../trace/mask.ts";
 import { Trace } from "../trace/trace.ts";
 import { makeTracer } from "../trace/tracer.ts";
+import { makeConnector, makePool } from "./endpoint-pools.ts";
 import { Origins, Outgoing } from "./fetch.ts";
 import { listenerState, subrequestStates } from "./listener-state.ts";
 import type { DryRunInit, DryRunResult, ExplainRequest } from "./messages.ts";
@@ -105,8 +103,9 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
   const clusters = plan.clusters.map((cluster, index) => {
     const members = cluster.set.endpoints.map((endpointPlan) => {
       const endpoint = new Endpoint(endpointPlan, cluster.tls);
-      const pool = new Pool<ClientConnection>(cluster.pool.idle);
-      const real = new UpstreamConnector(context, pipeline.attempts, { endpoint, pool, plan: cluster });
+      const { attempts } = pipeline;
+      const pool = makePool(context, attempts, cluster);
+      const real = makeConnector(context, attempts, { endpoint, plan: cluster, ...pool });
       return { endpoint, connector: new DryConnector(context, pipeline.attempts, request.status, real) };
     });
     const strategies = cluster.strategies.map((strategy) => instances[strategy.instance]!);

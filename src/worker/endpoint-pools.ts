@@ -6,14 +6,18 @@ import { makeProxyHeader } from "../net/proxy-header.ts";
 import type { ClusterPlan, EndpointPlan } from "../plan/plan.ts";
 import type { ClientConnection } from "../protocol/http1/client-connection.ts";
 import { UpstreamConnector } from "../protocol/http1/connector.ts";
+import { Http2Connector, SessionPool } from "../protocol/http2/session-pool.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import type { Connector, UpstreamEvents } from "../proxy/upstream-stream.ts";
+
+/** Of HTTP/1 connections, and of HTTP/2 ones where the cluster may have them. */
+type EndpointPool = { readonly pool: Pool<ClientConnection>; readonly sessions: SessionPool | null };
 
 export class EndpointPools {
   readonly #context: WorkerContext;
   readonly #events: UpstreamEvents;
   /** `users`: number of versions that use it. */
-  readonly #pools = new Map<string, { readonly pool: Pool<ClientConnection>; users: number }>();
+  readonly #pools = new Map<string, { readonly pools: EndpointPool; users: number }>();
 
   constructor(context: WorkerContext, events: UpstreamEvents) {
     this.#context = context;
@@ -25,13 +29,15 @@ export class EndpointPools {
     return plan.set.endpoints.map((endpointPlan) => {
       const key = poolKey(plan, endpointPlan);
       let entry = this.#pools.get(key);
-      if (entry === undefined) this.#pools.set(key, (entry = { pool: new Pool(plan.pool.idle), users: 0 }));
+      if (entry === undefined) {
+        entry = { pools: makePool(this.#context, this.#events, plan), users: 0 };
+        this.#pools.set(key, entry);
+      }
       if (!used.has(key)) entry.users++;
       used.add(key);
       const header = plan.proxyProtocol === null ? null : makeProxyHeader(plan.proxyProtocol, null);
       const endpoint = new Endpoint(endpointPlan, plan.tls, header);
-      const connector = new UpstreamConnector(this.#context, this.#events, { endpoint, pool: entry.pool, plan });
-      return { endpoint, connector };
+      return { endpoint, connector: makeConnector(this.#context, this.#events, { endpoint, plan, ...entry.pools }) };
     });
   }
 
@@ -40,10 +46,27 @@ export class EndpointPools {
     for (const key of keys) {
       const entry = this.#pools.get(key);
       if (entry === undefined || --entry.users > 0) continue;
-      entry.pool.close();
+      entry.pools.pool.close();
+      entry.pools.sessions?.close();
       this.#pools.delete(key);
     }
   }
+}
+
+/** Without TLS, `auto` is HTTP/1. */
+export function makePool(context: WorkerContext, events: UpstreamEvents, plan: ClusterPlan): EndpointPool {
+  const isHttp1 = plan.protocol === "http1" || (plan.protocol === "auto" && plan.tls === null);
+  return { pool: new Pool(plan.pool.idle), sessions: isHttp1 ? null : new SessionPool(context, events) };
+}
+
+/** The connector of an endpoint, as one version has it. */
+export function makeConnector(
+  context: WorkerContext,
+  events: UpstreamEvents,
+  { sessions, ...target }: EndpointPool & { readonly endpoint: Endpoint; readonly plan: ClusterPlan },
+): Connector {
+  const http1 = new UpstreamConnector(context, events, target);
+  return sessions === null ? http1 : new Http2Connector(sessions, { ...target, http1 });
 }
 
 export function poolKey({ key }: ClusterPlan, { address }: EndpointPlan): string {

@@ -19,7 +19,7 @@ import type { Attempt } from "../../proxy/attempt.ts";
 import { connectError, isLocalCause } from "../../proxy/connect-error.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import { ERROR, type ProxyError } from "../../proxy/error.ts";
-import { type Exchange, REPLAY_LIMIT } from "../../proxy/exchange.ts";
+import { REPLAY_LIMIT } from "../../proxy/exchange.ts";
 import type { UpstreamEvents, UpstreamStream } from "../../proxy/upstream-stream.ts";
 import { requestHeadBound, writeRequestHead, writeSubrequestHead } from "./headers.ts";
 import { sendBody } from "./send-body.ts";
@@ -55,6 +55,8 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   readonly #pending = new PendingBuffer();
   readonly #body = new BodyReader();
   #requests = 0;
+  /** The clock's time from which it takes no further request; 0: none. */
+  readonly #retiresAt: number;
   /** The poll batch in which the current request was written on a reused connection; else -1. */
   #writtenIn = -1;
   /** Bytes of interim heads (1xx) of the current request. */
@@ -67,21 +69,36 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   #idleFor: number;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 
-  constructor(context: WorkerContext, events: UpstreamEvents, target: UpstreamTarget) {
+  constructor(
+    context: WorkerContext,
+    events: UpstreamEvents,
+    target: UpstreamTarget,
+    connection = new Connection<DialHandler>(context, null),
+  ) {
     this.#context = context;
-    this.connection = new Connection(context, null);
+    this.connection = connection;
     this.connection.handler = this;
     this.#events = events;
     this.#endpoint = target.endpoint;
     this.#pool = target.pool;
     this.#plan = target.plan;
     this.#idleFor = target.plan.pool.idleFor;
+    this.#retiresAt = context.clock.after(target.plan.pool.age);
   }
 
   /** `header`: what is sent first, before TLS; null: nothing. */
   connect(header: Buffer | null): void {
     dial(this.connection, this.#endpoint, this.#plan.tls, undefined, header);
     this.#arm(this.#plan.timeouts.connect);
+  }
+
+  /** Its connection is established already. Returns false if the pool is full, and it is closed. */
+  adopt(): boolean {
+    this.#state = STATE.idle;
+    this.#arm(this.#idleFor);
+    const isPooled = this.#pool.give(this);
+    if (!isPooled) this.close();
+    return isPooled;
   }
 
   get alive(): boolean {
@@ -123,7 +140,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     attempt.complete = x.requestPassed;
     const more = this.connection.send(out, at);
     // Only an idempotent request can be repeated.
-    if (!x.idempotent || x.replayLength > REPLAY_LIMIT) this.#forgetBody(x);
+    if (!x.idempotent || x.replayLength > REPLAY_LIMIT) x.forgetBody();
     this.#armForResponse(attempt);
     if (more) this.#events.writable(attempt);
   }
@@ -138,20 +155,11 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     this.#events.writable(attempt);
   }
 
-  #forgetBody(x: Exchange): void {
-    x.replay = null;
-    x.replayLength = 0;
-    x.replayLost = true;
-  }
-
   /** Sends more of the request body. False: the source pauses until `UpstreamEvents.writable`. */
   sendBody(source: Connection | null, bytes: Buffer, start: number, end: number): boolean {
     const attempt = this.#attempt!;
     const { exchange: x } = attempt;
-    if (end > start && !x.replayLost) {
-      if (!x.headSent && x.replayLength + end - start <= REPLAY_LIMIT) x.keep(bytes, start, end);
-      else this.#forgetBody(x);
-    }
+    x.keepSent(bytes, start, end);
     const frame = this.#frame;
     frame.chunked = x.request.framing === FRAMING.chunked;
     frame.last = x.requestPassed;
@@ -298,10 +306,14 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     this.connection.stream(false);
     const reusable = clean && (flags & FLAG.keepAlive) !== 0 && attempt.complete && this.connection.unsent === 0;
     const limit = this.#plan.pool.requests;
-    if (!reusable || (limit > 0 && this.#requests >= limit)) return this.close();
+    if (!reusable || (limit > 0 && this.#requests >= limit) || this.#isOld) return this.close();
     this.#state = STATE.idle;
     this.#arm(Math.min(this.#idleFor, this.#keepAliveTimeout(attempt)));
     if (!this.#pool.give(this)) this.close();
+  }
+
+  get #isOld(): boolean {
+    return this.#retiresAt > 0 && this.#context.clock.now >= this.#retiresAt;
   }
 
   /** `Keep-Alive: timeout=N`, less a second, so that it is closed here before the endpoint closes it; ms. */

@@ -16,7 +16,6 @@ import type { Exchange } from "../../proxy/exchange.ts";
 import { PSEUDONYM } from "../../proxy/forwarded.ts";
 
 const CRLF = Buffer.from("\r\n");
-const CRLF_CRLF = Buffer.from("\r\n\r\n");
 const CHUNKED = Buffer.from("transfer-encoding: chunked\r\n");
 const UPGRADE = Buffer.from("connection: upgrade\r\nupgrade: ");
 // RFC 9110 section 10.1.4: TE is hop-by-hop and listed in Connection.
@@ -102,26 +101,34 @@ export function writeRequestHead(out: Buffer, x: Exchange): number {
   if (head.framing === FRAMING.chunked) at = writeTrailerNames(out, put(out, at, CHUNKED), head, x.ownedNames);
   if (x.upgrade !== null) at = writeUpgrade(out, at, x.upgrade);
   else if ((head.flags & FLAG.teTrailers) !== 0) at = put(out, at, TE_TRAILERS);
+  return put(out, writeForwarding(out, at, x), CRLF);
+}
+
+/** Via and X-Forwarded-* of the request for the endpoint; at most `requestHeadBound`. */
+export function writeForwarding(out: Buffer, at: number, x: Exchange): number {
+  const head = x.request;
   if ((head.known & FORWARDING) === 0 && head.version !== VERSION.http10) {
     // Nothing to append to: all of it but the host is the same for every request of the connection.
     const { forwarded } = x.client!;
     at = writeBytes(out, at, forwarded, 0, forwarded.length);
-    return put(out, putOriginalHost(out, at, x), CRLF_CRLF);
+    return put(out, putOriginalHost(out, at, x), CRLF);
   }
   at = put(out, at, VIA);
   for (let via = head.findKnown(NAME.via); via >= 0; via = head.findKnown(NAME.via, via + 1)) {
     at = putValue(out, at, head, via);
     at = put(out, at, COMMA);
   }
-  at = put(out, at, VIA_OWN[head.version]!);
-  at = writeForwarded(out, at, x);
-  return put(out, at, CRLF);
+  return writeForwarded(out, put(out, at, VIA_OWN[head.version]!), x);
 }
 
 /** The same for a subrequest of a plugin, whose fields are sent unchanged. */
 export function writeSubrequestHead(out: Buffer, { request }: Exchange): number {
   const at = writeFields(out, writeRequestLine(out, 0, request), request, dropOwn);
-  return put(out, put(out, put(out, at, VIA), VIA_OWN[request.version]!), CRLF);
+  return put(out, writeSubrequestVia(out, at, request), CRLF);
+}
+
+export function writeSubrequestVia(out: Buffer, at: number, { version }: Head): number {
+  return put(out, put(out, at, VIA), VIA_OWN[version]!);
 }
 
 function writeUpgrade(out: Buffer, at: number, { text }: UpgradeProtocol): number {

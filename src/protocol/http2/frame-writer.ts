@@ -1,6 +1,14 @@
 /** Writes the frames of a connection: collects them, and sends them to the socket once for each turn of the event loop. */
 
-import { FRAME, FRAME_FLAG, FRAME_HEAD, MAX_PAYLOAD, writeFrameHead, writeUint32 } from "../../http2/frames.ts";
+import {
+  FRAME,
+  FRAME_FLAG,
+  FRAME_HEAD,
+  MAX_PAYLOAD,
+  PREFACE,
+  writeFrameHead,
+  writeUint32,
+} from "../../http2/frames.ts";
 import { BLOCK_SIZE, type Block, type Buffers } from "../../net/buffers.ts";
 import type { Connection } from "../../net/connection.ts";
 import { atTurnEnd } from "../../net/turn-end.ts";
@@ -8,8 +16,8 @@ import { atTurnEnd } from "../../net/turn-end.ts";
 const EMPTY = Buffer.alloc(0);
 
 export interface WriterOwner {
-  /** Time limit for the peer to read what was sent, ms. */
-  readonly writeTimeout: number;
+  /** The socket did not take all frames at once: limits the time until it does. */
+  delayed(): void;
 }
 
 /** An idle connection has no buffer: frames are collected in a block of the worker, borrowed until they are sent. */
@@ -67,6 +75,12 @@ export class FrameWriter {
     writeUint32(this.#out, at, code);
   }
 
+  /** Writes what a client sends first. */
+  preface(): void {
+    this.#reserve(PREFACE.length);
+    this.#end += PREFACE.copy(this.#out, this.#end);
+  }
+
   /** Writes SETTINGS: pairs of an identifier and its value. */
   settings(settings: readonly (readonly [number, number])[]): void {
     let at = this.#begin(FRAME.settings, 0, 0, 6 * settings.length);
@@ -79,6 +93,12 @@ export class FrameWriter {
 
   acknowledgeSettings(): void {
     this.#begin(FRAME.settings, FRAME_FLAG.acknowledge, 0, 0);
+  }
+
+  /** Writes a PING; the payload is arbitrary. */
+  ping(): void {
+    const at = this.#begin(FRAME.ping, 0, 0, 8);
+    this.#out.fill(0, at, at + 8);
   }
 
   /** `bytes[start, end)`: the payload of the PING. */
@@ -114,7 +134,7 @@ export class FrameWriter {
     }
     if (block !== null) connection.sendBlock(block, size);
     else connection.send(out, size);
-    if (connection.unsent > 0) connection.arm(this.#owner.writeTimeout);
+    if (connection.unsent > 0) this.#owner.delayed();
   }
 
   /** Writes a frame's head and reserves its payload. Returns the payload's offset in `#out`, which may be a new buffer. */

@@ -1,9 +1,9 @@
-/** Flow control of what the client sends (RFC 9113 section 5.2), on the connection or on a stream. */
+/** Flow control of what the peer sends (RFC 9113 section 5.2), on the connection or on a stream. */
 export class ReceiveWindow {
   readonly #size: number;
-  /** Bytes that the client may send. */
+  /** Bytes that the peer may send. */
   #left: number;
-  /** Bytes consumed, but not yet returned to the client. */
+  /** Bytes consumed, but not yet returned to the peer. */
   #uncredited = 0;
 
   constructor(size: number) {

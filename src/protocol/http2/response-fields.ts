@@ -87,7 +87,7 @@ export function writeTrailers(encoder: HpackEncoder, out: Buffer, at: number, he
 }
 
 /** Names are in lower case in HTTP/2: those of the head become so. */
-function writeField(encoder: HpackEncoder, { bytes, fields }: Head, word: number): void {
+export function writeField(encoder: HpackEncoder, { bytes, fields }: Head, word: number): void {
   const nameStart = fields[word]!;
   const nameEnd = fields[word + NAME_END]!;
   for (let i = nameStart; i < nameEnd; i++) bytes[i] = toLower(bytes[i]!);

@@ -10,7 +10,7 @@ const LEAST_EARNING = 256;
 
 export interface SendingStream {
   readonly id: number;
-  /** Bytes that may be sent on the stream; negative after the client has reduced its initial window. */
+  /** Bytes that may be sent on the stream; negative after the peer has reduced its initial window. */
   window: number;
   /** Sends pending bytes; calls `wait` again if some remain. */
   sendMore(): void;

@@ -473,6 +473,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     for (const stream of [...this.#streams.values()]) stream.gone(error?.message ?? "the connection closed");
   }
 
+  delayed(): void {
+    this.#connection.arm(this.#plan.timeouts.write);
+  }
+
   flushed(): void {
     this.#connection.deadline = 0;
     this.#armNext();

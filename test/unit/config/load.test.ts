@@ -77,8 +77,8 @@ test("the smallest file has every default", () => {
     app?.strategy.map((use) => use.name),
     ["round-robin"],
   );
-  assert.deepEqual(app?.timeouts, { connect: 3000, response: 60_000, idle: 60_000, tunnel: 3_600_000 });
-  assert.deepEqual(app?.pool, { idle: 64, idleFor: 55_000, connections: 0, requests: 1000 });
+  assert.deepEqual(app?.timeouts, { connect: 3000, response: 60_000, idle: 60_000, ping: 10_000, tunnel: 3_600_000 });
+  assert.deepEqual(app?.pool, { idle: 64, idleFor: 55_000, connections: 0, requests: 1000, age: 3_600_000 });
   assert.deepEqual(
     app?.endpoints.map(({ address, weight, zone }) => [address.text, weight, zone]),
     [

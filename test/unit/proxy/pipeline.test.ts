@@ -180,7 +180,7 @@ test("a connection that is closing can be reset", async (t) => {
 test("the response timeout starts when the request was sent", async (t) => {
   const upstream = await startRawUpstream(t, (peer) => void peer.socket.pause());
   const plane = startPlane(t, [upstream.port], {
-    cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, tunnel: 5000 } },
+    cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, ping: 5000, tunnel: 5000 } },
   });
   const wires = collectUpstreams(plane);
   const client = await connectTo(t, plane.port);
@@ -205,7 +205,7 @@ test("the response timeout starts when the request was sent", async (t) => {
 test("a response that stalls after its slow reader continued is aborted", async (t) => {
   const upstream = await startRawUpstream(t);
   const plane = startPlane(t, [upstream.port], {
-    cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, tunnel: 5000 } },
+    cluster: { timeouts: { connect: 5000, response: 5000, idle: 300, ping: 5000, tunnel: 5000 } },
   });
   const wires = collectUpstreams(plane);
   const client = await connectTo(t, plane.port);

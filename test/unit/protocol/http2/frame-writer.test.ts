@@ -62,7 +62,7 @@ test("header blocks of any size and DATA arrive as written", () => {
     fc.property(fc.array(message, { maxLength: 30 }), (sent) => {
       const receiver = new Receiver();
       const buffers = new Buffers();
-      const writer = new FrameWriter(makeConnection(new FrameReader(receiver), buffers), { writeTimeout: 0 }, buffers);
+      const writer = new FrameWriter(makeConnection(new FrameReader(receiver), buffers), { delayed() {} }, buffers);
       const messages = sent.map(({ block, slack, body }, i) => {
         const stream = 2 * i + 1;
         const bytes = Buffer.from(Array.from({ length: block }, (_, at) => at + i));

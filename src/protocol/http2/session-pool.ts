@@ -1,0 +1,181 @@
+/**
+ * The HTTP/2 connections of this worker to one endpoint, which its streams share, and the streams that wait for one. Older
+ * sessions are used first, so that surplus ones become idle and are closed.
+ *
+ * Bounds: MAX_SESSIONS sessions, and MAX_WAITING streams, each for at most `timeouts.connect`.
+ */
+import type { Attempt } from "../../proxy/attempt.ts";
+import type { WorkerContext } from "../../proxy/context.ts";
+import { ERROR, type ProxyError } from "../../proxy/error.ts";
+import type { Connector, UpstreamEvents } from "../../proxy/upstream-stream.ts";
+import { ClientConnection } from "../http1/client-connection.ts";
+import { ClientSession, MAX_STREAMS, type SessionOwner } from "./client-session.ts";
+import { ClientStream, type Http2Target, type StreamQueue } from "./client-stream.ts";
+
+const MAX_SESSIONS = 100;
+const MAX_WAITING = 1000;
+
+export class SessionPool implements SessionOwner, StreamQueue {
+  readonly #context: WorkerContext;
+  readonly #events: UpstreamEvents;
+  readonly #sessions: ClientSession[] = [];
+  /** In the order in which they were opened. */
+  readonly #waiting = new Set<ClientStream>();
+  /** Streams that a session to the endpoint is expected to have. */
+  #capacity = MAX_STREAMS;
+  /** performance.now() of the last loss of a session; one that is older may be lost too. */
+  #lostAt = 0;
+  #closed = false;
+  /** The protocol that ALPN has selected; empty: none yet. */
+  #selected: "" | "http1" | "http2" = "";
+
+  constructor(context: WorkerContext, events: UpstreamEvents) {
+    this.#context = context;
+    this.#events = events;
+  }
+
+  /** The endpoint has selected HTTP/1. */
+  get isHttp1(): boolean {
+    return this.#selected === "http1";
+  }
+
+  /** Opens a stream for the attempt: now, or when there is a session. */
+  open(attempt: Attempt, target: Http2Target): void {
+    const stream = new ClientStream(this.#context, this.#events, { target, queue: this }, attempt);
+    const session = this.#find(attempt.noReuse);
+    attempt.reused = session !== null;
+    if (session !== null) return session.open(stream);
+    stream.wait();
+    this.#waiting.add(stream);
+    if (this.#waiting.size > MAX_WAITING) {
+      const reject = (): void => stream.failWith(ERROR.streamLimit, `${MAX_WAITING} requests wait for a stream`);
+      setImmediate(reject);
+      return;
+    }
+    this.#dial(target);
+  }
+
+  #find(noReuse: boolean): ClientSession | null {
+    for (const session of this.#sessions)
+      if ((!noReuse || session.openedAt >= this.#lostAt) && session.canOpen()) return session;
+    return null;
+  }
+
+  /** Opens a session unless those that are connecting suffice for the waiting streams. */
+  #dial(target: Http2Target): void {
+    let expected = 0;
+    for (const session of this.#sessions) {
+      if (session.isConnecting) expected += this.#capacity;
+      // More sessions would not help.
+      else if (session.limit === 0) return;
+    }
+    if (this.#waiting.size <= expected || this.#sessions.length >= MAX_SESSIONS) return;
+    const session = new ClientSession(this.#context, this, target);
+    this.#sessions.push(session);
+    session.connect();
+  }
+
+  /** Gives waiting streams to sessions, and opens another session if some are left. */
+  #serve(): void {
+    for (const stream of this.#waiting) {
+      const attempt = stream.attempt!;
+      const session = this.#find(attempt.noReuse);
+      if (session === null) {
+        this.#dial(stream.target);
+        if (attempt.noReuse) continue;
+        return;
+      }
+      this.#waiting.delete(stream);
+      attempt.reused = session.openedAt < attempt.startedAt;
+      session.open(stream);
+    }
+  }
+
+  // ── Streams ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  remove(stream: ClientStream): void {
+    this.#waiting.delete(stream);
+  }
+
+  get waitError(): ProxyError {
+    return this.#sessions.some((session) => session.isReady) ? ERROR.streamLimit : ERROR.connectTimeout;
+  }
+
+  // ── Sessions ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  selectedHttp1(session: ClientSession): boolean {
+    const { target, connection } = session;
+    if (target.plan.protocol !== "auto") return false;
+    this.#selected = "http1";
+    this.#sessions.splice(this.#sessions.indexOf(session), 1);
+    new ClientConnection(this.#context, this.#events, target, connection).adopt();
+    for (const stream of [...this.#waiting]) stream.target.http1.open(stream.release());
+    return true;
+  }
+
+  ready(session: ClientSession): void {
+    this.#selected = "http2";
+    if (session.limit > 0) this.#capacity = session.limit;
+    this.#serve();
+    this.#closeIdle(session);
+  }
+
+  freed(session: ClientSession): void {
+    if (this.#waiting.size > 0) this.#serve();
+    if (session.isIdle) this.#closeIdle(session);
+  }
+
+  /** Closes an idle session that is not to be kept. */
+  #closeIdle(session: ClientSession): void {
+    if (!session.isIdle || !session.isReady) return;
+    const idle = this.#sessions.filter(({ isIdle, isReady }) => isIdle && isReady).length;
+    if (this.#closed || idle > session.target.plan.pool.idle) session.end();
+  }
+
+  goAway(_session: ClientSession, _code: number): void {
+    if (this.#waiting.size > 0) this.#serve();
+  }
+
+  closed(session: ClientSession, error: ProxyError | null, problem: string, isLocal: boolean): void {
+    const at = this.#sessions.indexOf(session);
+    if (at >= 0) this.#sessions.splice(at, 1);
+    if (error === null) this.#lostAt = performance.now();
+    if (this.#waiting.size === 0) return;
+    // One that served nothing gives no reason to expect that another will.
+    if (session.served > 0 || this.#sessions.length > 0) return this.#serve();
+    for (const stream of [...this.#waiting]) {
+      stream.attempt!.local = isLocal;
+      stream.failWith(error ?? ERROR.upstreamReset, problem);
+    }
+  }
+
+  violated(_session: ClientSession, _code: number, _problem: string): void {}
+
+  internal(error: unknown): void {
+    this.#events.internal(null, error);
+  }
+
+  /** No version uses it any more: its sessions end when they are idle. */
+  close(): void {
+    this.#closed = true;
+    for (const session of [...this.#sessions]) this.#closeIdle(session);
+  }
+}
+
+/** Opens streams to an endpoint by HTTP/2, or by HTTP/1 where ALPN selects that. */
+export class Http2Connector implements Connector {
+  readonly #sessions: SessionPool;
+  readonly #target: Http2Target;
+
+  constructor(sessions: SessionPool, target: Http2Target) {
+    this.#sessions = sessions;
+    this.#target = target;
+  }
+
+  open(attempt: Attempt): void {
+    const { plan, http1 } = this.#target;
+    const needsHttp1 = plan.protocol === "auto" && attempt.exchange.upgrade !== null;
+    if (this.#sessions.isHttp1 || needsHttp1) http1.open(attempt);
+    else this.#sessions.open(attempt, this.#target);
+  }
+}
