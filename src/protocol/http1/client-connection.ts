@@ -59,6 +59,8 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   readonly #retiresAt: number;
   /** The poll batch in which the current request was written on a reused connection; else -1. */
   #writtenIn = -1;
+  /** The poll batch in which the last bytes of the current request's body were written; -1: not yet, or it has none. */
+  #bodyEndedIn = -1;
   /** Bytes of interim heads (1xx) of the current request. */
   #interimBytes = 0;
   /** Why a write failed, after which no request can be sent; empty: none did. */
@@ -124,6 +126,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     const { exchange: x } = attempt;
     this.#state = STATE.head;
     if (this.#requests++ > 0) this.#writtenIn = pollBatch();
+    this.#bodyEndedIn = -1;
     const trailers = x.requestPassed ? x.requestTrailers : null;
     const bound = requestHeadBound(x) + x.replayLength + 64 + (trailers === null ? 0 : fieldsBound(trailers));
     const out = this.#context.buffers.outFor(bound);
@@ -165,6 +168,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     frame.last = x.requestPassed;
     frame.trailers = x.requestTrailers;
     attempt.complete = x.requestPassed;
+    if (x.requestPassed) this.#bodyEndedIn = pollBatch();
     if (this.#writeProblem !== "") return true;
     const more = sendBody(this.connection, this.#context.buffers, source, bytes, start, end, frame);
     if (this.#state === STATE.head) this.#armForResponse(attempt);
@@ -304,7 +308,9 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     attempt.trailers = this.#body.trailers;
     this.#attempt = null;
     this.connection.stream(false);
-    const reusable = clean && (flags & FLAG.keepAlive) !== 0 && attempt.complete && this.connection.unsent === 0;
+    // Endpoints that respond before they have received the whole request often close the connection.
+    const isEarly = !attempt.complete || this.connection.unsent > 0 || this.#endedInThisBatch;
+    const reusable = clean && (flags & FLAG.keepAlive) !== 0 && !isEarly;
     const limit = this.#plan.pool.requests;
     if (!reusable || (limit > 0 && this.#requests >= limit) || this.#isOld) return this.close();
     this.#state = STATE.idle;
@@ -314,6 +320,11 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
 
   get #isOld(): boolean {
     return this.#retiresAt > 0 && this.#context.clock.now >= this.#retiresAt;
+  }
+
+  /** The response was received before the last bytes of the request's body were written. */
+  get #endedInThisBatch(): boolean {
+    return this.#bodyEndedIn >= 0 && this.#bodyEndedIn === pollBatch();
   }
 
   /** `Keep-Alive: timeout=N`, less a second, so that it is closed here before the endpoint closes it; ms. */

@@ -124,6 +124,34 @@ for (const mode of ["handle", "public"]) {
     assert.equal(peers.length, 6);
   });
 
+  test(`a connection with a response received before the end of the request is not reused (${mode})`, async (t) => {
+    const early = { is: false };
+    const upstream = await startRawUpstream(t, async (peer) => {
+      for (;;) {
+        await peer.head();
+        if (!early.is) await peer.take("hi");
+        else {
+          // One poll reports both to the proxy, the rest of the request first.
+          client.send("hi");
+          early.is = false;
+        }
+        peer.send(response("done"));
+      }
+    });
+    const plane = startIn(t, mode, [upstream.port]);
+    const client = await connectTo(t, plane.port);
+    const ask = async (rest: string): Promise<void> => {
+      client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n${rest}`);
+      assert.equal((await client.readResponse()).body.toString(), "done");
+    };
+    for (let turn = 0; turn < 3; turn++) await ask("hi");
+    assert.equal(upstream.peers.length, 1, "reused after ordinary responses");
+    early.is = true;
+    await ask("");
+    await ask("hi");
+    assert.equal(upstream.peers.length, 2);
+  });
+
   test(`an immediate response is not treated as unsolicited (${mode})`, async (t) => {
     const { port } = await startNumbering(t);
     const plane = startIn(t, mode, [port]);
