@@ -19,7 +19,7 @@ import {
 import { checkKeys } from "./tcp-keys.ts";
 import { listenerTls } from "./tls-schema.ts";
 import { findEntry } from "./tree.ts";
-import { choice, count, duration, flag, idleTimeouts, rate, size } from "./values.ts";
+import { byteRate, choice, count, duration, flag, idleTimeouts, rate, size } from "./values.ts";
 
 /** Whether no normalised path can match the text, because of `form` (bits of FORM). */
 function isUnreachable(text: string, form: number): boolean {
@@ -154,6 +154,19 @@ const listenerFields = object({
         count(0, 10_000_000),
         0,
         "Concurrent connections of one client address (IPv6: one /64 network) over all workers; further ones are closed. Peers in `trustedProxies` are exempt. 0: no limit.",
+      ),
+      bandwidth: optional(
+        object(
+          {
+            connection: optional(byteRate, "Of each connection."),
+            client: optional(
+              byteRate,
+              "Of all connections of one client address (IPv6: one /64 network) together, over all workers. Peers in `trustedProxies` are exempt.",
+            ),
+          },
+          { shorthand: { scalar: "connection" } },
+        ),
+        "Bytes per second in each direction, such as `1MiB/s`; a faster connection pauses. A rate alone is short for `connection`. Default: no limit.",
       ),
       connectionRatePerClient: optional(
         connectionRate,

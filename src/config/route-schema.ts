@@ -33,7 +33,7 @@ import {
   use,
   withDefault,
 } from "./shape.ts";
-import { choice, count, duration, flag, name, textOf } from "./values.ts";
+import { byteRate, choice, count, duration, flag, name, textOf } from "./values.ts";
 
 /** A text is compared exactly; `regex` must match the whole value. */
 export type ValueMatch =
@@ -190,6 +190,10 @@ const routeFields = object({
     duration("0", "24h"),
     "0",
     "Time limit from the end of the request headers to the response headers, over all attempts and asynchronous plugin calls; 0: only the cluster's timeouts.",
+  ),
+  bandwidth: optional(
+    byteRate,
+    "Bytes per second in each direction, such as `10MiB/s`, of all requests and connections of the route together, over all workers: to and from their endpoints. Default: no limit.",
   ),
   retry: withDefault(retry, {}, "When and how often a failed attempt is retried."),
   upgrade: withDefault(

@@ -67,6 +67,16 @@ export const rate: ScalarShape<number> = scalar(
   },
 );
 
+/** Bytes per second: `512KiB/s`. */
+export const byteRate: ScalarShape<number> = scalar(
+  "a rate from 1KiB/s to 1024GiB/s, such as 512KiB/s or 10MiB/s",
+  { type: "string", pattern: "^\\d+(\\.\\d+)?(B|KiB|MiB|GiB)?/s$" },
+  (text) => {
+    const value = text.endsWith("/s") ? parseSize(text.slice(0, -2)) : undefined;
+    return value !== undefined && value >= 1024 && value <= 1024 ** 4 ? value : undefined;
+  },
+);
+
 /** `0.1%`, as a share of 1. */
 export const percentage: ScalarShape<number> = scalar(
   "a share from 0% to 100%",

@@ -5,6 +5,7 @@
  */
 import type { Socket } from "node:net";
 import { readPeer } from "./address.ts";
+import { type Bandwidth, RECEIVED, SENT } from "./bandwidth.ts";
 import type { Block, Buffers } from "./buffers.ts";
 import type { Clock, Timed } from "./clock.ts";
 import type { Proxied } from "./proxy-protocol.ts";
@@ -57,6 +58,11 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   proxied: Proxied | null = null;
   /** Set once, when the handshake is complete; null for a connection without TLS. */
   tls: TlsFacts | null = null;
+  /** Limits its speed; null: unlimited. */
+  bandwidth: Bandwidth | null = null;
+  /** While a direction pauses for its bandwidth. */
+  #readPause: NodeJS.Timeout | null = null;
+  #writePause: NodeJS.Timeout | null = null;
   /** Closed with it. */
   #dependents: { close(): void }[] | null = null;
   readonly #context: NetContext;
@@ -158,9 +164,9 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     return this.#socket!.writableLength;
   }
 
-  /** More than the socket's high-water mark is unsent. */
+  /** More than the socket's high-water mark is unsent, or writing pauses for its bandwidth. */
   get isBackedUp(): boolean {
-    return this.#socket!.writableNeedDrain;
+    return this.#socket!.writableNeedDrain || this.#writePause !== null;
   }
 
   /** The peer ended its direction. */
@@ -207,6 +213,8 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   #closed(): void {
     this.#context.clock.remove(this);
     this.#borrowed = null;
+    if (this.#readPause !== null) clearTimeout(this.#readPause);
+    if (this.#writePause !== null) clearTimeout(this.#writePause);
     this.#releaseOwn();
     this.guard(() => this.handler.closed(this.#error));
     if (this.#dependents !== null) for (const dependent of this.#dependents) dependent.close();
@@ -245,6 +253,19 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     if (this.#owner !== null) this.#owner.received(size);
     const start = this.#block.window.byteOffset - this.#block.bytes.byteOffset;
     this.handler.receive(this.#block.bytes, start, start + size);
+    if (this.bandwidth !== null) this.#limitReads(this.bandwidth.debit(RECEIVED, size));
+  }
+
+  /** Reads nothing for `ms`. Deadlines do not run meanwhile. */
+  #limitReads(ms: number): void {
+    if (ms === 0 || !this.alive) return;
+    if (this.deadline > 0) this.deadline += ms;
+    if (this.#readPause !== null) clearTimeout(this.#readPause);
+    this.#socket!.pause();
+    this.#readPause = setTimeout(() => {
+      this.#readPause = null;
+      if (!this.#paused && this.alive) this.#socket!.resume();
+    }, ms);
   }
 
   // Sockets accepted by the public event deliver data in Node's buffers: it is copied into ours, so that later code has
@@ -288,7 +309,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#socket!.resume();
+    if (this.#readPause === null) this.#socket!.resume();
   }
 
   get paused(): boolean {
@@ -339,7 +360,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   /** Writes `bytes[start, end)` of a block of `lender` without a copy. Returns false if `lender` should pause until `flushed`. */
   sendLent(lender: Connection, bytes: Buffer, start: number, end: number): boolean {
     const more = this.#write(bytes.subarray(start, end));
-    if (this.#socket!.writableLength === 0) return true;
+    if (this.#socket!.writableLength === 0) return this.#writePause === null;
     lender.#isLent = true;
     (this.#borrowed ??= []).push(lender.#block);
     return more;
@@ -350,7 +371,8 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     if (this.#owner !== null) this.#owner.sent(bytes.length);
     if (this.#isDeferred || socket.writableLength > 0) {
       this.#awaitsFlush = true;
-      return socket.write(bytes, this.#onWritten);
+      const more = socket.write(bytes, this.#onWritten);
+      return this.bandwidth === null ? more : this.#limitWrites(this.bandwidth, bytes.length) && more;
     }
     const more = socket.write(bytes);
     // Most writes have completed here, and a callback is costly. An empty write after a pending one reports its completion.
@@ -358,11 +380,24 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
       this.#awaitsFlush = true;
       socket.write(NOTHING, this.#onWritten);
     }
-    return more;
+    return this.bandwidth === null ? more : this.#limitWrites(this.bandwidth, bytes.length) && more;
+  }
+
+  /** Returns false if the writer should pause: `flushed` follows after the pause. */
+  #limitWrites(bandwidth: Bandwidth, size: number): boolean {
+    const ms = bandwidth.debit(SENT, size);
+    if (ms === 0) return this.#writePause === null;
+    if (this.#writePause !== null) clearTimeout(this.#writePause);
+    this.#writePause = setTimeout(() => {
+      this.#writePause = null;
+      this.#awaitsFlush = true;
+      this.#written();
+    }, ms);
+    return false;
   }
 
   #written(): void {
-    if (!this.#awaitsFlush || this.#socket!.writableLength > 0 || !this.alive) return;
+    if (!this.#awaitsFlush || this.#socket!.writableLength > 0 || !this.alive || this.#writePause !== null) return;
     this.#awaitsFlush = false;
     const borrowed = this.#borrowed;
     this.#borrowed = null;

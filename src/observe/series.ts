@@ -207,6 +207,9 @@ export const ACCESS_FIELDS = [
   "grpc_status",
 ] as const;
 
+/** What limits the bandwidth of a connection, the label `limit`. */
+export const BANDWIDTH_LIMITS = ["connection", "client", "route"] as const;
+
 /** A worker's own cells, at the start of its block. */
 export const WORKER_CELLS = {
   requestsInFlight: 0,
@@ -216,7 +219,9 @@ export const WORKER_CELLS = {
   guests: 4,
   /** Subrequests of plugins to origins and checked endpoints. */
   fetchFailures: 5,
-  size: 8,
+  /** One for each of BANDWIDTH_LIMITS. */
+  bandwidthPauses: 6,
+  size: 16,
 } as const;
 
 /** A plugin's cells, from `InstancePlan.cells`: most per hook, `failures` per hook and reason. */

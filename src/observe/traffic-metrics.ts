@@ -4,6 +4,7 @@ import { TUNNEL_ENDS } from "../net/tunnel.ts";
 import type { Counters } from "./counters.ts";
 import { listCalls, listHistograms, listReasons, listRequests, listValues, type Register } from "./metric-values.ts";
 import {
+  BANDWIDTH_LIMITS,
   CLUSTER_CELLS,
   CONNECTION_RESULTS,
   HTTP2_ERRORS,
@@ -105,6 +106,16 @@ function registerListeners(register: Register, counters: Counters): void {
     "sluice_proxy_protocol_headers_total",
     "Connections of load balancers from which a PROXY protocol header is read, by result.",
     () => listReasons(counters, "listener", LISTENER_CELLS.proxyHeaders, PROXY_HEADERS, "result"),
+  );
+  register(
+    "counter",
+    "sluice_bandwidth_pauses_total",
+    "Pauses of connections because their bandwidth is limited, by limit.",
+    () =>
+      BANDWIDTH_LIMITS.map((limit, i) => ({
+        labels: { limit },
+        value: counters.sum(WORKER_CELLS.bandwidthPauses + i),
+      })),
   );
   register("counter", "sluice_tls_handshakes_total", "TLS handshakes with clients, by result.", () =>
     listReasons(counters, "listener", LISTENER_CELLS.handshakes, HANDSHAKES, "result"),

@@ -166,6 +166,7 @@ class PlanBuilder {
       retry,
       upgrade,
       passthrough,
+      ...(route.bandwidth !== undefined && { bandwidth: route.bandwidth }),
       requestCells: this.#reachable(action, [...listener.chain, ...route.chain]).map((index) => {
         const cluster = this.#sources.config.clusters[index]!.name;
         return { cluster: index, cells: cells(kind, { ...labels, cluster }) };

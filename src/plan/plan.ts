@@ -177,6 +177,8 @@ export type ListenerPlan = {
     readonly connectionsPerClient: number;
     /** Per second; undefined: no limit. */
     readonly connectionRatePerClient?: { readonly rate: number; readonly burst: number };
+    /** Bytes per second in each direction: of a connection, and of all of a client's; undefined: no limit. */
+    readonly bandwidth?: { readonly connection?: number; readonly client?: number };
   };
   /** Of each HTTP/2 connection; `controlFrames`: burst and refill of `FrameBudget`. */
   readonly http2: {
@@ -239,6 +241,8 @@ export type RoutePlan = {
   readonly upgrade: readonly string[];
   /** TLS connections are relayed without being decrypted. */
   readonly passthrough: boolean;
+  /** Bytes per second in each direction, of all requests and connections together; undefined: no limit. */
+  readonly bandwidth?: number;
   /**
    * STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index; of TCP connections
    * CONNECTION_RESULTS of `sluice_tcp_connections_total{listener,route,cluster,result}`.

@@ -4,6 +4,7 @@
  */
 import type { Cluster } from "../cluster/cluster.ts";
 import type { UpgradeProtocol } from "../http/upgrade.ts";
+import type { Bandwidth } from "../net/bandwidth.ts";
 import type { Networks } from "../net/networks.ts";
 import type { TlsServer } from "../net/tls-server.ts";
 
@@ -27,6 +28,8 @@ export type RouteState = {
   readonly upgrades: readonly UpgradeProtocol[];
   /** TLS connections are relayed without being decrypted. */
   readonly passthrough: boolean;
+  /** On connections to endpoints; null: unlimited. */
+  readonly bandwidth: Bandwidth | null;
   /** First cell of `sluice_requests_total`, or `sluice_tcp_connections_total`, by cluster index; -1: none. */
   readonly requestCells: Int32Array;
   /** The same with `cluster=""`, for responses without a cluster. */

@@ -116,7 +116,10 @@ function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Part
   snapshot.tracer = makeTracer(plan.trace, (trace) => post({ trace }));
   if (outgoing !== null) outgoing.snapshot = snapshot;
   for (const listener of plan.listeners)
-    snapshot.listeners.set(listener.address, listenerState(listener, { snapshot, instances, tls: null }));
+    snapshot.listeners.set(
+      listener.address,
+      listenerState(listener, { snapshot, instances, tls: null, bandwidth: null }),
+    );
   return snapshot;
 }
 

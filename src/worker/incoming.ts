@@ -10,6 +10,7 @@ import type { Admission, AdmissionHandler, PendingAdmission } from "../proxy/adm
 import type { ConnectionChoice } from "../proxy/connection-choice.ts";
 import type { Accepted, AcceptedConnection, HelloFacts, Port, ServerHandler } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
+import type { BandwidthLimits } from "./bandwidth-limits.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
 import { type ProxyLogOptions, ProxyStart } from "./proxy-start.ts";
@@ -28,6 +29,7 @@ export type IncomingOptions = {
   readonly handshakes: HandshakeLog;
   readonly proxyLog: ProxyLogOptions;
   readonly clients: Pick<ClientAdmission, "admit">;
+  readonly bandwidth: Pick<BandwidthLimits, "ofConnection">;
 };
 
 export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents {
@@ -97,6 +99,7 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
 
   #serve(choice: ConnectionChoice | null): void {
     const connection = this.#connection;
+    connection.bandwidth = this.#options.bandwidth.ofConnection(connection, this.#port.state!);
     const handler = this.#options.makeHandler({
       connection,
       port: this.#port,

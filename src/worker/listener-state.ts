@@ -1,26 +1,38 @@
 /** Builds the listeners and routes of a snapshot from a plan. */
 import { makeUpgrades } from "../http/upgrade.ts";
+import type { Bandwidth } from "../net/bandwidth.ts";
 import { makeNetworks } from "../net/networks.ts";
 import type { TlsServer } from "../net/tls-server.ts";
 import type { ListenerPlan, RoutePlan } from "../plan/plan.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { ListenerState, RouteState, Snapshot } from "../proxy/snapshot.ts";
 import { Router } from "../route/match.ts";
+import type { BandwidthLimits } from "./bandwidth-limits.ts";
 
 export type ListenerParts = {
   readonly snapshot: Snapshot;
   readonly instances: readonly Instance[];
   readonly tls: TlsServer | null;
+  /** Null: there are none. */
+  readonly bandwidth: BandwidthLimits | null;
 };
 
-export function listenerState(plan: ListenerPlan, { snapshot, instances, tls }: ListenerParts): ListenerState {
+export function listenerState(
+  plan: ListenerPlan,
+  { snapshot, instances, tls, bandwidth }: ListenerParts,
+): ListenerState {
+  const parts: RouteParts = {
+    instances,
+    clusters: snapshot.clusters.length,
+    bandwidthOf: (route) => (bandwidth === null ? null : bandwidth.ofRoute(plan, route)),
+  };
   return {
     plan,
     tls,
     snapshot,
     ...chainOf(plan.chain, instances),
-    ...routesOf(plan.routes, instances, snapshot.clusters.length),
-    tcp: plan.tcp && routesOf(plan.tcp.routes, instances, snapshot.clusters.length),
+    ...routesOf(plan.routes, parts),
+    tcp: plan.tcp && routesOf(plan.tcp.routes, parts),
     trusted: plan.trustedProxies.length === 0 ? null : makeNetworks(plan.trustedProxies),
     allowed: plan.allow === null ? null : makeNetworks(plan.allow),
     denied: plan.deny === null ? null : makeNetworks(plan.deny),
@@ -74,6 +86,7 @@ const SUBREQUEST_ROUTE: RouteState = {
   retry: { attempts: Number.MAX_SAFE_INTEGER, connect: true, reset: true, timeout: true, statuses: [], grpc: 0 },
   upgrades: [],
   passthrough: false,
+  bandwidth: null,
   requestCells: new Int32Array(0),
   noClusterCells: -1,
   durationCells: -1,
@@ -81,16 +94,19 @@ const SUBREQUEST_ROUTE: RouteState = {
 
 /** The listener and route of subrequests to clusters. */
 export function subrequestStates(snapshot: Snapshot): NonNullable<Snapshot["subrequests"]> {
-  const listener = listenerState(SUBREQUEST_LISTENER, { snapshot, instances: [], tls: null });
+  const listener = listenerState(SUBREQUEST_LISTENER, { snapshot, instances: [], tls: null, bandwidth: null });
   return { listener, route: SUBREQUEST_ROUTE };
 }
 
-function routesOf(
-  plans: readonly RoutePlan[],
-  instances: readonly Instance[],
-  clusters: number,
-): { router: Router; routes: RouteState[] } {
-  return { router: new Router(plans), routes: plans.map((route) => routeState(route, instances, clusters)) };
+type RouteParts = {
+  readonly instances: readonly Instance[];
+  /** Their number. */
+  readonly clusters: number;
+  readonly bandwidthOf: (route: RoutePlan) => Bandwidth | null;
+};
+
+function routesOf(plans: readonly RoutePlan[], parts: RouteParts): { router: Router; routes: RouteState[] } {
+  return { router: new Router(plans), routes: plans.map((route) => routeState(route, parts)) };
 }
 
 function chainOf(indices: readonly number[], instances: readonly Instance[]): { chain: Instance[]; hooks: number } {
@@ -98,7 +114,7 @@ function chainOf(indices: readonly number[], instances: readonly Instance[]): { 
   return { chain, hooks: chain.reduce((hooks, instance) => hooks | instance.hooks, 0) };
 }
 
-function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: number): RouteState {
+function routeState(plan: RoutePlan, { instances, clusters, bandwidthOf }: RouteParts): RouteState {
   const requestCells = new Int32Array(clusters).fill(-1);
   for (const { cluster, cells } of plan.requestCells) requestCells[cluster] = cells;
   return {
@@ -110,6 +126,7 @@ function routeState(plan: RoutePlan, instances: readonly Instance[], clusters: n
     retry: plan.retry,
     upgrades: makeUpgrades(plan.upgrade),
     passthrough: plan.passthrough,
+    bandwidth: bandwidthOf(plan),
     requestCells,
     noClusterCells: plan.noClusterCells,
     durationCells: plan.durationCells,

@@ -25,6 +25,7 @@ import { Snapshot } from "../proxy/snapshot.ts";
 import type { Connector } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { makeTracer } from "../trace/tracer.ts";
+import { BandwidthLimits } from "./bandwidth-limits.ts";
 import { boundReport } from "./bounded-report.ts";
 import { ClientAdmission } from "./client-admission.ts";
 import { EndpointPools, poolKey } from "./endpoint-pools.ts";
@@ -61,6 +62,7 @@ class Worker {
   /** The plan whose guests are being started. */
   #preparing: Plan | null = null;
   readonly #slotsInUse: SlotsInUse;
+  readonly #bandwidth: BandwidthLimits;
   #epoch = 0;
   #lastTick = performance.now();
 
@@ -83,10 +85,12 @@ class Worker {
       notifyHealth: (event) => post({ type: "health", ...event }),
     };
     this.#pipeline = new Pipeline(this.#context);
+    const rates = new RateTable(init.rates);
+    this.#bandwidth = new BandwidthLimits({ cells, warnings, rates });
     const clients = new ClientAdmission({
       context: this.#context,
       clients: new ClientCounts(init.clients, init.worker),
-      rates: new RateTable(init.rates),
+      rates,
     });
     this.#listeners = new Listeners({
       context: this.#context,
@@ -102,6 +106,7 @@ class Worker {
         handshakes: new HandshakeLog({ cells, warnings }),
         proxyLog: { cells, warnings },
         clients,
+        bandwidth: this.#bandwidth,
       },
       transferred: (address) => post({ type: "transferred", address }),
       isPrepared: (address) => this.#isPrepared(address),
@@ -223,7 +228,12 @@ class Worker {
       for (const listener of plan.listeners)
         snapshot.listeners.set(
           listener.address,
-          listenerState(listener, { snapshot, instances: instances.served, tls: this.#tlsServer(listener.tls) }),
+          listenerState(listener, {
+            snapshot,
+            instances: instances.served,
+            tls: this.#tlsServer(listener.tls),
+            bandwidth: this.#bandwidth,
+          }),
         );
       return { plan, snapshot, instances, pools };
     } catch (error) {

@@ -115,6 +115,12 @@ checks["PROXY protocol to endpoints"] = {
     assert.equal(await (await fetch(url)).text(), "127.0.0.1");
   },
 };
+checks["Limits of bandwidth"] = {
+  peers: startApp,
+  async check(_, { url }) {
+    assert.equal(await (await fetch(`${url}/downloads/x`)).text(), "ok");
+  },
+};
 checks["Limits of connections"] = {
   peers: startApp,
   async check(_, { url }) {

@@ -110,6 +110,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   /** Sends the attempt's request, at once or when the connection is established. */
   begin(attempt: Attempt): void {
     this.#attempt = attempt;
+    this.connection.bandwidth = attempt.exchange.route!.bandwidth;
     this.#interimBytes = 0;
     if (this.#state === STATE.idle) this.#sendRequest(attempt);
     else this.#arm(this.#plan.timeouts.connect);

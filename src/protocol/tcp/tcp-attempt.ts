@@ -31,6 +31,7 @@ export class TcpAttempt implements DialHandler {
     this.#owner = owner;
     this.#connection = new Connection<DialHandler>(context, null);
     this.#connection.handler = this;
+    this.#connection.bandwidth = attempt.exchange.route!.bandwidth;
     const client = attempt.exchange.client?.connection ?? null;
     const header = plan.proxyProtocol === null ? null : makeProxyHeader(plan.proxyProtocol, client);
     dial(this.#connection, attempt.endpoint!, plan.tls, NO_PROTOCOLS, header);

@@ -135,6 +135,7 @@ export class Plane {
       handshakes: new HandshakeLog(this.context),
       proxyLog: this.context,
       clients: { admit: () => true },
+      bandwidth: { ofConnection: () => null },
     };
     this.listener = new Listener("127.0.0.1:0", {
       dispatch: () => false,
@@ -254,6 +255,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     retry: { grpc: 0, ...once, ...settings.retry },
     upgrades: [],
     passthrough: false,
+    bandwidth: null,
     requestCells: Int32Array.of(CELLS.requests),
     noClusterCells: CELLS.requests,
     durationCells: CELLS.durations,

@@ -1,0 +1,133 @@
+/** bandwidth-is-limited: connections, clients and routes are not faster than configured, and nothing is buffered for it. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer as createHttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
+import { type AddressInfo, connect, createServer } from "node:net";
+import { openSession, request as requestHttp2 } from "./http2.ts";
+import { atEnd, bounded, type LiveTest, startSluice, testInEachMode, until } from "./program.ts";
+
+const KIB = 1024;
+const RATE = 512 * KIB;
+const SIZE = 768 * KIB;
+/** A bucket has a quarter of a second's bytes, and the last reads or writes are not waited for. */
+const leastTime = (bytes: number): number => ((bytes - RATE / 4 - 128 * KIB) / RATE) * 1000;
+
+async function startApp(t: LiveTest): Promise<{ port: number; responses: ServerResponse[] }> {
+  const responses: ServerResponse[] = [];
+  const server = createHttpServer((incoming: IncomingMessage, response) => {
+    if (incoming.url === "/huge") {
+      responses.push(response);
+      response.on("error", () => undefined).write(Buffer.alloc(64 * KIB * KIB));
+      return;
+    }
+    let size = 0;
+    incoming.on("data", (data: Buffer) => {
+      size += data.length;
+    });
+    incoming.on("end", () => response.end(incoming.method === "POST" ? String(size) : Buffer.alloc(SIZE, "x")));
+  });
+  atEnd(t, () => {
+    server.close();
+    server.closeAllConnections();
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return { port: (server.address() as AddressInfo).port, responses };
+}
+
+/** Sends what it receives back. */
+async function startEcho(t: LiveTest): Promise<number> {
+  const server = createServer((socket) => void socket.on("error", () => undefined).pipe(socket));
+  atEnd(t, () => server.close());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return (server.address() as AddressInfo).port;
+}
+
+async function download(port: number, path = "/"): Promise<number> {
+  const [response] = await once(request({ port, host: "127.0.0.1", path, agent: false }).end(), "response");
+  return Buffer.concat(await response.toArray()).length;
+}
+
+async function upload(port: number): Promise<number> {
+  const sent = request({ port, host: "127.0.0.1", method: "POST", agent: false }).end(Buffer.alloc(SIZE, "x"));
+  const [response] = await once(sent, "response");
+  return Number((await response.toArray()).join(""));
+}
+
+async function echo(port: number): Promise<number> {
+  const socket = connect(port, "127.0.0.1");
+  socket.end(Buffer.alloc(SIZE, "x"));
+  let size = 0;
+  socket.on("data", (data: Buffer) => {
+    size += data.length;
+  });
+  await once(socket, "close");
+  return size;
+}
+
+testInEachMode("a connection, a client's connections together, and a route's together are limited", async (t) => {
+  const app = await startApp(t);
+  const echoPort = await startEcho(t);
+  const names = ["connection", "client", "route", "relay", "free"];
+  const sluice = await startSluice(
+    t,
+    (ports) => `
+listeners:
+  web: { address: "127.0.0.1:${ports.web}", cluster: app, limits: { bandwidth: 512KiB/s } }
+  client: { address: "127.0.0.1:${ports.client}", cluster: app, limits: { bandwidth: { client: 512KiB/s } } }
+  route: { address: "127.0.0.1:${ports.route}", routes: [{ match: { path: /free }, cluster: app }, { cluster: app, bandwidth: 512KiB/s }] }
+  relay: { address: "127.0.0.1:${ports.relay}", protocol: tcp, cluster: echo, limits: { bandwidth: 512KiB/s } }
+clusters: { app: [127.0.0.1:${app.port}], echo: [127.0.0.1:${echoPort}] }
+`,
+    { ports: names, workers: 2 },
+  );
+  const { web, client, route, relay } = sluice.ports as Record<string, number>;
+  const timed = async (what: string, run: () => Promise<unknown>, most = SIZE): Promise<void> => {
+    const started = performance.now();
+    const received = await bounded(run(), what, 60_000);
+    assert.equal(received, most, what);
+    const took = performance.now() - started;
+    assert.ok(took >= leastTime(most), `${what} took ${took} ms, at least ${leastTime(most)} ms were expected`);
+  };
+  const session = await openSession(t, `http://127.0.0.1:${web}`);
+  const streams = async (): Promise<number> => {
+    const both = [1, 2].map(() => requestHttp2(session, { ":path": "/" }));
+    return (await Promise.all(both)).reduce((sum, { body }) => sum + body.length, 0);
+  };
+  const two = async (run: () => Promise<number>): Promise<number> => (await run()) + (await run());
+  const half = (run: () => Promise<number>) => async (): Promise<number> => {
+    const all = await Promise.all([run(), run()]);
+    return all[0]! + all[1]!;
+  };
+  await Promise.all([
+    timed("a response", () => download(web!)),
+    timed("an upload", () => upload(web!)),
+    timed("streams of HTTP/2", streams, 2 * SIZE),
+    timed("TCP", () => echo(relay!)),
+    timed(
+      "two connections of a client",
+      half(() => download(client!)),
+      2 * SIZE,
+    ),
+    timed("requests of a route", () => two(() => download(route!)), 2 * SIZE),
+    timed("an upload of a route", () => upload(route!)),
+    download(route!, "/free"),
+  ]);
+  for (const limit of ["connection", "client", "route"])
+    assert.ok((await sluice.metric("sluice_bandwidth_pauses_total", { limit })) > 0, limit);
+  const line = await sluice.logged(
+    ({ event, limit }) => event === "bandwidth_limited" && limit === "client",
+    "a pause",
+  );
+  assert.deepEqual([line.listener, line.client], ["client", "127.0.0.1"]);
+
+  // The endpoint is not read ahead of a slow limit: most of its response stays with it.
+  const socket = connect(web!, "127.0.0.1");
+  atEnd(t, () => socket.destroy());
+  let received = 0;
+  socket.on("data", (data: Buffer) => {
+    received += data.length;
+  });
+  socket.write("GET /huge HTTP/1.1\r\nhost: a\r\n\r\n");
+  await until(() => received > RATE, "a second's bytes");
+  assert.ok(app.responses[0]!.socket!.writableLength > 32 * KIB * KIB, "the rest waits at the endpoint");
+});
