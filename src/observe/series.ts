@@ -121,6 +121,7 @@ export const HTTP2_ERRORS = [
   "protocol_error",
   "flow_control_error",
   "frame_size_error",
+  "stream_closed",
   "compression_error",
   "enhance_your_calm",
 ] as const;

@@ -28,6 +28,7 @@ import { COST, FrameBudget } from "./frame-budget.ts";
 import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
 import { HeaderBlock } from "./header-block.ts";
 import { ReceiveWindow } from "./receive-window.ts";
+import { RecentStreams } from "./recent-streams.ts";
 import { responseBound, writeResponse, writeTrailers } from "./response-fields.ts";
 import { SendScheduler } from "./send-scheduler.ts";
 import { ServerStream, type StreamConnection } from "./server-stream.ts";
@@ -43,6 +44,9 @@ const COLON = 0x3a;
 /** Why a stream is reset: an endpoint would read such frames as another request. */
 const AFTER_END = "frames of a request after its end";
 
+/** Priorities of RFC 7540 are ignored, but for this error of its section 5.3.1. */
+const SELF_DEPENDENCY = "a stream that depends on itself";
+
 /** The fields of the current block. One for the worker suffices, since it is read synchronously. */
 const decoded = new Head(8192, 64);
 
@@ -51,6 +55,7 @@ const ERRORS: (typeof HTTP2_ERRORS)[number][] = [];
 ERRORS[CODE.protocolError] = "protocol_error";
 ERRORS[CODE.flowControlError] = "flow_control_error";
 ERRORS[CODE.frameSizeError] = "frame_size_error";
+ERRORS[CODE.streamClosed] = "stream_closed";
 ERRORS[CODE.compressionError] = "compression_error";
 ERRORS[CODE.enhanceYourCalm] = "enhance_your_calm";
 
@@ -73,6 +78,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   readonly #encoder = new HpackEncoder();
   readonly #budget: FrameBudget;
   readonly #streams = new Map<number, ServerStream>();
+  readonly #recent = new RecentStreams();
   /** The highest stream that the client has opened, and the highest that is not ignored for a final GOAWAY. */
   #lastStream = 0;
   lastServed = 0;
@@ -167,9 +173,9 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
         return this.#ping(flags, stream, bytes, start, end);
       case FRAME.priority:
         if (stream === 0) return this.#fail(CODE.protocolError, "PRIORITY on stream 0");
-        return end - start === 5
-          ? this.#spend(COST.control)
-          : this.#fail(CODE.frameSizeError, "a PRIORITY of another size than 5");
+        if (end - start !== 5) return this.#fail(CODE.frameSizeError, "a PRIORITY of another size than 5");
+        if (dependencyOf(bytes, start) === stream) return this.#fail(CODE.protocolError, SELF_DEPENDENCY);
+        return this.#spend(COST.control);
       case FRAME.goAway:
         return this.#clientGoesAway(stream, end - start);
       case FRAME.pushPromise:
@@ -190,9 +196,9 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (!this.#receiveWindow.take(size))
       return this.#fail(CODE.flowControlError, "more than the window of the connection");
     const stream = this.#streams.get(id);
-    // Frames in transit when the stream was closed.
     if (stream === undefined) {
       this.credit(size);
+      if (this.#isClosedByClient(id)) return this.#fail(CODE.streamClosed, "DATA on a closed stream");
       return this.#spend(COST.control);
     }
     if (!stream.receiveWindow.take(size)) {
@@ -212,8 +218,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     let at = start;
     let stop = end;
     if ((flags & FRAME_FLAG.padded) !== 0) stop -= at < end ? bytes[at++]! : 1;
-    if ((flags & FRAME_FLAG.priority) !== 0) at += 5;
+    const hasPriority = (flags & FRAME_FLAG.priority) !== 0;
+    if (hasPriority) at += 5;
     if (at > stop) return this.#fail(CODE.protocolError, "padding longer than its frame");
+    if (hasPriority && dependencyOf(bytes, at - 5) === stream) return this.#fail(CODE.protocolError, SELF_DEPENDENCY);
     if ((stream & 1) === 0) return this.#fail(CODE.protocolError, "a stream with an even number");
     if ((flags & FRAME_FLAG.endHeaders) !== 0) return this.#readBlock(stream, flags, bytes, at, stop);
     this.#block.begin(stream, flags, bytes, at, stop);
@@ -245,6 +253,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (id > this.#lastStream) return this.#open(id, ends, result === DECODED.tooLarge);
     const stream = this.#streams.get(id);
     if (stream === undefined) {
+      if (this.#isClosedByClient(id)) return this.#fail(CODE.streamClosed, "HEADERS on a closed stream");
       // Trailers may follow a reset of ours; a request on a stream that was passed over has to fail (RFC 9113 5.1.1).
       const begins = decoded.count > 0 && decoded.bytes[decoded.fields[0]!] === COLON;
       return begins ? this.#fail(CODE.protocolError, "a request on a closed stream") : this.#spend(COST.control);
@@ -257,13 +266,24 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return true;
   }
 
+  /** Its end, or reset, was not ours: frames cannot be in transit. */
+  #isClosedByClient(id: number): boolean {
+    return this.#recent.wasOpened(id) && !this.#recent.wasReset(id);
+  }
+
+  resetStream(id: number, code: number): void {
+    this.#recent.reset(id);
+    this.writer.reset(id, code);
+  }
+
   /** Begins the request of a new stream. */
   #open(id: number, ends: boolean, isTooLarge: boolean): boolean {
     this.#lastStream = id;
     if (this.#end.ignoresStreams) return this.#spend(COST.control);
     this.lastServed = id;
+    this.#recent.open(id);
     if (this.#streams.size >= this.#limits.maxConcurrentStreams) {
-      this.writer.reset(id, CODE.refusedStream);
+      this.resetStream(id, CODE.refusedStream);
       return this.#spend(COST.control);
     }
     const listener = this.#port.state!;
@@ -502,4 +522,9 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     }
     this.#end.finishWith(CODE.noError);
   }
+}
+
+/** The stream dependency of a PRIORITY frame, or of these fields of HEADERS. */
+function dependencyOf(bytes: Buffer, at: number): number {
+  return readUint32(bytes, at) & MAX_WINDOW;
 }

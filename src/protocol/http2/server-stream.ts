@@ -37,6 +37,8 @@ export interface StreamConnection {
   after(ms: number): number;
   writeHeaders(stream: ServerStream, head: Head, length: number, ends: boolean): void;
   writeTrailers(stream: ServerStream, trailers: Head): void;
+  /** Sends RST_STREAM. */
+  resetStream(id: number, code: number): void;
   /** Relays between the stream and `Attempt.upgraded`. `received`: what the client sent before. */
   openTunnel(x: Exchange, stream: TunnelConnection, received: Received): void;
   /** Lets the client send `size` more bytes on the connection. */
@@ -71,6 +73,8 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   #closed = false;
   /** The client has ended its direction. */
   requestEnded = false;
+  /** The request is malformed. */
+  #isMalformed = false;
   /** The deadline is for the client's window, not for the request body. */
   #awaitsCredit = false;
   /** Of an extended CONNECT (RFC 8441); it is open once the endpoint has switched protocols. */
@@ -210,6 +214,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
 
   /** Rejects the request, whose head or body is invalid. */
   refuse(error: (typeof ERROR)[keyof typeof ERROR], problem: string): void {
+    this.#isMalformed = error === ERROR.malformed;
     this.#releaseCredit();
     this.#connection.requests.refuse(this.exchange!, error, problem);
   }
@@ -391,22 +396,26 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     else this.#arm();
   }
 
-  /** RFC 9113 section 8.1: a reset without error asks the client to stop sending a body that is not needed. */
+  /**
+   * RFC 9113 section 8.1: a reset without error asks the client to stop sending a body that is not needed. A malformed
+   * request is an error of the stream, after the response to it (section 8.1.1).
+   */
   #closeAfterEnd(): void {
     if (this.#closed) return;
-    if (!this.requestEnded) this.#connection.writer.reset(this.id, CODE.noError);
+    if (this.#isMalformed) this.#connection.resetStream(this.id, CODE.protocolError);
+    else if (!this.requestEnded) this.#connection.resetStream(this.id, CODE.noError);
     this.#close();
   }
 
   /** Aborts the response, so that the client can detect that it is incomplete. */
   reset(): void {
-    this.abort(CODE.internalError);
+    this.abort(this.#isMalformed ? CODE.protocolError : CODE.internalError);
   }
 
   /** Resets the stream. */
   abort(code: number): void {
     if (this.#closed) return;
-    this.#connection.writer.reset(this.id, code);
+    this.#connection.resetStream(this.id, code);
     this.#close();
     if (this.exchange === null) this.#tunnel?.closed(null);
   }
