@@ -39,10 +39,23 @@ const tcpCheck = object(
   { shorthand: { scalar: "connect" } },
 );
 
+const grpcCheck = object(
+  {
+    check: withDefault(yes, true, "`grpc: true`: the health of the whole server."),
+    service: withDefault(textOf(0, 256), "", "The service whose health is asked for. Default: the whole server."),
+    host: optional(authority, "The `:authority` of the call. Default: the endpoint's address."),
+  },
+  { shorthand: { scalar: "check" } },
+);
+
 const activeCheck = convert(
   object(
     {
       http: optional(httpCheck, "Check by an HTTP request on a new connection."),
+      grpc: optional(
+        grpcCheck,
+        "Check by a call of `grpc.health.v1.Health/Check` on a new HTTP/2 connection: `SERVING` is healthy. See grpc.md.",
+      ),
       tcp: optional(tcpCheck, "Check by a TCP connection."),
       plugin: optional(
         use("health check"),
@@ -65,13 +78,14 @@ const activeCheck = convert(
         "Consecutive failed checks after which an endpoint is unhealthy. For a new endpoint the first check decides.",
       ),
     },
-    { one: ["http", "tcp", "plugin"] },
+    { one: ["http", "grpc", "tcp", "plugin"] },
   ),
-  ({ http, tcp, plugin, ...rest }, at, { warn }) => {
+  ({ http, grpc, tcp, plugin, ...rest }, at, { warn }) => {
     if (rest.timeout > rest.interval)
       warn(at, "the timeout is longer than the interval: the next check waits for the end of the last");
     let probe: ProbeConfig | undefined;
     if (http) probe = { kind: "http", ...http };
+    else if (grpc) probe = { kind: "grpc", ...grpc };
     else if (tcp) probe = { kind: "tcp", ...tcp };
     else if (plugin) probe = { kind: "plugin", use: plugin };
     return probe && { ...rest, probe };
@@ -81,6 +95,7 @@ const activeCheck = convert(
 /** The kind of active check, with its settings. */
 export type ProbeConfig =
   | ({ readonly kind: "http" } & Infer<typeof httpCheck>)
+  | ({ readonly kind: "grpc" } & Infer<typeof grpcCheck>)
   | ({ readonly kind: "tcp" } & Infer<typeof tcpCheck>)
   | { readonly kind: "plugin"; readonly use: PluginUse };
 

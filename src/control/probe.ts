@@ -9,8 +9,9 @@ import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { startProbe } from "../net/probe.ts";
 import { makeProxyHeader, type ProxyHeaderOptions } from "../net/proxy-header.ts";
-import type { TlsClientOptions } from "../net/tls-client.ts";
+import { ALPN, type TlsClientOptions } from "../net/tls-client.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
+import { GrpcProbe } from "./grpc-probe.ts";
 
 /** Called once, unless the check is cancelled before. */
 export type OnResult = (result: CheckResult) => void;
@@ -58,7 +59,7 @@ export function probe(
   { endpoint, timeout, tls, proxyProtocol }: ProbeTarget,
   onResult: OnResult,
 ): () => void {
-  const protocol = plan.kind === "http" ? new HttpProbe(plan, endpoint) : new TcpProbe(plan);
+  const protocol = makeProtocol(plan, endpoint, tls !== null);
   const evaluation = {
     request: protocol.request,
     sent: () => (protocol.expectsResponse ? null : HEALTHY),
@@ -70,7 +71,13 @@ export function probe(
     broken: (error: unknown): CheckResult => ({ result: "failed", problem: `internal error: ${String(error)}` }),
   };
   const proxyHeader = proxyProtocol === null ? null : makeProxyHeader(proxyProtocol, null);
-  return startProbe<CheckResult>({ ...endpoint, tls, proxyHeader }, timeout, evaluation, onResult);
+  const protocols = plan.kind === "grpc" ? ALPN.http2 : ALPN.http1;
+  return startProbe<CheckResult>({ ...endpoint, tls, protocols, proxyHeader }, timeout, evaluation, onResult);
+}
+
+function makeProtocol(plan: NativeProbe, endpoint: EndpointPlan, isTls: boolean): NativeProtocol {
+  if (plan.kind === "http") return new HttpProbe(plan, endpoint);
+  return plan.kind === "grpc" ? new GrpcProbe(plan, endpoint, isTls) : new TcpProbe(plan);
 }
 
 function resultOf(problem: string | null): CheckResult | null {

@@ -209,6 +209,7 @@ class PlanBuilder {
 }
 
 function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
+  if (probe.kind === "grpc") return { kind: "grpc", service: probe.service, host: probe.host ?? "" };
   if (probe.kind === "tcp") return { kind: "tcp", send: probe.send, expect: probe.expect };
   const { method, path, host = "", status } = probe;
   return { kind: "http", method, path, host, statuses: status };

@@ -132,6 +132,8 @@ export type ProbePlan =
       /** Statuses of a healthy response. */
       readonly statuses: readonly { readonly least: number; readonly most: number }[];
     }
+  /** `service`: empty for the whole server; `host`: as of HTTP. */
+  | { readonly kind: "grpc"; readonly service: string; readonly host: string }
   | { readonly kind: "tcp"; readonly send: string; readonly expect: string }
   /** Index into `Plan.instances`. */
   | { readonly kind: "plugin"; readonly instance: number };

@@ -268,6 +268,11 @@ test("a health check in its short forms and in its long ones", () => {
   const ping = active('tcp: { send: "PING\\r\\n", expect: +PONG }, timeout: 50ms, healthyAfter: 1, unhealthyAfter: 5');
   const given = { interval: 5000, timeout: 50, healthyAfter: 1, unhealthyAfter: 5 };
   assert.deepEqual(ping, { ...given, probe: { kind: "tcp", connect: true, send: "PING\r\n", expect: "+PONG" } });
+  assert.deepEqual(active("grpc: true")?.probe, { kind: "grpc", check: true, service: "" });
+  assert.deepEqual(active("grpc: { service: a.B, host: app.test }")?.probe, {
+    ...{ kind: "grpc", check: true, service: "a.B" },
+    host: "app.test",
+  });
   const own = "plugins: { doctor: { wasm: a, allow: { fetch: [endpoint] } } }";
   const plugged = load(`${cluster("health: { active: { plugin: { doctor: { path: /z } } } }")}${own}`);
   assert.deepEqual(plugged.plugins[0]?.allow.fetch, ["endpoint"]);
