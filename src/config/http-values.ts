@@ -77,6 +77,13 @@ export const retryReason: ScalarShape<RetryReason> = scalar(
   (text) => RETRY_CAUSES.find((cause) => cause === text) ?? (/^[45]\d\d$/.test(text) ? Number(text) : undefined),
 );
 
+/** A gRPC method as in paths: `package.Service/Method`. */
+export const grpcMethod: ScalarShape<string> = scalar(
+  "a gRPC method such as shop.Cart/Add",
+  { type: "string", pattern: "^[A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*$" },
+  (text) => (/^[A-Za-z_][A-Za-z0-9_.]*\/[A-Za-z_][A-Za-z0-9_]*$/.test(text) && text.length <= 256 ? text : undefined),
+);
+
 /** A 5xx status. */
 export const serverError: ScalarShape<number> = scalar(
   "a status code from 500 to 599",

@@ -1,6 +1,7 @@
 /** Listeners: where to listen, TLS, timeouts, limits, and which route serves a request. */
 import { FORM } from "../http/head.ts";
 import { addressBlock, listenAddress, peerBlock } from "./address-values.ts";
+import { grpcMethod } from "./http-values.ts";
 import { http2 } from "./http2-schema.ts";
 import { clusterName } from "./references.ts";
 import { route } from "./route-schema.ts";
@@ -175,6 +176,17 @@ const listenerFields = object({
     }),
     {},
     "Limits of requests and connections.",
+  ),
+  grpc: withDefault(
+    object({
+      methods: withDefault(
+        list(grpcMethod),
+        [],
+        "Methods (`package.Service/Method`) whose calls are counted by name in `sluice_grpc_method_requests_total`; all others are counted as `other`. `[]`: this metric is absent.",
+      ),
+    }),
+    {},
+    "Metrics of gRPC calls: grpc.md.",
   ),
   http2: withDefault(http2, {}, "Limits of HTTP/2 connections: http2.md."),
   path: withDefault(pathReading, {}, "Handling of ambiguous paths: paths.md."),

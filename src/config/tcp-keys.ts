@@ -6,7 +6,7 @@ type Report = Conversion["report"];
 
 /** Keys of a listener that concern requests, by the map that contains them. */
 const REQUEST_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [
-  ["", ["path", "halfClose"]],
+  ["", ["path", "halfClose", "grpc"]],
   ["timeouts", ["head", "body", "write"]],
   ["limits", ["head", "target", "headers", "body"]],
   ["tls", ["strictSniHost"]],

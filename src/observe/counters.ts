@@ -4,6 +4,7 @@ import {
   BLOCK_CELLS,
   CLUSTER_CELLS,
   CONNECTION_RESULTS,
+  GRPC_CELLS,
   HISTOGRAM_CELLS,
   type LabelLayout,
   LabelTable,
@@ -19,6 +20,8 @@ import {
 const SERIES_CELLS = {
   /** `sluice_requests_total{listener,route,cluster,status}`, `sluice_grpc_requests_total{…,grpc_status}` */
   requests: REQUEST_CELLS,
+  /** `sluice_grpc_method_requests_total{listener,method,grpc_status}` */
+  grpcMethod: GRPC_CELLS,
   /** `sluice_request_duration_seconds{listener,route}` */
   duration: HISTOGRAM_CELLS,
   /** `sluice_tcp_connections_total{listener,route,cluster,result}` */

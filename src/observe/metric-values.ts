@@ -1,7 +1,7 @@
 /** Reads the values of metrics from the workers' counters. */
 import { FAILURE, HOOKS } from "../abi/abi.ts";
 import type { Counters, Labels, Series, SeriesKind } from "./counters.ts";
-import { BUCKETS, GRPC_LABELS, MAX_REASONS, PLUGIN_CELLS, STATUS_CELLS, STATUS_LABELS } from "./series.ts";
+import { BUCKETS, GRPC_LABELS, MAX_REASONS, PLUGIN_CELLS, STATUS_LABELS } from "./series.ts";
 
 export type Value = {
   readonly labels: Labels | Record<string, number | string>;
@@ -41,11 +41,11 @@ export function* listRequests(counters: Counters): Iterable<Value> {
     }
 }
 
-/** The same of gRPC calls. */
-export function* listCalls(counters: Counters): Iterable<Value> {
-  for (const { labels, base } of counters.list("requests"))
+/** The same of gRPC calls; `offset`: of GRPC_CELLS in the series. */
+export function* listCalls(counters: Counters, kind: "requests" | "grpcMethod", offset: number): Iterable<Value> {
+  for (const { labels, base } of counters.list(kind))
     for (const [cell, status] of GRPC_LABELS.entries()) {
-      const value = counters.sum(base + STATUS_CELLS + cell);
+      const value = counters.sum(base + offset + cell);
       if (value > 0) yield { labels: { ...labels, grpc_status: status }, value };
     }
 }

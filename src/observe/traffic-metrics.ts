@@ -12,6 +12,7 @@ import {
   PROXY_HEADERS,
   REFUSALS,
   REJECTIONS,
+  STATUS_CELLS,
   UPSTREAM_CELLS,
   UPSTREAM_FAILURES,
   WORKER_CELLS,
@@ -28,7 +29,10 @@ function registerRequests(register: Register, counters: Counters): void {
   const all = (cell: number) => () => [{ labels: {}, value: counters.sum(cell) }];
   register("counter", "sluice_requests_total", "Completed requests.", () => listRequests(counters));
   register("counter", "sluice_grpc_requests_total", "Completed gRPC calls, by status of gRPC.", () =>
-    listCalls(counters),
+    listCalls(counters, "requests", STATUS_CELLS),
+  );
+  register("counter", "sluice_grpc_method_requests_total", "Completed gRPC calls, by configured method.", () =>
+    listCalls(counters, "grpcMethod", 0),
   );
   register(
     "histogram",

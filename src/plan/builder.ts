@@ -3,6 +3,7 @@ import type { ClusterConfig, Config, ListenerConfig, PluginUse, ProbeConfig, Rou
 import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { TlsServerOptions } from "../net/tls-server.ts";
 import type { AccessLogPlan } from "../observe/access-fields.ts";
+import { OTHER } from "../observe/series.ts";
 import { digest, type InstanceSources, Instances, type Origin } from "./instances.ts";
 import type {
   CheckPlan,
@@ -139,6 +140,7 @@ class PlanBuilder {
       cells: cells("listener", { listener: name }),
       requestCells: cells("requests", { listener: name, route: "", cluster: "" }),
       durationCells: cells("duration", { listener: name, route: "" }),
+      grpcMethods: this.#grpcMethods(listener),
     };
   }
 
@@ -150,6 +152,11 @@ class PlanBuilder {
       routes: routes.map((route) => this.#route(listener, route, "connections")),
       noRouteCells: this.#sources.cells("connections", labels),
     };
+  }
+
+  #grpcMethods({ name, grpc: { methods } }: ListenerConfig): ListenerPlan["grpcMethods"] {
+    const all = methods.length === 0 ? [] : [...new Set(methods), OTHER];
+    return all.map((method) => ({ method, cells: this.#sources.cells("grpcMethod", { listener: name, method }) }));
   }
 
   #route(listener: ListenerConfig, route: RouteConfig, kind: "requests" | "connections"): RoutePlan {

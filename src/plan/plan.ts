@@ -214,6 +214,8 @@ export type ListenerPlan = {
   readonly requestCells: number;
   /** HISTOGRAM_CELLS of `sluice_request_duration_seconds{listener,route=""}`. */
   readonly durationCells: number;
+  /** GRPC_CELLS of `sluice_grpc_method_requests_total` by method, and of all others; empty: they are not counted. */
+  readonly grpcMethods: readonly { readonly method: string; readonly cells: number }[];
 };
 
 export type TcpPlan = {

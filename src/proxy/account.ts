@@ -2,7 +2,8 @@
 
 import { performance } from "node:perf_hooks";
 import { HOOK } from "../abi/abi.ts";
-import { countStatus, observeDuration, STATUS_CELLS } from "../observe/series.ts";
+import { PART } from "../http/head.ts";
+import { countStatus, OTHER, observeDuration, STATUS_CELLS } from "../observe/series.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Attempt } from "./attempt.ts";
 import type { WorkerContext } from "./context.ts";
@@ -125,6 +126,11 @@ function recordCall(context: WorkerContext, x: Exchange, base: number): void {
   x.grpcStatus = finalStatus(x);
   settleCall(context, x);
   context.cells[base + x.grpcStatus]!++;
+  const { grpcMethods } = x.listener!;
+  if (grpcMethods === null) return;
+  const { original, request } = x;
+  const method = request.text(original[PART.path]! + 1, original[PART.path + 1]!);
+  context.cells[(grpcMethods.get(method) ?? grpcMethods.get(OTHER)!) + x.grpcStatus]!++;
 }
 
 /** The cells of its series of `sluice_requests_total`. */

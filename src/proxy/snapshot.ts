@@ -50,6 +50,8 @@ export type ListenerState = {
   /** Of TCP connections; null: there are none. */
   readonly tcp: { readonly router: Router; readonly routes: readonly RouteState[] } | null;
   readonly trusted: Networks | null;
+  /** First cells of `sluice_grpc_method_requests_total` by method; null: they are not counted. */
+  readonly grpcMethods: ReadonlyMap<string, number> | null;
   /** `allow` and `deny`; null: not configured. */
   readonly allowed: Networks | null;
   readonly denied: Networks | null;

@@ -36,6 +36,8 @@ export function listenerState(
     trusted: plan.trustedProxies.length === 0 ? null : makeNetworks(plan.trustedProxies),
     allowed: plan.allow === null ? null : makeNetworks(plan.allow),
     denied: plan.deny === null ? null : makeNetworks(plan.deny),
+    grpcMethods:
+      plan.grpcMethods.length === 0 ? null : new Map(plan.grpcMethods.map(({ method, cells }) => [method, cells])),
     proxies: plan.proxyProtocol === null ? null : makeProxies(plan.proxyProtocol),
   };
 }
@@ -73,6 +75,7 @@ const SUBREQUEST_LISTENER: ListenerPlan = {
   cells: -1,
   requestCells: -1,
   durationCells: -1,
+  grpcMethods: [],
 };
 
 /** A failure without a response is retried on the other endpoints. */

@@ -11,6 +11,7 @@ log: { access: { format: json, fields: [path, status, outcome, endpoint, attempt
 listeners:
   web:
     address: 127.0.0.1:${ports.web}
+    grpc: { methods: [test.Echo/Unary, test.Echo/Slow] }
     routes:
       - { match: { path: /test.Echo/Retried }, cluster: app, retry: { on: [unavailable] } }
       - { match: { path: /test.Echo/Slow }, cluster: app, timeout: 300ms }
@@ -63,6 +64,10 @@ testInUsualMode("unary calls with metadata, statuses, deadlines, large and compr
     "the unknown method",
   );
   await sluice.metricIs(3, "sluice_grpc_requests_total", { grpc_status: "0" });
+  const methods = "sluice_grpc_method_requests_total";
+  await sluice.metricIs(3, methods, { method: "test.Echo/Unary", grpc_status: "0" });
+  await sluice.metricIs(1, methods, { method: "test.Echo/Slow", grpc_status: "4" });
+  await sluice.metricIs(1, methods, { method: "other" });
 });
 
 testInUsualMode("streams in each direction, interleaved, and cancelled from each side", async (t) => {

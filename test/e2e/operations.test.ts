@@ -129,6 +129,7 @@ async function causeWhatMetricsCount(t: LiveTest, sluice: Program): Promise<void
 /** Metrics that have lines only after a stuck worker, a quarantine or a rollout: their own tests check the labels. */
 const NOT_CAUSED = [
   "sluice_http2_errors_total",
+  "sluice_grpc_method_requests_total",
   "sluice_tls_handshakes_total",
   "sluice_tls_certificate_expiry_seconds",
   "sluice_tls_ocsp_expiry_seconds",

@@ -240,6 +240,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     slot: 0,
     cells: CELLS.listener,
     requestCells: CELLS.requests,
+    grpcMethods: [],
     durationCells: CELLS.durations,
   };
   const once = { attempts: 1, connect: true, reset: false, timeout: false, statuses: [] };
@@ -271,6 +272,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     tcp: null,
     trusted: null,
     proxies: null,
+    grpcMethods: null,
     allowed: null,
     denied: null,
   };

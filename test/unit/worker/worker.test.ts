@@ -41,6 +41,7 @@ const listener: ListenerPlan = {
   slot: 0,
   cells: 100,
   requestCells: 200,
+  grpcMethods: [],
   durationCells: 300,
 };
 
