@@ -12,7 +12,9 @@ export const SLOW = {
   /** Milliseconds that every call may take, and per unit of fuel. */
   least: 5,
   unit: 1e-5,
-  /** Largest budget, milliseconds of slow calls. */
+  /** The budget at first, and the largest that time alone restores, milliseconds of slow calls. */
+  saved: 15,
+  /** Largest budget, restored by `credit`. */
   burst: 50,
   /** Share of its permitted time that a fast call adds to the budget: rare slow calls (garbage collection) are tolerated. */
   credit: 0.01,
@@ -33,7 +35,7 @@ export class SlowCalls {
   fuel = 0;
   #left: number = SLOW.calls;
   #processorLeft: number = SLOW.calls;
-  #budget: number = SLOW.burst;
+  #budget: number = SLOW.saved;
   #filledAt: number;
 
   /** `share`: of the worker's time, 1 for no limit; `now`: a monotonic clock, milliseconds. */
@@ -84,7 +86,8 @@ export class SlowCalls {
 
   #fill(): void {
     const now = this.#now();
-    this.#budget = Math.min(SLOW.burst, this.#budget + (now - this.#filledAt) * this.#share);
+    if (this.#budget < SLOW.saved)
+      this.#budget = Math.min(SLOW.saved, this.#budget + (now - this.#filledAt) * this.#share);
     this.#filledAt = now;
   }
 }

@@ -39,12 +39,21 @@ test("calls that take 90 ns a unit are limited to their share of the time", () =
     calls.call(40, 40, MUCH);
     calls.time += 60;
   }
-  // 35 ms of each are beyond the permitted 5: 50 ms saved up, and 0.25 % of a minute.
+  // 35 ms of each are beyond the permitted 5: 15 ms saved up, and 0.25 % of a minute.
   const made = 600 - calls.refused;
-  assert.ok(made >= 5 && made <= 7, `${made}`);
+  assert.ok(made >= 4 && made <= 6, `${made}`);
   calls.time += 60_000;
   calls.call(1, 1, MUCH);
   assert.equal(calls.refused, 600 - made, "made again after the time");
+});
+
+test("of calls that all take 45 ms, ten a second, two are made in 21 s", () => {
+  const calls = new Calls();
+  for (let i = 0; i < 210; i++) {
+    calls.call(45, 45, MUCH);
+    calls.time = 100 * (i + 1);
+  }
+  assert.equal(210 - calls.refused, 2);
 });
 
 test("a call is not charged for waiting, or for much fuel in ordinary time", () => {
@@ -137,7 +146,7 @@ test("slow calls are refused by the failure policy, counted and logged, and made
   t.mock.method(process, "threadCpuUsage", () => ({ user: (clock += 40) * 1000, system: 0 }));
   const outcomes = Array.from({ length: 20 }, () => instance!.call(HOOK.request_head, makeExchange()));
   const made = outcomes.indexOf(OUTCOME.failed);
-  assert.ok(made === 2, `${made}`);
+  assert.equal(made, 1);
   assert.ok(outcomes.slice(made).every((outcome) => outcome === OUTCOME.failed));
   assert.equal(test.calls("request_head"), made);
   assert.ok(test.fuel("request_head") > made * SLOW.fuel, `${test.fuel("request_head")}`);
