@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer as createHttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
+import { createServer as createHttp2Server, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { openSession, request as requestHttp2 } from "./http2.ts";
 import { atEnd, bounded, type LiveTest, startSluice, testInEachMode, until } from "./program.ts";
@@ -34,6 +35,29 @@ async function startApp(t: LiveTest): Promise<{ port: number; responses: ServerR
   return { port: (server.address() as AddressInfo).port, responses };
 }
 
+/** The same over HTTP/2 with prior knowledge. */
+async function startHttp2App(t: LiveTest): Promise<number> {
+  const server = createHttp2Server();
+  server.on("stream", (stream: ServerHttp2Stream, headers) => {
+    let size = 0;
+    stream.on("data", (data: Buffer) => {
+      size += data.length;
+    });
+    stream.on("end", () => {
+      stream.respond({ ":status": 200 });
+      stream.end(headers[":method"] === "POST" ? String(size) : Buffer.alloc(SIZE, "x"));
+    });
+  });
+  const sessions = new Set<ServerHttp2Session>();
+  server.on("session", (session) => sessions.add(session));
+  atEnd(t, () => {
+    server.close();
+    for (const session of sessions) session.destroy();
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return (server.address() as AddressInfo).port;
+}
+
 /** Sends what it receives back. */
 async function startEcho(t: LiveTest): Promise<number> {
   const server = createServer((socket) => void socket.on("error", () => undefined).pipe(socket));
@@ -47,8 +71,8 @@ async function download(port: number, path = "/"): Promise<number> {
   return Buffer.concat(await response.toArray()).length;
 }
 
-async function upload(port: number): Promise<number> {
-  const sent = request({ port, host: "127.0.0.1", method: "POST", agent: false }).end(Buffer.alloc(SIZE, "x"));
+async function upload(port: number, path = "/"): Promise<number> {
+  const sent = request({ port, host: "127.0.0.1", path, method: "POST", agent: false }).end(Buffer.alloc(SIZE, "x"));
   const [response] = await once(sent, "response");
   return Number((await response.toArray()).join(""));
 }
@@ -67,7 +91,8 @@ async function echo(port: number): Promise<number> {
 testInEachMode("a connection, a client's connections together, and a route's together are limited", async (t) => {
   const app = await startApp(t);
   const echoPort = await startEcho(t);
-  const names = ["connection", "client", "route", "relay", "free"];
+  const http2Port = await startHttp2App(t);
+  const names = ["client", "route", "http2", "relay"];
   const sluice = await startSluice(
     t,
     (ports) => `
@@ -76,11 +101,15 @@ listeners:
   client: { address: "127.0.0.1:${ports.client}", cluster: app, limits: { bandwidth: { client: 512KiB/s } } }
   route: { address: "127.0.0.1:${ports.route}", routes: [{ match: { path: /free }, cluster: app }, { cluster: app, bandwidth: 512KiB/s }] }
   relay: { address: "127.0.0.1:${ports.relay}", protocol: tcp, cluster: echo, limits: { bandwidth: 512KiB/s } }
-clusters: { app: [127.0.0.1:${app.port}], echo: [127.0.0.1:${echoPort}] }
+  http2: { address: "127.0.0.1:${ports.http2}", routes: [{ cluster: http2, bandwidth: 512KiB/s }] }
+clusters:
+  app: [127.0.0.1:${app.port}]
+  echo: [127.0.0.1:${echoPort}]
+  http2: { protocol: http2, endpoints: [127.0.0.1:${http2Port}] }
 `,
     { ports: names, workers: 2 },
   );
-  const { web, client, route, relay } = sluice.ports as Record<string, number>;
+  const { web, client, route, relay, http2 } = sluice.ports as Record<string, number>;
   const timed = async (what: string, run: () => Promise<unknown>, most = SIZE): Promise<void> => {
     const started = performance.now();
     const received = await bounded(run(), what, 60_000);
@@ -110,6 +139,8 @@ clusters: { app: [127.0.0.1:${app.port}], echo: [127.0.0.1:${echoPort}] }
     ),
     timed("requests of a route", () => two(() => download(route!)), 2 * SIZE),
     timed("an upload of a route", () => upload(route!)),
+    timed("a response of an HTTP/2 endpoint", () => download(http2!)),
+    timed("an upload to an HTTP/2 endpoint", () => upload(http2!)),
     download(route!, "/free"),
   ]);
   for (const limit of ["connection", "client", "route"])

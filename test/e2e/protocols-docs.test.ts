@@ -115,6 +115,19 @@ checks["PROXY protocol to endpoints"] = {
     assert.equal(await (await fetch(url)).text(), "127.0.0.1");
   },
 };
+checks["HTTP/3 in front"] = {
+  async peers(t) {
+    const headers = { "alt-svc": 'h3=":9001"' };
+    const { port } = await startUpstream(t, (_, response) => response.writeHead(200, headers).end("ok"));
+    return { "127.0.0.1:9001": port };
+  },
+  async check(t, { url }) {
+    const named = async (path: string) => (await fetch(`${url}${path}`)).headers.get("alt-svc");
+    assert.deepEqual([await named("/"), await named("/internal/")], ['h3=":443"; ma=86400', null]);
+    const { headers } = await request(await openSession(t, url), { ":path": "/" });
+    assert.equal(headers["alt-svc"], 'h3=":443"; ma=86400', "over HTTP/2");
+  },
+};
 checks["Limits of bandwidth"] = {
   peers: startApp,
   async check(_, { url }) {

@@ -4,6 +4,7 @@ import { FIELD_WORDS, FRAMING, type Head } from "../../http/head.ts";
 import { CODE, DEFAULT_WINDOW, MAX_WINDOW } from "../../http2/frames.ts";
 import { findFieldProblem } from "../../http2/request-head.ts";
 import { readResponse } from "../../http2/response-head.ts";
+import { type Bandwidth, RECEIVED, SENT } from "../../net/bandwidth.ts";
 import type { Timed } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
@@ -79,6 +80,10 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   #keptEnd = false;
   /** Bytes whose credit is withheld. */
   #uncredited = 0;
+  /** The limit of the route; null: unlimited. While a direction pauses, it gives no credit, or takes no more of the request. */
+  #bandwidth: Bandwidth | null = null;
+  #creditPause: NodeJS.Timeout | null = null;
+  #sendPause: NodeJS.Timeout | null = null;
 
   constructor(
     context: WorkerContext,
@@ -119,6 +124,7 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     const attempt = this.#attempt!;
     const { exchange: x } = attempt;
     this.#session = session;
+    this.#bandwidth = x.route!.bandwidth;
     this.id = id;
     this.window = window;
     this.#state = STATE.head;
@@ -142,7 +148,17 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     if (this.#state === STATE.closed) return true;
     const more = this.#send(attempt, bytes, start, end);
     if (this.#state === STATE.head) this.#armForResponse(attempt);
-    return more;
+    if (this.#bandwidth !== null) this.#pauseSending(this.#bandwidth.debit(SENT, end - start));
+    return more && this.#sendPause === null;
+  }
+
+  #pauseSending(ms: number): void {
+    if (ms === 0 || this.#requestEnded) return;
+    if (this.#sendPause !== null) clearTimeout(this.#sendPause);
+    this.#sendPause = setTimeout(() => {
+      this.#sendPause = null;
+      if (this.#attempt !== null && this.#unsent.length === 0) this.#events.writable(this.#attempt);
+    }, ms);
   }
 
   /** Sends what the windows allow, and keeps the rest. Returns false if there is a rest. */
@@ -185,7 +201,7 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     }
     unsent.drop();
     if (this.#state === STATE.head) this.#armForResponse(attempt);
-    if (!this.#requestEnded) this.#events.writable(attempt);
+    if (!this.#requestEnded && this.#sendPause === null) this.#events.writable(attempt);
   }
 
   /** Changes the window for sending; false if it exceeds the largest window. */
@@ -250,7 +266,19 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
       if (this.#received > this.#expected) return this.#fault("a body longer than Content-Length");
       if (ends && this.#received < this.#expected) return this.#fault("a body shorter than Content-Length");
     }
+    const pause = this.#bandwidth === null ? 0 : this.#bandwidth.debit(RECEIVED, end - start);
+    if (pause > 0) this.#pauseCredit(pause);
     if (end > start || ends) this.#take(bytes, start, end, ends);
+    if (this.deadline > 0) this.deadline += pause;
+  }
+
+  /** The endpoint can send at most the rest of its window meanwhile. */
+  #pauseCredit(ms: number): void {
+    if (this.#creditPause !== null) clearTimeout(this.#creditPause);
+    this.#creditPause = setTimeout(() => {
+      this.#creditPause = null;
+      if (!this.#paused) this.#releaseCredit();
+    }, ms);
   }
 
   #take(bytes: Buffer, start: number, end: number, ends: boolean): void {
@@ -313,6 +341,7 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   }
 
   #releaseCredit(): void {
+    if (this.#creditPause !== null) return;
     const size = this.#uncredited;
     this.#uncredited = 0;
     if (size > 0) this.credit(size);
@@ -373,6 +402,8 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     this.deadline = 0;
     this.#context.clock.remove(this);
     this.#unsent.drop();
+    if (this.#creditPause !== null) clearTimeout(this.#creditPause);
+    if (this.#sendPause !== null) clearTimeout(this.#sendPause);
     if (isWaiting) return this.#queue.remove(this);
     if (code >= 0) this.#session!.writer.reset(this.id, code);
     this.#session!.streamClosed(this);
