@@ -25,6 +25,8 @@ export type Status = {
   readonly expiringCertificates: readonly CertificateStatus[];
   /** Certificates that are revoked, or must-staple without an OCSP response: clients reject them. */
   readonly unstapledCertificates: readonly CertificateStatus[];
+  /** All configured certificates from an ACME server, and at most 100 of those obtained on demand, failing ones first. */
+  readonly managedCertificates: readonly ManagedCertificateStatus[];
   readonly workers: readonly {
     worker: number;
     serving: boolean;
@@ -134,6 +136,26 @@ export type CertificateStatus = {
   /** The limit that it has reached: 30, 14, 7 or 1 days before, or `expired`; null: none yet. */
   readonly warning: "30 days" | "14 days" | "7 days" | "1 day" | "expired" | null;
   readonly ocsp: OcspStatus;
+};
+
+/** A certificate from an ACME server. */
+export type ManagedCertificateStatus = {
+  /** Names of the listeners. */
+  readonly listeners: readonly string[];
+  readonly names: readonly string[];
+  /** It was obtained at the first handshake with its name. */
+  readonly onDemand: boolean;
+  /** `pending`: the first order is not complete; `failing`: the last order failed, a certificate may be in service. */
+  readonly state: "valid" | "pending" | "failing";
+  /** Of the certificate in service; null: there is none. */
+  readonly expires: string | null;
+  readonly isOrdering: boolean;
+  /** When the certificate is ordered or renewed next; null: an order is in progress. */
+  readonly nextTry: string | null;
+  /** Failed orders in a row. */
+  readonly failures: number;
+  /** Cause of the last failure; empty: none. */
+  readonly problem: string;
 };
 
 /** OCSP stapling of a certificate. */

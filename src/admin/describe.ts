@@ -7,6 +7,7 @@ import type {
   ClusterStatus,
   EndpointStatus,
   ListenerStatus,
+  ManagedCertificateStatus,
   OcspStatus,
   OpenTunnelStatus,
   PluginStatus,
@@ -33,8 +34,11 @@ export function describeCondition(status: Status): Condition {
   const unstapled = status.unstapledCertificates.map(
     ({ listener, file, ocsp }) => `listener ${listener}: certificate ${file}: ${describeOcsp(ocsp)}`,
   );
+  const failing = status.managedCertificates.filter(({ state }) => state === "failing");
+  warnings.push(...failing.filter(({ expires }) => expires !== null).map(describeManaged));
   const problems = [
     ...unstapled,
+    ...failing.filter(({ expires }) => expires === null).map(describeManaged),
     ...expired.map(describeExpiring),
     ...unavailableClusters.map((cluster) => `cluster ${cluster} has no usable endpoint`),
     ...quarantined.map((plugin) => `plugin ${plugin} is in quarantine`),
@@ -55,6 +59,21 @@ export function describeCertificate({ file, names, expires, days, warning, ocsp 
   const when = warning === "expired" ? `expired ${countDays(-days)} ago` : `expires in ${countDays(days)}`;
   const stapling = describeOcsp(ocsp);
   return `certificate ${file} (${shown}): ${when}, at ${expires}${stapling === "" ? "" : `; ${stapling}`}`;
+}
+
+/** `ACME certificate for a.example: failing, not issued yet, next try at 2027-01-31T00:00:00.000Z (2 failures): …`. */
+export function describeManaged(certificate: ManagedCertificateStatus): string {
+  const { names, onDemand, state, expires, isOrdering, nextTry, failures, problem } = certificate;
+  const more = names.length > MAX_NAMES ? ` and ${names.length - MAX_NAMES} more` : "";
+  const what = `ACME certificate for ${names.slice(0, MAX_NAMES).join(", ")}${more}${onDemand ? " (on demand)" : ""}`;
+  const until = expires === null ? "not issued yet" : `expires at ${expires}`;
+  const next = isOrdering ? "order in progress" : `next order at ${nextTry}`;
+  const cause = problem === "" ? "" : ` (${countFailures(failures)}): ${problem}`;
+  return `${what}: ${state}, ${until}, ${next}${cause}`;
+}
+
+function countFailures(failures: number): string {
+  return failures === 1 ? "1 failure" : `${failures} failures`;
 }
 
 function countDays(days: number): string {

@@ -4,6 +4,7 @@
  */
 import { NAME } from "../http/head.ts";
 import { accessLog } from "./access-log.ts";
+import { acme } from "./acme-schema.ts";
 import { dnsServer } from "./address-values.ts";
 import { admin } from "./admin-schema.ts";
 import { cluster } from "./cluster-schema.ts";
@@ -257,6 +258,11 @@ export const configuration = object({
     resolver,
     {},
     "How names of endpoints are resolved. A changed result changes the endpoints of a cluster without a reload.",
+  ),
+  acme: withDefault(
+    acme,
+    {},
+    "Certificates from an ACME server such as Let's Encrypt, for the names in `listeners.*.tls.acme`. Using it means agreement to the server's terms of service. acme.md.",
   ),
   kv: withDefault(
     object({

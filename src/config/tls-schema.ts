@@ -1,12 +1,13 @@
 /** TLS keys of listeners and clusters. */
+import { isServerName } from "../net/managed-certificates.ts";
 import { file } from "./references.ts";
 import {
   convert,
+  InvalidValue,
   list,
   object,
   oneOrMore,
   optional,
-  required,
   type ScalarShape,
   scalar,
   withDefault,
@@ -31,16 +32,37 @@ const serverName: ScalarShape<string> = scalar("a host name such as api.internal
   /^(?!.*\.\d+$)(?!\d+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$/.test(text) ? text.toLowerCase() : undefined,
 );
 
+/** Names of one certificate: the limit of Let's Encrypt. */
+const MAX_NAMES = 100;
+
 const version = choice(["TLSv1.2", "TLSv1.3"]);
 const cipher = convert(textOf(1, 64), (name, at) => ({ name, at }));
 
+/** A name that a public certificate can be for. A wildcard needs a validation by DNS, which there is not. */
+const managedName: ScalarShape<string> = scalar("a DNS name such as www.example.com", { type: "string" }, (text) => {
+  const name = text.toLowerCase();
+  if (name.startsWith("*"))
+    throw new InvalidValue(`a certificate for "${text}" needs a validation by DNS, which is not supported`);
+  return isServerName(name) ? name : undefined;
+});
+
+const managedNames = convert(list(managedName), (names, at, { report, hasProblem }) => {
+  if (names.length === 0 && !hasProblem(at.path)) report(at, "the list of names is empty, expected one");
+  if (names.length > MAX_NAMES) report(at, `${names.length} names, expected at most ${MAX_NAMES}`);
+  return { names: [...new Set(names)], at };
+});
+
 const certificate = convert(
   object({
-    cert: required(
+    acme: optional(
+      managedNames,
+      "In place of `cert` and `key`: DNS names of one certificate that is obtained from an ACME server.",
+    ),
+    cert: optional(
       file,
       "PEM file of the certificate, followed by those of its intermediate issuers. It serves the DNS names that the certificate is for.",
     ),
-    key: required(file, "PEM file of the private key: RSA, EC or Ed25519."),
+    key: optional(file, "PEM file of the private key: RSA, EC or Ed25519."),
     passphrase: optional(
       textOf(1, 1024),
       "The passphrase of an encrypted key, preferably from an environment variable.",
@@ -50,7 +72,15 @@ const certificate = convert(
       "File of an OCSP response (DER) that is stapled instead of a fetched one. It is read again when it changes.",
     ),
   }),
-  (value, at) => ({ ...value, at }),
+  (value, at, { report, hasProblem }) => {
+    const { acme, cert, key, passphrase, ocspFile } = value;
+    const more = [cert, key, passphrase, ocspFile].some((one) => one !== undefined);
+    if (acme !== undefined && more) report(at, '"acme" is given together with keys of a file, expected one of both');
+    if (acme === undefined && !hasProblem(at.path))
+      for (const name of ["cert", "key"] as const)
+        if (value[name] === undefined) report(at, `the key "${name}" is missing, expected the path of a file`);
+    return { ...value, at };
+  },
 );
 
 const clientCertificates = convert(
@@ -72,7 +102,16 @@ const clientCertificates = convert(
 
 export const listenerTls = convert(
   object({
-    certificates: required(
+    acme: optional(
+      managedNames,
+      "DNS names of one certificate that is obtained from an ACME server such as Let's Encrypt, and renewed; short for an entry of `certificates`. acme.md.",
+    ),
+    onDemand: withDefault(
+      flag,
+      false,
+      "Obtain certificates for further names, those that `acme.onDemand` allows, when a client first connects with them.",
+    ),
+    certificates: optional(
       list(certificate),
       "Certificates with their keys. The one for the client's server name (SNI) is used: an exact name before a wildcard, otherwise the first. For one name there may be several with keys of different types.",
     ),
@@ -103,12 +142,18 @@ export const listenerTls = convert(
     ),
   }),
   (value, at, { report, hasProblem }) => {
-    const isEmpty = (key: "certificates" | "ciphers") => value[key].length === 0 && !hasProblem(`${at.path}.${key}`);
-    if (isEmpty("certificates")) report(at, "the list of certificates is empty, expected one");
-    if (isEmpty("ciphers")) report(at, "the list of ciphers is empty, expected one");
+    const { acme, onDemand, certificates: all = [], ...rest } = value;
+    const isInvalid = ["certificates", "acme", "onDemand"].some((key) => hasProblem(`${at.path}.${key}`));
+    if (value.certificates?.length === 0 && !isInvalid) report(at, "the list of certificates is empty, expected one");
+    else if (all.length === 0 && acme === undefined && !onDemand && !isInvalid)
+      report(at, 'there is no certificate, expected "certificates" or "acme"');
+    if (value.ciphers.length === 0 && !hasProblem(`${at.path}.ciphers`))
+      report(at, "the list of ciphers is empty, expected one");
     if (value.minVersion > value.maxVersion) report(at, "minVersion is higher than maxVersion");
     const { strictSniHost = (value.clientCertificates?.mode ?? "off") !== "off" } = value;
-    return { ...value, strictSniHost, at };
+    const certificates = all.flatMap(({ acme, cert, key, ...more }) => (cert && key ? [{ ...more, cert, key }] : []));
+    const managed = [acme, ...all.map((one) => one.acme)].filter((one) => one !== undefined);
+    return { ...rest, certificates, managed, onDemand, strictSniHost, at };
   },
 );
 

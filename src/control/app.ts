@@ -21,6 +21,8 @@ import { checkStart } from "../plugin/host/start-check.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
 import { Mask } from "../trace/mask.ts";
 import type { FromWorker } from "../worker/messages.ts";
+import { ChallengeBoard } from "./acme/challenge-board.ts";
+import { CertificateManager } from "./acme/manager.ts";
 import { CanaryRollouts } from "./canary-rollouts.ts";
 import { readConfigFile } from "./config-file.ts";
 import { Endpoints } from "./endpoints.ts";
@@ -96,6 +98,8 @@ export class App {
   readonly #rates: RequestRates;
   readonly #tls: TlsUpkeep;
   readonly #stapling: OcspStapling;
+  readonly #challenges = new ChallengeBoard(() => this.#workers);
+  readonly #acme: CertificateManager;
   readonly #denials: Denials;
   readonly #health = new PluginHealth();
   readonly #traces: Traces;
@@ -123,16 +127,25 @@ export class App {
     });
     this.#rates = new RequestRates(memory.counters);
     this.#tls = new TlsUpkeep(memory.ticketKeys, this.log);
+    const warnings = new ThrottledLog(
+      (level, message, fields) => this.log[level](fields, message),
+      () => performance.now(),
+    );
     this.#stapling = new OcspStapling({
       log: this.log,
-      warnings: new ThrottledLog(
-        (level, message, fields) => this.log[level](fields, message),
-        () => performance.now(),
-      ),
+      warnings,
       onStaple: (id, staple) => {
         for (const worker of this.#workers.up())
           this.#workers.post(worker, { type: "staples", staples: [[id, staple]] });
       },
+    });
+    this.#acme = new CertificateManager({
+      log: this.log,
+      warnings,
+      board: this.#challenges,
+      workers: () => this.#workers,
+      prepare: (certificates) => this.#stapling.prepare(certificates),
+      onChange: () => this.#takeCertificates(),
     });
     this.#explainer = new Explainer({
       plan: () => this.#reloader.current?.plan ?? null,
@@ -188,6 +201,7 @@ export class App {
       rollouts: this.#rollouts,
       tls: this.#tls,
       stapling: this.#stapling,
+      acme: this.#acme,
     });
     this.#metrics = this.#makeMetrics();
   }
@@ -209,6 +223,7 @@ export class App {
       rollouts: this.#rollouts,
       endpoints: this.#endpoints.sets,
       stapling: this.#stapling,
+      acme: this.#acme,
       listeners: this.#listeners,
       versions: this.#versions,
       memory: this.#memory,
@@ -217,9 +232,9 @@ export class App {
       grow: (config) => this.#workerPool.grow(this.#countWorkers(config)),
       shrink: (config) => this.#workerPool.shrink(this.#countWorkers(config), config.shutdown.grace),
       onFiles: (paths) => this.#watch?.update(paths),
-      onAccepted: ({ config, plan, certificates }) => {
-        this.#tls.take(certificates);
-        this.#stapling.take(certificates);
+      onAccepted: ({ config, plan }) => {
+        this.#acme.take(config);
+        this.#takeCertificates();
         this.#accept(config);
         this.#endpoints.take(plan);
       },
@@ -246,6 +261,7 @@ export class App {
       adminDenials: () => this.#denials.count,
       resolutions: () => this.#endpoints.dns.counts,
       certificates: () => this.#tls.certificates,
+      acme: this.#acme,
       ocspFetches: () => this.#stapling.counts,
       ocspResponses: () => this.#stapling.list(this.#tls.certificates),
     });
@@ -311,6 +327,7 @@ export class App {
     this.#rates.close();
     this.#tls.close();
     this.#stapling.close();
+    this.#acme.close();
     this.#workers.stopReplacing();
     this.#builder.close();
     await this.#reloader.close();
@@ -360,6 +377,13 @@ export class App {
     });
   }
 
+  /** The certificates in service have changed. */
+  #takeCertificates(): void {
+    const certificates = [...(this.#reloader.current?.certificates ?? []), ...this.#acme.list()];
+    this.#tls.take(certificates);
+    this.#stapling.take([...certificates, ...this.#acme.listOnDemand()]);
+  }
+
   /** Frees the shared memory of a version that no worker uses. */
   #release(version: number): void {
     this.#endpoints.sets.release(version);
@@ -385,6 +409,8 @@ export class App {
 
   #workerUp(worker: number): void {
     this.#workers.post(worker, { type: "staples", staples: this.#stapling.staples() });
+    this.#challenges.workerUp(worker);
+    this.#acme.workerUp(worker);
     if (this.#workerPool.up(worker) || this.#reloader.current === null) return;
     void this.#reloader.bringUp(worker).then((done) => {
       if (!done) this.#workers.end(worker);
@@ -399,6 +425,8 @@ export class App {
       else this.#rollouts.receive(worker, message);
     } else if (message.type === "checked") this.#endpoints.pluginChecks.receive(worker, message);
     else if (message.type === "tunnels") this.#tunnels.receive(worker, message);
+    else if (message.type === "certificateWanted") this.#acme.request(worker, message.name);
+    else if (message.type === "challengesReady") this.#challenges.confirmed(worker, message.number);
     else if (message.type === "health") this.#endpoints.passive.receive(message);
     else if (message.type === "endpointsReleased") this.#endpoints.sets.receive(worker, message.replaced);
     else if (message.type === "transferred") this.#listeners.addTransferred(message.address);
@@ -412,6 +440,8 @@ export class App {
     this.#health.forget(worker);
     this.#rollouts.forget(worker);
     this.#tunnels.forget(worker);
+    this.#challenges.forget(worker);
+    this.#acme.forget(worker);
     this.#workerPool.ended(worker, reason);
   }
 }

@@ -2,6 +2,7 @@
 import type { CertificateStatus, ClusterStatus, ListenerStatus, PluginStatus, Status } from "../admin/api.ts";
 import type { RequestRates } from "../observe/request-rates.ts";
 import type { Plan } from "../plan/plan.ts";
+import type { CertificateManager } from "./acme/manager.ts";
 import type { CanaryRollouts } from "./canary-rollouts.ts";
 import type { Endpoints } from "./endpoints.ts";
 import type { OcspStapling } from "./ocsp-stapling.ts";
@@ -25,6 +26,7 @@ export type ProxyStatusParts = {
   readonly rollouts: CanaryRollouts;
   readonly tls: TlsUpkeep;
   readonly stapling: OcspStapling;
+  readonly acme: CertificateManager;
 };
 
 export class ProxyStatus {
@@ -55,6 +57,7 @@ export class ProxyStatus {
       health: plugins,
       rollouts: rollouts.list(),
       certificates: this.#certificates(),
+      managedCertificates: this.#parts.acme.describe(),
     });
   }
 

@@ -11,6 +11,7 @@ import { listWasmFiles, type Modules, type ReadSettings, readWasmFiles, type Was
 import type { Plan } from "../plan/plan.ts";
 import { placeMetrics } from "../plan/plugin-metrics.ts";
 import { type CertificateInfo, listTlsFiles, readTlsFiles, type TlsFiles } from "../plan/tls-files.ts";
+import type { CertificateManager } from "./acme/manager.ts";
 import type { CanaryRollouts, Selection } from "./canary-rollouts.ts";
 import { readConfigFile } from "./config-file.ts";
 import type { EndpointSets } from "./endpoint-sets.ts";
@@ -59,6 +60,7 @@ export type ReloaderOptions = {
   /** Frees the shared memory of a version that was not posted. */
   readonly release: (version: number) => void;
   readonly stapling: Pick<OcspStapling, "prepare">;
+  readonly acme: Pick<CertificateManager, "prepare">;
   /** Starts the plugins of a plan once, without effects. */
   readonly checkPlugins: (built: Built, config: Config) => Promise<PluginCheck>;
   /** Called with the files to watch, also those of a rejected version. */
@@ -250,7 +252,12 @@ export class Reloader {
     const hash = createHash("sha256").update(text);
     for (const content of files.values()) hash.update(createHash("sha256").update(content).digest());
     for (const { key } of [...tls.servers.values(), ...tls.clients.values()]) hash.update(key);
-    await Promise.all([this.#options.endpoints.prepare(config), this.#options.stapling.prepare(tls.certificates)]);
+    hash.update(JSON.stringify(tls.acmeCa));
+    await Promise.all([
+      this.#options.endpoints.prepare(config),
+      this.#options.stapling.prepare(tls.certificates),
+      this.#options.acme.prepare(config, tls.acmeCa),
+    ]);
     return { text, config, warnings: [...warnings, ...tls.warnings], files, tls, digest: hash.digest("hex") };
   }
 

@@ -8,6 +8,7 @@ import type {
   EndpointHealth,
   EndpointState,
   EndpointStatus,
+  ManagedCertificateStatus,
   OcspStatus,
   PluginStatus,
   RolloutStatus,
@@ -43,6 +44,7 @@ export type StatusSources = {
   readonly rollouts: readonly RolloutStatus[];
   readonly unavailableClusters: readonly string[];
   readonly certificates: readonly CertificateStatus[];
+  readonly managedCertificates: readonly ManagedCertificateStatus[];
 };
 
 export function describeStatus(sources: StatusSources): Status {
@@ -65,6 +67,7 @@ export function describeStatus(sources: StatusSources): Status {
       connections: counters.sum(cells + LISTENER_CELLS.connections),
     })),
     expiringCertificates: sources.certificates.filter(({ warning }) => warning !== null),
+    managedCertificates: sources.managedCertificates,
     unstapledCertificates: sources.certificates.filter(({ ocsp }) => isRejected(ocsp)),
     workers: workers.present().map((worker) => ({
       worker,

@@ -83,9 +83,11 @@ export class TlsUpkeep {
 }
 
 /** Whole days until expiry, and the last limit that was reached. */
-function lifetimeOf({ expires }: CertificateInfo, now: number) {
+function lifetimeOf({ expires, renewedAt }: CertificateInfo, now: number) {
   const left = (expires - now) / DAY;
-  return { days: Math.trunc(left), limit: WARN_AT.findLast((days) => left <= days) };
+  // A certificate that the proxy renews is late only some time after its renewal was due.
+  const isLate = renewedAt === 0 || left < 0.8 * renewedAt;
+  return { days: Math.trunc(left), limit: isLate ? WARN_AT.findLast((days) => left <= days) : undefined };
 }
 
 /** Another certificate in the same file expires at another time. */

@@ -19,6 +19,8 @@ const PROTOCOL_NAMES = 16;
 const SUPPORTED_VERSIONS = 43;
 const SIGNATURE_ALGORITHMS_CERT = 50;
 const TLS_1_3 = 0x0304;
+/** The only protocol that a CA offers when it validates a name by TLS-ALPN-01 (RFC 8737 section 3). */
+const ACME_ONLY = Buffer.from("\0\x0b\x0aacme-tls/1", "latin1");
 /** Longer server names are rejected by OpenSSL. */
 const MAX_NAME = 255;
 /** Most protocols (ALPN) of a hello that are read; further ones are ignored. Clients offer two or three. */
@@ -37,12 +39,14 @@ export type ClientHello = {
    * and does not limit the signatures of certificates further; otherwise empty.
    */
   readonly staplingSchemes: Buffer;
+  /** Validates the server name for an ACME server (TLS-ALPN-01). */
+  readonly isChallenge: boolean;
   /** `more`: the hello is incomplete without at least that many more bytes. */
   readonly missing: number;
 };
 
 const NO_BYTES = Buffer.alloc(0);
-const NONE = { serverName: "", staplingSchemes: NO_BYTES };
+const NONE = { serverName: "", staplingSchemes: NO_BYTES, isChallenge: false };
 const PLAIN: ClientHello = { state: "plain", ...NONE, missing: 0 };
 const OVERSIZE: ClientHello = { state: "oversize", ...NONE, missing: 0 };
 const NAMELESS: ClientHello = { state: "complete", ...NONE, missing: 0 };
@@ -137,7 +141,7 @@ function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
 }
 
 /** Of several extensions of a type the first counts; OpenSSL rejects such a hello. */
-function readExtensions(hello: Buffer): Pick<ClientHello, "serverName" | "staplingSchemes"> {
+function readExtensions(hello: Buffer): Pick<ClientHello, "serverName" | "staplingSchemes" | "isChallenge"> {
   let at = findExtensions(hello);
   if (at < 0) return NONE;
   const end = at + 2 + hello.readUInt16BE(at);
@@ -149,12 +153,14 @@ function readExtensions(hello: Buffer): Pick<ClientHello, "serverName" | "stapli
   // A client with own rules for signatures of certificates may not accept what OpenSSL would not choose.
   let isLimited = false;
   let asksForStatus = false;
+  let isChallenge = false;
   while (at + 4 <= end) {
     const type = hello.readUInt16BE(at);
     const next = at + 4 + hello.readUInt16BE(at + 2);
     if (type === SERVER_NAME) name ??= hello.subarray(at + 4, Math.min(end, next));
     else if (type === STATUS_REQUEST) asksForStatus = true;
     else if (type === SIGNATURE_ALGORITHMS) schemes ??= hello.subarray(at + 4, Math.min(end, next));
+    else if (type === PROTOCOL_NAMES) isChallenge = ACME_ONLY.equals(hello.subarray(at + 4, Math.min(end, next)));
     else if (type === SUPPORTED_VERSIONS) versions ??= hello.subarray(at + 4, Math.min(end, next));
     else if (type === SIGNATURE_ALGORITHMS_CERT) isLimited = true;
     at = next;
@@ -163,6 +169,7 @@ function readExtensions(hello: Buffer): Pick<ClientHello, "serverName" | "stapli
   return {
     serverName: name === null ? "" : readServerName(name),
     staplingSchemes: isKnown && hasNumber(versions!, 1, TLS_1_3) ? schemes! : NO_BYTES,
+    isChallenge,
   };
 }
 

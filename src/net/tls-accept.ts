@@ -42,13 +42,19 @@ class AcceptedSocket extends TLSSocket {
   }
 }
 
+/** The protocol of a validation by TLS-ALPN-01 (RFC 8737). */
+const ACME_PROTOCOL = Buffer.from("\x0aacme-tls/1", "latin1");
+
 export type Handshake = {
   readonly options: TlsServerOptions;
   readonly context: SecureContext;
   /** The OCSP response for its certificate, or null. */
   readonly staple: Uint8Array | null;
-  /** HTTP/2 and HTTP/1 are negotiated by ALPN; otherwise nothing is. */
-  readonly offersHttp: boolean;
+  /**
+   * Negotiated by ALPN: HTTP/2 and HTTP/1; or nothing; or the protocol by which an ACME server validates a name, where no
+   * client certificate is requested.
+   */
+  readonly protocols: "http" | "none" | "acme";
   /** The bytes received so far. */
   readonly hello: Buffer;
   /** Called when the handshake is complete and the client's certificate is accepted; `connection.tls` is set. */
@@ -62,7 +68,7 @@ export type Handshake = {
  * by SNI keeps those certificates of the first context that have keys of another type.
  */
 export function secure(connection: Connection, handshake: Handshake): void {
-  const { options, staple, hello } = handshake;
+  const { options, protocols, staple, hello } = handshake;
   const { socket: before } = connection;
   const isOwn = connection.readsHandle && wrapsHandles;
   let socket: TLSSocket;
@@ -76,7 +82,7 @@ export function secure(connection: Connection, handshake: Handshake): void {
   // Node's event `OCSPRequest` needs a `tls.Server`.
   if (staple !== null) (socket as unknown as Internals)._handle?.setOCSPResponse?.(staple);
   connection.replaceSocket(socket, !isOwn);
-  const alerts = options.clients === null ? null : new CertificateAlerts(socket);
+  const alerts = options.clients === null || protocols === "acme" ? null : new CertificateAlerts(socket);
   socket.once("secure", () => connection.guard(() => complete(socket, alerts, connection, handshake)));
   if (isOwn) (socket as unknown as Internals)._handle!.receive(hello);
   else socket.resume();
@@ -112,14 +118,14 @@ function secureHandle(before: Socket, connection: Connection, options: Options):
   return socket;
 }
 
-function optionsOf({ options: { clients }, context, offersHttp }: Handshake): Options {
+function optionsOf({ options: { clients }, context, protocols }: Handshake): Options {
   return {
     isServer: true,
     secureContext: context,
-    requestCert: clients !== null,
+    requestCert: clients !== null && protocols !== "acme",
     // Checked when the handshake is complete, so that the reason can be logged and sent.
     rejectUnauthorized: false,
-    ...(offersHttp && { ALPNProtocols: PROTOCOLS }),
+    ...(protocols !== "none" && { ALPNProtocols: protocols === "http" ? PROTOCOLS : ACME_PROTOCOL }),
   } as Options;
 }
 

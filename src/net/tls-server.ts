@@ -5,25 +5,19 @@
 import { constants, type KeyObject } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureVersion } from "node:tls";
 import { hasScheme, type Tls12Offer } from "./client-hello.ts";
+import {
+  isServerName,
+  type ManagedCertificates,
+  matchesAny,
+  onDemandId,
+  type TlsCertificate,
+} from "./managed-certificates.ts";
 import type { Staples } from "./staples.ts";
 import type { TicketKeys } from "./ticket-keys.ts";
 import { chooseForTls12 } from "./tls12-choice.ts";
 
-export type TlsCertificate = {
-  /** The certificate chain in PEM, the server's certificate first. */
-  readonly cert: string;
-  readonly key: string;
-  /** Passphrase of the key; empty: it is not encrypted. */
-  readonly passphrase: string;
-  /** Its DNS names in lower case; `*.` matches one label. */
-  readonly names: readonly string[];
-  /** `rsa`, `ec`, `ed25519` …: a name may have one certificate per type. */
-  readonly keyType: string;
-  /** The signature schemes of TLS 1.3 that its key can make (RFC 8446 section 4.2.3). */
-  readonly schemes: readonly number[];
-  /** Identifies its OCSP response (`net/staples.ts`); empty: none is stapled. */
-  readonly staple: string;
-};
+/** A certificate that workers get apart from the configuration (`net/managed-certificates.ts`), and its names. */
+export type ManagedNames = { readonly id: string; readonly names: readonly string[] };
 
 /** The TLS configuration of a listener: plain data, posted to workers. */
 export type TlsServerOptions = {
@@ -31,6 +25,10 @@ export type TlsServerOptions = {
   readonly key: string;
   /** The first one is the default certificate. */
   readonly certificates: readonly TlsCertificate[];
+  /** Certificates of an ACME server; the first one is the default without others. */
+  readonly managed: readonly ManagedNames[];
+  /** Patterns of server names (`ServerNames`) for which certificates are obtained at their first handshake. */
+  readonly onDemand: readonly string[];
   readonly minVersion: SecureVersion;
   readonly maxVersion: SecureVersion;
   /** OpenSSL cipher names separated by colons; those of TLS 1.3 begin with `TLS_`. */
@@ -53,6 +51,7 @@ export const HANDSHAKES = [
   "aborted",
   "plain_text",
   "unknown_name",
+  "no_certificate",
   "client_certificate",
 ] as const;
 type HandshakeFailure = Exclude<(typeof HANDSHAKES)[number], "ok">;
@@ -92,19 +91,38 @@ const SCHEMES: ReadonlyMap<string, readonly number[]> = new Map([
   ["rsa", [0x0804, 0x0805, 0x0806]],
 ]);
 const PREFERENCE = [...SCHEMES.values()].flat();
+/** Most contexts of managed certificates of a listener, some 50 KiB each; the oldest is made again when it is needed. */
+const MAX_CONTEXTS = 1000;
 const NO_CONTEXTS: ReadonlyMap<number, ServerContext> = new Map();
 
 export function signatureSchemes({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): readonly number[] {
   return SCHEMES.get(asymmetricKeyDetails?.namedCurve ?? asymmetricKeyType ?? "") ?? [];
 }
 
+/** A server name without a trailing dot, which it should not have. */
+export function plainName(requested: string): string {
+  return requested.endsWith(".") ? requested.slice(0, -1) : requested;
+}
+
 /** Shared by the listeners of a worker. */
-export type TlsShared = { readonly tickets: TicketKeys; readonly staples: Staples };
+export type TlsShared = {
+  readonly tickets: TicketKeys;
+  readonly staples: Staples;
+  readonly managed: ManagedCertificates;
+};
+
+/** Why a handshake has no context: the name has no certificate; it has none yet; one is to be requested. */
+export type NoContext = "unknown" | "missing" | "wanted";
 
 export class TlsServer {
   readonly options: TlsServerOptions;
   readonly #shared: TlsShared | null;
-  readonly #default: ServerContext;
+  /** Null: the certificate of `managed[0]`, or none. */
+  readonly #default: ServerContext | null;
+  /** Ids of `managed` by name. */
+  readonly #managed = new Map<string, string>();
+  /** Contexts of managed certificates by id, the least recently made first. */
+  readonly #contexts = new Map<string, { readonly certificate: TlsCertificate; readonly served: ServerContext }>();
   readonly #exact = new Map<string, ServerContext>();
   /** By the part of the name after `*`. */
   readonly #wildcard = new Map<string, ServerContext>();
@@ -114,28 +132,42 @@ export class TlsServer {
   constructor(options: TlsServerOptions, shared: TlsShared | null) {
     this.options = options;
     this.#shared = shared;
-    const { certificates } = options;
+    const { certificates, managed } = options;
+    for (const { id, names } of managed) for (const name of names) this.#managed.set(name, id);
     for (const name of new Set(certificates.flatMap(({ names }) => names))) {
       const context = this.#contextOf(name);
       if (name.startsWith("*.")) this.#wildcard.set(name.slice(1), context);
       else this.#exact.set(name, context);
     }
-    const first = certificates[0]!.names[0];
-    this.#default = first === undefined ? this.#make([0]) : this.#contextOf(first);
+    this.#default = this.#makeDefault();
   }
 
   /**
-   * Selects the context for a server name in lower case (empty: none was sent). Null: reject the handshake. A name is the
-   * same with a trailing dot, as in routes, although a client should not send it. Of several certificates for the name
-   * OpenSSL chooses during the handshake, when an OCSP response cannot be set any more; a client that asks for one gets
-   * the certificate that OpenSSL would choose from `staplingSchemes` (`ClientHello`), in TLS 1.2 that of `contextForTls12`.
+   * Selects the context for a server name in lower case (empty: none was sent). A name is the same with a trailing dot,
+   * as in routes, although a client should not send it. Of several certificates for the name OpenSSL chooses during the
+   * handshake, when an OCSP response cannot be set any more; a client that asks for one gets the certificate that OpenSSL
+   * would choose from `staplingSchemes` (`ClientHello`), in TLS 1.2 that of `contextForTls12`.
    */
-  contextFor(requested: string, staplingSchemes: Buffer): ServerContext | null {
-    const name = requested.endsWith(".") ? requested.slice(0, -1) : requested;
+  contextFor(requested: string, staplingSchemes: Buffer): ServerContext | NoContext {
+    const name = plainName(requested);
     const dot = name.indexOf(".");
-    const found = this.#exact.get(name) ?? (dot > 0 ? this.#wildcard.get(name.slice(dot)) : undefined);
-    if (found === undefined && this.options.rejectsUnknownNames && requested !== "") return null;
-    const chosen = found ?? this.#default;
+    const found =
+      this.#exact.get(name) ??
+      (this.#managed.size > 0 ? this.#managedContext(this.#managed.get(name)) : undefined) ??
+      (dot > 0 ? this.#wildcard.get(name.slice(dot)) : undefined);
+    if (found === undefined) return this.#managed.has(name) ? "missing" : this.#contextOfUnknown(name);
+    return this.#choose(found, staplingSchemes);
+  }
+
+  #contextOfUnknown(name: string): ServerContext | NoContext {
+    const { onDemand, rejectsUnknownNames, managed } = this.options;
+    if (onDemand.length > 0 && isServerName(name) && matchesAny(onDemand, name))
+      return this.#managedContext(onDemandId(name)) ?? "wanted";
+    if (rejectsUnknownNames && name !== "") return "unknown";
+    return this.#default ?? this.#managedContext(managed[0]?.id) ?? (managed.length > 0 ? "missing" : "unknown");
+  }
+
+  #choose(chosen: ServerContext, staplingSchemes: Buffer): ServerContext {
     const { single } = chosen;
     if (single.size === 0) return chosen;
     const scheme = PREFERENCE.find((one) => single.has(one) && hasScheme(staplingSchemes, one));
@@ -147,6 +179,19 @@ export class TlsServer {
     const schemes = chosen.tls12!.map((one) => one.schemes);
     const index = chooseForTls12(this.options.ciphers, schemes, offer);
     return chosen.tls12![index]?.context ?? chosen;
+  }
+
+  /** The context of a managed certificate; undefined if there is none yet. A new certificate gets a new context. */
+  #managedContext(id: string | undefined): ServerContext | undefined {
+    const certificate = id === undefined ? undefined : this.#shared?.managed.get(id);
+    if (id === undefined || certificate === undefined) return undefined;
+    const known = this.#contexts.get(id);
+    if (known?.certificate === certificate) return known.served;
+    const served = this.#makeContext([certificate]);
+    this.#contexts.delete(id);
+    this.#contexts.set(id, { certificate, served });
+    if (this.#contexts.size > MAX_CONTEXTS) this.#contexts.delete(this.#contexts.keys().next().value!);
+    return served;
   }
 
   /** The OCSP response to staple, or null. */
@@ -170,8 +215,26 @@ export class TlsServer {
     const id = indices.join();
     const known = this.#made.get(id);
     if (known !== undefined) return known;
-    const { certificates, minVersion, maxVersion, ciphers, clients, key } = this.options;
-    const used = indices.map((index) => certificates[index]!);
+    const { context, staple } = this.#makeContext(indices.map((index) => this.options.certificates[index]!));
+    const made = { context, staple, ...this.#singles(indices) };
+    this.#made.set(id, made);
+    return made;
+  }
+
+  #makeDefault(): ServerContext | null {
+    const [first] = this.options.certificates;
+    if (first === undefined) {
+      // Checks the settings.
+      this.#makeContext([]);
+      return null;
+    }
+    const [name] = first.names;
+    return name === undefined ? this.#make([0]) : this.#contextOf(name);
+  }
+
+  /** Without the contexts for single certificates. */
+  #makeContext(used: readonly TlsCertificate[]): ServerContext {
+    const { minVersion, maxVersion, ciphers, clients, key } = this.options;
     const context = createSecureContext({
       cert: used.map(({ cert }) => cert),
       key: used.map(({ key, passphrase }) => ({ pem: key, passphrase })),
@@ -186,10 +249,7 @@ export class TlsServer {
       sessionIdContext: clients === null ? "sluice" : key.slice(0, 32),
     });
     this.#shared?.tickets.use(context);
-    const staple = used.length === 1 ? used[0]!.staple : "";
-    const made = { context, staple, ...this.#singles(indices) };
-    this.#made.set(id, made);
-    return made;
+    return { context, staple: used.length === 1 ? used[0]!.staple : "", single: NO_CONTEXTS, tls12: null };
   }
 
   /** None where there is no choice: of one certificate, or without OCSP responses. */

@@ -30,6 +30,16 @@ export type MetricsSources = {
   readonly resolutions: () => { readonly resolved: number; readonly empty: number; readonly failed: number };
   /** Certificates of listeners; `expires` in ms since 1970. */
   readonly certificates: () => Iterable<{ listener: string; file: string; expires: number }>;
+  /** Certificates from an ACME server. */
+  readonly acme: {
+    /** Orders, and requests for certificates on demand, by result. */
+    readonly counts: Readonly<Record<string, number>>;
+    readonly requests: Readonly<Record<string, number>>;
+    /** Number of certificates obtained on demand. */
+    readonly onDemandCount: number;
+    /** When the next order for each configured certificate is due; `at` in ms since 1970. */
+    readonly schedule: () => Iterable<{ file: string; at: number }>;
+  };
   /** Attempts to get OCSP responses, by result. */
   readonly ocspFetches: () => Readonly<Record<string, number>>;
   /** Certificates that should have an OCSP response; `until` in ms since 1970, or null if they have none. */
@@ -64,6 +74,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   registerKeyValue(register, sources.keyValue);
   registerControl(register, sources);
   registerTls(register, sources);
+  registerAcme(register, sources);
   registerEndpoints(register, sources);
   register(
     "counter",
@@ -204,6 +215,29 @@ function registerTls(register: Register, sources: MetricsSources): void {
         labels: { listener, file },
         value: (until ?? 0) / 1000,
       })),
+  );
+}
+
+function registerAcme(register: Register, { acme }: MetricsSources): void {
+  const byResult = (counts: Readonly<Record<string, number>>): Value[] =>
+    Object.entries(counts).map(([result, value]) => ({ labels: { result }, value }));
+  register("counter", "sluice_acme_orders_total", "Orders of certificates from an ACME server, by result.", () =>
+    byResult(acme.counts),
+  );
+  register(
+    "counter",
+    "sluice_acme_on_demand_requests_total",
+    "Server names that wanted a certificate, by result.",
+    () => byResult(acme.requests),
+  );
+  register("gauge", "sluice_acme_on_demand_certificates", "Certificates that were obtained on demand.", () => [
+    { labels: {}, value: acme.onDemandCount },
+  ]);
+  register(
+    "gauge",
+    "sluice_acme_next_order_seconds",
+    "When the next order of a configured certificate is due, in seconds since 1970.",
+    () => Array.from(acme.schedule(), ({ file, at }) => ({ labels: { file }, value: at / 1000 })),
   );
 }
 

@@ -4,13 +4,15 @@ import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { createSecureContext, getCiphers } from "node:tls";
 import type { ClusterConfig, Config, ListenerConfig, NamedFile, Place, Problem } from "../config/schema.ts";
+import { managedId, type TlsCertificate } from "../net/managed-certificates.ts";
 import { TlsClient, type TlsClientOptions } from "../net/tls-client.ts";
-import { signatureSchemes, type TlsCertificate, TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
+import { signatureSchemes, TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
 import { type CertificateOcsp, checkOcsp } from "./tls-ocsp.ts";
 
-type UsesTls = Pick<Config, "listeners" | "clusters">;
+type UsesTls = Pick<Config, "listeners" | "clusters"> & { readonly acme?: Config["acme"] | undefined };
 type ListenerTls = NonNullable<ListenerConfig["tls"]>;
 type ClusterTls = NonNullable<ClusterConfig["tls"]>;
+type OnDemand = Config["acme"]["onDemand"];
 type Files = ReadonlyMap<string, string | Error>;
 
 type Pair = { readonly cert: NamedFile; readonly key: NamedFile; readonly passphrase: string };
@@ -24,7 +26,8 @@ export type CertificateInfo = {
   /** Wall-clock ms. */
   readonly expires: number;
   readonly ocsp: CertificateOcsp;
-  readonly at: Place;
+  /** Days before expiry at which it is renewed, if nothing prevents it; 0: it is not renewed by the proxy. */
+  readonly renewedAt: number;
 };
 
 export type TlsFiles = {
@@ -33,12 +36,14 @@ export type TlsFiles = {
   /** By name of the cluster. */
   readonly clients: ReadonlyMap<string, TlsClientOptions>;
   readonly certificates: readonly CertificateInfo[];
+  /** `acme.ca`: PEM of the authorities of the ACME server; empty: the public ones. */
+  readonly acmeCa: readonly string[];
   readonly problems: readonly Problem[];
   readonly warnings: readonly Problem[];
 };
 
 /** The paths of all files that `readTlsFiles` reads. */
-export function listTlsFiles({ listeners, clusters }: UsesTls): string[] {
+export function listTlsFiles({ listeners, clusters, acme }: UsesTls): string[] {
   const files = listeners.flatMap(({ tls }) => [
     ...(tls?.certificates.flatMap(({ cert, key, ocspFile }) => [cert, key, ...(ocspFile ? [ocspFile] : [])]) ?? []),
     ...(tls?.clientCertificates?.ca ?? []),
@@ -46,7 +51,7 @@ export function listTlsFiles({ listeners, clusters }: UsesTls): string[] {
   ]);
   for (const { tls } of clusters)
     files.push(...[tls?.cert, tls?.key].filter((file) => file !== undefined), ...(tls?.ca ?? []));
-  return [...new Set(files.map(({ path }) => path))];
+  return [...new Set([...files, ...(acme?.ca ?? [])].map(({ path }) => path))];
 }
 
 export async function readTlsFiles(config: UsesTls, now = Date.now()): Promise<TlsFiles> {
@@ -58,8 +63,8 @@ export async function readTlsFiles(config: UsesTls, now = Date.now()): Promise<T
   return checkTls(config, files, now);
 }
 
-function checkTls({ listeners, clusters }: UsesTls, files: Files, now: number): TlsFiles {
-  const check = new TlsCheck(files, now);
+function checkTls({ listeners, clusters, acme }: UsesTls, files: Files, now: number): TlsFiles {
+  const check = new TlsCheck(files, now, acme?.onDemand);
   const servers = new Map<string, TlsServerOptions>();
   for (const { name, tls } of listeners) {
     const server = tls && check.server(name, tls);
@@ -70,7 +75,7 @@ function checkTls({ listeners, clusters }: UsesTls, files: Files, now: number): 
     const client = cluster.tls && check.client(cluster, cluster.tls);
     if (client !== undefined) clients.set(cluster.name, client);
   }
-  return { servers, clients, ...check };
+  return { servers, clients, acmeCa: check.authorities(acme?.ca ?? []), ...check };
 }
 
 class TlsCheck {
@@ -79,23 +84,30 @@ class TlsCheck {
   readonly certificates: CertificateInfo[] = [];
   readonly #files: Files;
   readonly #now: number;
+  readonly #onDemand: OnDemand;
 
-  constructor(files: Files, now: number) {
+  constructor(files: Files, now: number, onDemand: OnDemand) {
     this.#files = files;
+    this.#onDemand = onDemand;
     this.#now = now;
   }
 
   /** Undefined if there are problems, which are then reported. */
   server(listener: string, tls: ListenerTls): TlsServerOptions | undefined {
-    if (tls.certificates.length === 0) return undefined; // reported when the configuration was read
+    // Reported when the configuration was read.
+    if (tls.certificates.length + tls.managed.length === 0 && !tls.onDemand) return undefined;
     const before = this.problems.length;
     const certificates = tls.certificates.map((one) => this.#certificate(listener, one, tls));
     this.#names(tls, certificates);
     this.#ciphers(tls);
+    if (tls.onDemand && this.#onDemand === undefined)
+      this.#report(tls.at, '"onDemand" is given without the names that it is for, expected "acme.onDemand"');
     const clients = this.#clients(tls);
     if (this.problems.length > before) return undefined;
     const options = {
       certificates: certificates as TlsCertificate[],
+      managed: tls.managed.map(({ names }) => ({ id: managedId(names), names })),
+      onDemand: tls.onDemand ? (this.#onDemand?.names ?? []) : [],
       minVersion: tls.minVersion,
       maxVersion: tls.maxVersion,
       ciphers: tls.ciphers.map(({ name }) => name).join(":"),
@@ -128,7 +140,7 @@ class TlsCheck {
     const options = {
       verify: tls.verify,
       serverName: tls.sni ?? [...hosts][0] ?? "",
-      ca: this.#authorities(tls.ca),
+      ca: this.authorities(tls.ca),
       certificate: pair ? { cert: pair.cert, key: pair.pem, passphrase } : null,
     };
     if (this.problems.length > before) return undefined;
@@ -168,14 +180,14 @@ class TlsCheck {
     given: ListenerTls["certificates"][number],
     tls: ListenerTls,
   ): TlsCertificate | undefined {
-    const { cert: file, passphrase = "", at } = given;
+    const { cert: file, passphrase = "" } = given;
     const pair = this.#pair({ ...given, passphrase }, tls);
     if (pair === undefined) return undefined;
     const { cert, pem, key, leaf, chain } = pair;
     const ocsp = this.#ocsp(given, tls, chain);
     const names = namesOf(leaf);
     if (names.length === 0) this.#warn(file.at, `the certificate in ${file.path} has no DNS name`);
-    this.certificates.push({ listener, file: file.path, names, expires: Date.parse(leaf.validTo), ocsp, at });
+    this.certificates.push({ listener, file: file.path, names, expires: Date.parse(leaf.validTo), ocsp, renewedAt: 0 });
     const keyType = (key.asymmetricKeyType ?? "").replace(/-pss$/, "");
     return {
       cert,
@@ -278,7 +290,7 @@ class TlsCheck {
       this.#warn(at, `the certificate in ${path} is not valid before ${validFrom}`);
   }
 
-  #authorities(files: readonly NamedFile[]): string[] {
+  authorities(files: readonly NamedFile[]): string[] {
     return files.flatMap((file) => {
       const text = this.#read(file);
       return text === undefined || this.#bundle(file, text).length === 0 ? [] : blocksOf(text);
@@ -305,7 +317,7 @@ class TlsCheck {
 
   #clients({ clientCertificates: given }: ListenerTls): TlsServerOptions["clients"] {
     if (given === undefined || given.mode === "off") return null;
-    const ca = this.#authorities(given.ca);
+    const ca = this.authorities(given.ca);
     const crl = given.crl.flatMap((file) => {
       const text = this.#read(file);
       if (text === undefined) return [];

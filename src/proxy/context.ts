@@ -1,5 +1,6 @@
 /** Shared by all parts of one worker; created once by its composition root. */
 import type { EndpointColumns } from "../cluster/columns.ts";
+import type { Challenges } from "../net/acme/challenges.ts";
 import type { Buffers } from "../net/buffers.ts";
 import type { Clock } from "../net/clock.ts";
 import type { AccessLog } from "../observe/access-log.ts";
@@ -19,6 +20,8 @@ export type WorkerContext = {
   readonly clock: Clock;
   readonly buffers: Buffers;
   readonly columns: EndpointColumns;
+  /** Challenges of ACME that a CA may validate. */
+  readonly challenges: Challenges;
   /** This worker's counter block. */
   readonly cells: Float64Array;
   readonly accessLog: AccessLog;

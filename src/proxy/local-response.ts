@@ -48,6 +48,15 @@ export function prepareOptionsResponse(x: Exchange): void {
   x.localBody = NOTHING;
 }
 
+/** Makes the response to a request with the path of a pending ACME challenge (RFC 8555 section 8.3). */
+export function prepareChallengeResponse(x: Exchange, content: Buffer): void {
+  const head = x.localResponse();
+  head.reset();
+  head.add(CONTENT_TYPE, TEXT, NAME["content-type"]);
+  x.localStatus = 200;
+  x.localBody = content;
+}
+
 /** Completes `x.response` after a plugin called `respond`, which has set its fields. */
 export function prepareLocalResponse(x: Exchange): void {
   x.response.status = x.localStatus;

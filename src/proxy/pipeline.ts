@@ -12,7 +12,7 @@
  */
 
 import { HOOK } from "../abi/abi.ts";
-import { FLAG, type Head } from "../http/head.ts";
+import { FLAG, type Head, PART } from "../http/head.ts";
 import { countHop, HOP } from "../http/max-forwards.ts";
 import { isOptionsMethod } from "../http/method.ts";
 import { WORKER_CELLS } from "../observe/series.ts";
@@ -32,7 +32,12 @@ import type { ExchangeTrace } from "./exchange-trace.ts";
 import { logRejection } from "./failure-log.ts";
 import { isCall, makeTrailers, takeDeadline } from "./grpc.ts";
 import { callRequestHead, callResponseHead } from "./head-hooks.ts";
-import { prepareErrorResponse, prepareLocalResponse, prepareOptionsResponse } from "./local-response.ts";
+import {
+  prepareChallengeResponse,
+  prepareErrorResponse,
+  prepareLocalResponse,
+  prepareOptionsResponse,
+} from "./local-response.ts";
 import { fitResponse, removeRanges } from "./metadata.ts";
 import { fitsHandshake } from "./misdirected.ts";
 import { PHASE } from "./phase.ts";
@@ -130,10 +135,19 @@ export class Pipeline implements HookCaller, PipelineControl {
     receive(this.context, x);
     const { tracer } = x.listener!.snapshot;
     if (tracer !== null) tracer.consider(x);
+    if (this.context.challenges.hasContents && this.#respondToChallenge(x)) return PHASE.response;
     if (x.listener!.plan.strictSniHost && !fitsHandshake(x))
       return this.error(x, ERROR.misdirected, "the host is not the server name (SNI) of the TLS connection");
     if (x.isGrpc && !takeDeadline(x)) return this.error(x, ERROR.malformed, "a malformed grpc-timeout");
     return PHASE.request;
+  }
+
+  /** A CA validates a name: neither plugins nor routes see its request. */
+  #respondToChallenge(x: Exchange): boolean {
+    const { bytes, parts } = x.request;
+    const content = this.context.challenges.contentFor(bytes, parts[PART.path]!, parts[PART.path + 1]!);
+    if (content !== null) prepareChallengeResponse(x, content);
+    return content !== null;
   }
 
   /** The listener's chain. */

@@ -12,6 +12,7 @@ import { parseTarget } from "../http/path-text.ts";
 import type { Scheme } from "../http/protocol.ts";
 import { VERSION } from "../http/protocol.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
+import { Challenges } from "../net/acme/challenges.ts";
 import { Buffers } from "../net/buffers.ts";
 import { Clock } from "../net/clock.ts";
 import { Connection } from "../net/connection.ts";
@@ -55,6 +56,7 @@ function run(init: DryRunInit): void {
     clock,
     buffers: new Buffers(),
     columns: copyColumns(init),
+    challenges: new Challenges(),
     cells,
     accessLog: new AccessLog({ fd: 1, cells }),
     report: () => undefined,

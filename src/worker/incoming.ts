@@ -12,9 +12,8 @@ import type { Accepted, AcceptedConnection, HelloFacts, Port, ServerHandler } fr
 import type { ListenerState } from "../proxy/snapshot.ts";
 import type { BandwidthLimits } from "./bandwidth-limits.ts";
 import type { ClientAdmission } from "./client-admission.ts";
-import type { HandshakeLog } from "./handshake-log.ts";
 import { type ProxyLogOptions, ProxyStart } from "./proxy-start.ts";
-import { TlsStart, type TlsStartEvents } from "./tls-start.ts";
+import { TlsStart, type TlsStartEvents, type TlsStartOptions } from "./tls-start.ts";
 
 /** Most bytes buffered during admission; then reading pauses. Reading until then detects a reset. */
 const MAX_PENDING = 64 * 1024;
@@ -26,7 +25,7 @@ export type IncomingOptions = {
   /** A plugin denied the connection; `outcome`: one of OUTCOME. */
   readonly denied: (connection: AcceptedConnection, port: Port, outcome: number) => void;
   readonly internal: (error: unknown) => void;
-  readonly handshakes: HandshakeLog;
+  readonly tls: TlsStartOptions;
   readonly proxyLog: ProxyLogOptions;
   readonly clients: Pick<ClientAdmission, "admit">;
   readonly bandwidth: Pick<BandwidthLimits, "ofConnection">;
@@ -68,7 +67,7 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
     if (!this.#options.clients.admit(this.#connection, this.#port)) return this.#connection.reset();
     const { tls, plan } = this.#port.state!;
     if (tls !== null || plan.tcp?.readsHello)
-      this.#tls = new TlsStart(this.#connection, this.#port, this.#options.handshakes, this);
+      this.#tls = new TlsStart(this.#connection, this.#port, this.#options.tls, this);
     this.#admission = this.#options.admission.evaluate(this.#port.state!, this);
   }
 

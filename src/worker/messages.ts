@@ -3,7 +3,9 @@
 import type { BoundSocket } from "node:net";
 import type { MessagePort } from "node:worker_threads";
 import type { CheckResult } from "../cluster/health.ts";
+import type { Challenge } from "../net/acme/challenges.ts";
 import type { ClientTable } from "../net/client-counts.ts";
+import type { TlsCertificate } from "../net/managed-certificates.ts";
 import type { Rates } from "../net/rate-table.ts";
 import type { Staple } from "../net/staples.ts";
 import type { EndpointSet, Plan } from "../plan/plan.ts";
@@ -51,6 +53,13 @@ export type ToWorker =
   | { type: "endpoints"; version: number; cluster: number; set: EndpointSet; replaced: number }
   /** OCSP responses that have changed, by `TlsCertificate.staple`; null: there is none now. */
   | { type: "staples"; staples: readonly (readonly [id: string, staple: Staple | null])[] }
+  /** Certificates of an ACME server that have changed, by id (`ManagedCertificates`); null: not served any more. */
+  | { type: "certificates"; certificates: readonly (readonly [id: string, certificate: TlsCertificate | null])[] }
+  /** Whether the certificate for a server name that the worker wanted is there; otherwise not before, wall-clock ms. */
+  | { type: "certificateDecided"; name: string; deniedUntil: number | null }
+  /** A CA may validate these challenges now; reply `challengesReady`. */
+  | { type: "challenges"; number: number; challenges: readonly Challenge[] }
+  | { type: "withdrawChallenge"; challenge: Challenge }
   /** Stop accepting, finish running requests with `Connection: close`, reply `drained`; after `grace` ms reset the rest. */
   | { type: "drain"; grace: number }
   /**
@@ -102,6 +111,9 @@ export type FromWorker =
   | ({ type: "plugin" } & PluginEvent)
   /** The listening socket of a leaving worker was transferred to the sender. */
   | { type: "transferred"; address: string }
+  /** A client wants a certificate for this server name, which the listener's `onDemand` matches; reply `certificateDecided`. */
+  | { type: "certificateWanted"; name: string }
+  | { type: "challengesReady"; number: number }
   /** A traced exchange has ended; `dropped`: requests not traced since the last one because of the rate limit. */
   | { type: "trace"; record: TraceRecord; dropped: number }
   /** A line for the program's log. */

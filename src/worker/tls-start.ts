@@ -4,6 +4,7 @@
  * `timeouts.detect` where there is no TLS to terminate.
  */
 import { Head } from "../http/head.ts";
+import type { Challenges } from "../net/acme/challenges.ts";
 import {
   type ClientHello,
   MAX_HELLO,
@@ -13,14 +14,19 @@ import {
 } from "../net/client-hello.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { secure } from "../net/tls-accept.ts";
-import { HandshakeError, type TlsServer } from "../net/tls-server.ts";
+import { HandshakeError, type NoContext, plainName, type ServerContext, type TlsServer } from "../net/tls-server.ts";
 import type { AcceptedConnection, HelloFacts, Port } from "../proxy/port.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
+import type { Waiting, WantedCertificates } from "./wanted-certificates.ts";
 
 /** Most bytes buffered until the hello is complete, with the headers of its records. */
 const MAX_BUFFERED = 2 * MAX_HELLO;
 /** The fatal alert unrecognized_name (RFC 6066 section 3). */
 const UNKNOWN_NAME = Buffer.from([0x15, 3, 3, 0, 2, 2, 112]);
+/** The fatal alert internal_error: the name has a certificate later. */
+const NO_CERTIFICATE = Buffer.from([0x15, 3, 3, 0, 2, 2, 80]);
+/** The fatal alert no_application_protocol (RFC 7301 section 3.2). */
+const NO_CHALLENGE = Buffer.from([0x15, 3, 3, 0, 2, 2, 120]);
 /** The fatal alert illegal_parameter, which OpenSSL sends for an excessive message size. */
 const OVERSIZE = Buffer.from([0x15, 3, 3, 0, 2, 2, 47]);
 const NOT_TLS = "This port expects TLS: use https.\n";
@@ -41,13 +47,19 @@ export interface TlsStartEvents {
   passed(hello: HelloFacts | null, input: PendingBuffer): void;
 }
 
-export class TlsStart {
+export type TlsStartOptions = {
+  readonly log: HandshakeLog;
+  readonly challenges: Challenges;
+  readonly wanted: WantedCertificates;
+};
+
+export class TlsStart implements Waiting {
   readonly #connection: AcceptedConnection;
   readonly #port: Port;
   /** Null: TLS is not terminated here. */
   readonly #server: TlsServer | null;
   readonly #events: TlsStartEvents;
-  readonly #log: HandshakeLog;
+  readonly #options: TlsStartOptions;
   readonly #hello = new PendingBuffer();
   /** The hello is incomplete with fewer bytes. */
   #least = 0;
@@ -55,23 +67,32 @@ export class TlsStart {
   #decided = false;
   /** Protocols (ALPN); null where no route needs them. */
   #offered: readonly string[] | null = null;
+  /** The hello, once it is complete. */
+  #read: ClientHello | null = null;
+  /** The server name whose certificate is awaited; empty: none. */
+  #awaited = "";
   /** The handshake was counted. */
   #ended = false;
 
-  constructor(connection: AcceptedConnection, port: Port, log: HandshakeLog, events: TlsStartEvents) {
+  constructor(connection: AcceptedConnection, port: Port, options: TlsStartOptions, events: TlsStartEvents) {
     const { tls, plan } = port.state!;
     this.#connection = connection;
     this.#port = port;
     this.#server = tls;
-    this.#log = log;
+    this.#options = options;
     this.#events = events;
     connection.arm(tls === null ? plan.tcp!.detect : plan.timeouts.handshake);
   }
 
   /** Receives bytes of the hello. */
   receive(bytes: Buffer, start: number, end: number): void {
-    if (this.#decided) return;
     const hello = this.#hello;
+    if (this.#awaited !== "") {
+      // Early data, with which the handshake continues.
+      if (hello.length <= MAX_BUFFERED) return hello.append(bytes, start, end);
+      return this.#reject(OVERSIZE, new HandshakeError("failed", "too much early data"));
+    }
+    if (this.#decided) return;
     hello.append(bytes, start, end);
     if (hello.length < this.#least && hello.length <= MAX_BUFFERED) return;
     const read = readClientHello(hello.bytes, hello.start, hello.end);
@@ -81,9 +102,17 @@ export class TlsStart {
     if (read.state === "more" || read.state === "oversize")
       return this.#reject(OVERSIZE, new HandshakeError("failed", `the ClientHello is over ${MAX_HELLO} bytes`));
     if (read.state === "plain") return this.#server === null ? this.#pass(null) : this.#rejectPlain();
+    this.#read = read;
+    if (read.isChallenge && this.#server !== null && this.#respondToChallenge(read.serverName)) return;
     const facts = this.#passes(read);
-    if (facts === null) this.#secure(this.#server!, read);
+    if (facts === null) this.#serve(read, true);
     else this.#pass(facts);
+  }
+
+  /** The awaited certificate is there, or will not be. */
+  resume(): void {
+    this.#awaited = "";
+    this.#connection.guard(() => this.#serve(this.#read!, false));
   }
 
   /** What the hello says, if the connection is to be relayed; null: TLS is terminated. */
@@ -107,37 +136,78 @@ export class TlsStart {
     this.#events.passed(facts, this.#hello);
   }
 
-  #secure(server: TlsServer, { serverName, staplingSchemes }: ClientHello): void {
-    const hello = this.#hello;
-    const { plan } = this.#port.state!;
-    const found = server.contextFor(serverName, staplingSchemes);
-    if (found === null) {
-      const text = JSON.stringify(serverName);
-      return this.#reject(UNKNOWN_NAME, new HandshakeError("unknown_name", `no certificate for ${text}`));
+  #serve({ serverName, staplingSchemes, isChallenge }: ClientHello, mayWait: boolean): void {
+    // Its challenge is not pending.
+    if (isChallenge) return this.#rejectName(serverName, "challenge");
+    const served = this.#server!.contextFor(serverName, staplingSchemes);
+    if (typeof served === "object") {
+      // The protocol of a connection that is relayed is the endpoint's to choose.
+      const protocols = this.#port.state!.plan.protocol === "http" ? "http" : "none";
+      return this.#secure(this.#choose(served, staplingSchemes), protocols);
     }
+    const name = plainName(serverName);
+    if (served !== "wanted" || !mayWait || !this.#options.wanted.wait(name, this))
+      return this.#rejectName(serverName, served);
+    this.#awaited = name;
+  }
+
+  #choose(found: ServerContext, staplingSchemes: Buffer): ServerContext {
+    const { bytes, start, end } = this.#hello;
+    const server = this.#server!;
     const isTls12 = staplingSchemes.length === 0 || server.options.maxVersion !== "TLSv1.3";
-    const offer = found.tls12 !== null && isTls12 ? readTls12Offer(hello.bytes, hello.start, hello.end) : null;
-    const served = offer === null ? found : server.contextForTls12(found, offer);
+    const offer = found.tls12 !== null && isTls12 ? readTls12Offer(bytes, start, end) : null;
+    return offer === null ? found : server.contextForTls12(found, offer);
+  }
+
+  #rejectName(serverName: string, reason: NoContext | "challenge"): void {
+    const text = JSON.stringify(serverName);
+    if (reason === "missing")
+      return this.#reject(
+        NO_CERTIFICATE,
+        new HandshakeError("no_certificate", `the certificate for ${text} is not issued yet`),
+      );
+    const isChallenge = reason === "challenge";
+    const cause = isChallenge ? `no ACME challenge is pending for ${text}` : `no certificate for ${text}`;
+    this.#reject(isChallenge ? NO_CHALLENGE : UNKNOWN_NAME, new HandshakeError("unknown_name", cause));
+  }
+
+  /** An ACME server requests the certificate that validates a name, and closes. Returns false if none is pending. */
+  #respondToChallenge(serverName: string): boolean {
+    const context = this.#options.challenges.contextFor(serverName);
+    if (context !== null) this.#secure({ context, staple: "", single: new Map(), tls12: null }, "acme");
+    return context !== null;
+  }
+
+  #secure(served: ServerContext, protocols: "http" | "none" | "acme"): void {
+    const hello = this.#hello;
+    const server = this.#server!;
     secure(this.#connection, {
       options: server.options,
       context: served.context,
       staple: server.stapleFor(served),
       hello: Buffer.from(hello.bytes.subarray(hello.start, hello.end)),
-      // The protocol of a connection that is relayed is the endpoint's to choose.
-      offersHttp: plan.protocol === "http",
-      secured: () => {
-        this.#end(null);
-        this.#connection.deadline = 0;
-        // Routes compare what was offered with it.
-        if (this.#offered !== null) this.#connection.tls = { ...this.#connection.tls!, offered: this.#offered };
-        this.#events.secured();
-      },
+      protocols,
+      secured: () => this.#complete(protocols),
       rejected: (error) => {
         this.#end(error);
         this.#connection.arm(ALERT_LINGER);
       },
     });
     hello.drop();
+  }
+
+  #complete(protocols: "http" | "none" | "acme"): void {
+    this.#end(null);
+    this.#connection.deadline = 0;
+    if (protocols === "acme") {
+      // It is never passed to a protocol's handler.
+      this.#connection.end(() => {});
+      this.#connection.arm(ALERT_LINGER);
+      return;
+    }
+    // Routes compare what was offered with it.
+    if (this.#offered !== null) this.#connection.tls = { ...this.#connection.tls!, offered: this.#offered };
+    this.#events.secured();
   }
 
   #rejectPlain(): void {
@@ -185,8 +255,10 @@ export class TlsStart {
   }
 
   #end(error: Error | null): void {
+    if (this.#awaited !== "") this.#options.wanted.cancel(this.#awaited, this);
+    this.#awaited = "";
     if (this.#ended) return;
     this.#ended = true;
-    this.#log.ended(this.#port, this.#connection.peerAddress, error);
+    this.#options.log.ended(this.#port, this.#connection.peerAddress, error);
   }
 }

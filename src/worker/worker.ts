@@ -1,10 +1,12 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { Cluster } from "../cluster/cluster.ts";
 import { EndpointColumns, HEALTH } from "../cluster/columns.ts";
+import { Challenges } from "../net/acme/challenges.ts";
 import { Buffers } from "../net/buffers.ts";
 import { ClientCounts } from "../net/client-counts.ts";
 import { Clock, TICK } from "../net/clock.ts";
 import { ConnectionCounts } from "../net/connection-counts.ts";
+import { ManagedCertificates } from "../net/managed-certificates.ts";
 import { RateTable } from "../net/rate-table.ts";
 import { Staples } from "../net/staples.ts";
 import { TicketKeys } from "../net/ticket-keys.ts";
@@ -37,6 +39,7 @@ import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
 import { ProtocolStart } from "./protocol-start.ts";
 import { SlotsInUse } from "./slots-in-use.ts";
+import { WantedCertificates } from "./wanted-certificates.ts";
 
 /** A version that was built, current or not, and what it uses. `pools`: keys in `#pools`. */
 type Version = { plan: Plan; snapshot: Snapshot; instances: InstanceSet; pools: Set<string> };
@@ -54,6 +57,7 @@ class Worker {
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
   readonly #tls: TlsShared;
+  readonly #wanted = new WantedCertificates((name) => post({ type: "certificateWanted", name }));
   readonly #origins = new Origins((target, cause) => this.#fetchFailed(target, cause));
   readonly #pools: EndpointPools;
   /** Every version not yet disposed, by number. */
@@ -79,6 +83,7 @@ class Worker {
       buffers: new Buffers(),
       columns: new EndpointColumns(init.columns),
       cells,
+      challenges: new Challenges(),
       accessLog: new AccessLog({ fd: 1, cells, warnings }),
       report,
       warnings,
@@ -103,10 +108,14 @@ class Worker {
           if (port.state!.plan.protocol === "tcp") logDenied(this.#pipeline, connection, port, outcome);
         },
         internal: (error) => this.#pipeline.internal(null, error),
-        handshakes: new HandshakeLog({ cells, warnings }),
         proxyLog: { cells, warnings },
         clients,
         bandwidth: this.#bandwidth,
+        tls: {
+          log: new HandshakeLog({ cells, warnings }),
+          challenges: this.#context.challenges,
+          wanted: this.#wanted,
+        },
       },
       transferred: (address) => post({ type: "transferred", address }),
       isPrepared: (address) => this.#isPrepared(address),
@@ -118,7 +127,11 @@ class Worker {
     );
     this.#slotsInUse = new SlotsInUse(init.worker, this.#context.columns);
     this.#keyValue = new KeyValueStore(init.keyValue, init.worker);
-    this.#tls = { tickets: new TicketKeys(init.ticketKeys), staples: new Staples() };
+    this.#tls = {
+      tickets: new TicketKeys(init.ticketKeys),
+      staples: new Staples(),
+      managed: new ManagedCertificates(),
+    };
     this.#plugins = new PluginHost({
       cells,
       report,
@@ -158,6 +171,16 @@ class Worker {
       case "staples":
         for (const [id, staple] of message.staples) this.#tls.staples.set(id, staple);
         return;
+      case "certificates":
+        for (const [id, certificate] of message.certificates) this.#tls.managed.set(id, certificate);
+        return;
+      case "certificateDecided":
+        return this.#wanted.decided(message.name, message.deniedUntil);
+      case "challenges":
+        for (const challenge of message.challenges) this.#context.challenges.add(challenge);
+        return post({ type: "challengesReady", number: message.number });
+      case "withdrawChallenge":
+        return this.#context.challenges.remove(message.challenge);
       case "drain":
         return this.#drain(message.grace);
       case "link":

@@ -132,6 +132,7 @@ const NOT_CAUSED = [
   "sluice_grpc_method_requests_total",
   "sluice_tls_handshakes_total",
   "sluice_tls_certificate_expiry_seconds",
+  "sluice_acme_next_order_seconds",
   "sluice_tls_ocsp_expiry_seconds",
   "sluice_connections_refused_total",
   "sluice_tunnels_ended_total",

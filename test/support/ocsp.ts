@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { sign, X509Certificate } from "node:crypto";
 import { writeFileSync } from "node:fs";
-import { der, oid, TAG } from "../../src/net/ocsp/der.ts";
+import { der, oid, TAG } from "../../src/net/der.ts";
 import { certificateId, SHA1 } from "../../src/net/ocsp/request.ts";
 import type { Authority } from "./certificates.ts";
 

@@ -1,8 +1,9 @@
-/** The parts of a certificate (RFC 5280) that OCSP needs and that Node does not expose. */
-import { DerReader, oid, TAG } from "./der.ts";
+/** The parts of a certificate (RFC 5280) that OCSP and ACME need and that Node does not expose. */
+import { DerReader, oid, TAG } from "../der.ts";
 
 const AUTHORITY_INFO_ACCESS = oid("1.3.6.1.5.5.7.1.1");
 const OCSP_ACCESS = oid("1.3.6.1.5.5.7.48.1");
+const AUTHORITY_KEY = oid("2.5.29.35");
 /** RFC 7633: the TLS extensions that a server with this certificate must send; 5 is the OCSP response. */
 const TLS_FEATURE = oid("1.3.6.1.5.5.7.1.24");
 const STATUS_REQUEST = 5;
@@ -13,6 +14,7 @@ const ISSUER_ID = 0x81;
 const SUBJECT_ID = 0x82;
 const EXTENSIONS = 0xa3;
 const URI = 0x86;
+const KEY_ID = 0x80;
 
 export type CertificateParts = {
   /** The content of the serial number. */
@@ -26,6 +28,8 @@ export type CertificateParts = {
   readonly responders: readonly string[];
   /** Clients that know the extension reject this certificate without a stapled response. */
   readonly mustStaple: boolean;
+  /** Identifies the issuer's key (RFC 5280 section 4.2.1.1); null: it is not given. */
+  readonly authorityKey: Buffer | null;
 };
 
 /** @throws Error if the certificate is malformed */
@@ -46,9 +50,10 @@ export function readCertificate(bytes: Buffer): CertificateParts {
   return { serial, issuer, subject, publicKey, ...readExtensions(extensions) };
 }
 
-function readExtensions(bytes: Buffer | null): Pick<CertificateParts, "responders" | "mustStaple"> {
+function readExtensions(bytes: Buffer | null): Pick<CertificateParts, "responders" | "mustStaple" | "authorityKey"> {
   const responders: string[] = [];
   let mustStaple = false;
+  let authorityKey: Buffer | null = null;
   const list = bytes === null ? null : new DerReader(bytes).enter();
   while (list !== null && !list.isDone) {
     const extension = list.enter();
@@ -57,8 +62,9 @@ function readExtensions(bytes: Buffer | null): Pick<CertificateParts, "responder
     const value = new DerReader(extension.read(TAG.octetString));
     if (id === AUTHORITY_INFO_ACCESS) responders.push(...readResponders(value.enter()));
     if (id === TLS_FEATURE) mustStaple = hasStatusRequest(value.enter());
+    if (id === AUTHORITY_KEY) authorityKey = value.enter().readOptional(KEY_ID);
   }
-  return { responders, mustStaple };
+  return { responders, mustStaple, authorityKey };
 }
 
 function readResponders(list: DerReader): string[] {

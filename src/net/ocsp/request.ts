@@ -1,7 +1,7 @@
 /** OCSP requests (RFC 6960 section 4.1) in the profile of RFC 5019: one certificate, SHA-1, no nonce. */
 import { createHash } from "node:crypto";
+import { der, oid, TAG } from "../der.ts";
 import { readCertificate } from "./certificate.ts";
-import { der, oid, TAG } from "./der.ts";
 
 export const SHA1 = oid("1.3.14.3.2.26");
 const NULL = Buffer.from([5, 0]);

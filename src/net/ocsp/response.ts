@@ -1,7 +1,7 @@
 /** Reads and verifies OCSP responses (RFC 6960 section 4.2). */
 import { constants, type KeyObject, verify, X509Certificate } from "node:crypto";
+import { DerReader, oid, TAG } from "../der.ts";
 import { readCertificate } from "./certificate.ts";
-import { DerReader, oid, TAG } from "./der.ts";
 import { type CertificateId, certificateId, type IssuedCertificate, SHA1, sha1 } from "./request.ts";
 
 /** Most bytes of a response: it is sent in every handshake. Usual ones have 0.5 to 2 KiB. */

@@ -32,6 +32,7 @@ const STATE: Status = {
   listeners: [{ name: "web", address: "127.0.0.1:8080", https: false, connections: 3 }],
   expiringCertificates: [],
   unstapledCertificates: [],
+  managedCertificates: [],
   workers: [{ worker: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
   lastReload: null,
 };

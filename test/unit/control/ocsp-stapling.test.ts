@@ -21,8 +21,7 @@ function certificate(name: string, file?: Buffer): CertificateInfo {
   const chain = [name, "ca"].map((one) => new X509Certificate(authority.read(`${one}.pem`)));
   const found = file && { path: "site.ocsp", content: file };
   const { warning: _, ...ocsp } = checkOcsp({ path: `${name}.pem`, chain, mode: "fetch", file: found }, Date.now());
-  const at = { file: "sluice.yaml", line: 1, column: 1, path: "" };
-  return { listener: "web", file: `${name}.pem`, names: [], expires: 0, ocsp, at };
+  return { listener: "web", file: `${name}.pem`, names: [], expires: 0, ocsp, renewedAt: 0 };
 }
 
 /** The site's certificate is good, the other revoked. */

@@ -13,9 +13,8 @@ test("a warning at each limit, once for each certificate", (t) => {
   let now = 0;
   const upkeep = new TlsUpkeep(new TicketKeys(TicketKeys.allocate()), log, () => now);
   t.after(() => upkeep.close());
-  const place = { file: "sluice.yaml", line: 1, column: 1, path: "" };
   const ocsp = { mustStaple: false, source: null, problem: "" };
-  const certificate = { listener: "web", file: "a.pem", names: ["a"], expires: 40 * DAY, ocsp, at: place };
+  const certificate = { listener: "web", file: "a.pem", names: ["a"], expires: 40 * DAY, ocsp, renewedAt: 0 };
   const status = () => ({ state: "none", mustStaple: false, until: null, problem: "" }) as const;
   upkeep.take([certificate]);
   for (now = DAY; now <= 41 * DAY; now += DAY / 2) upkeep.check();

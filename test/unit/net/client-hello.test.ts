@@ -42,6 +42,7 @@ test("the server name is found for every split of the hello into records and rea
         state: "complete",
         serverName: name,
         staplingSchemes: Buffer.alloc(0),
+        isChallenge: false,
         missing: 0,
       });
       for (let end = 0; end < bytes.length; end += 7) assert.equal(readClientHello(bytes, 0, end).state, "more");
@@ -93,6 +94,18 @@ test("a client of TLS 1.2 that asks for an OCSP response has its suites, groups 
       readTls12Offer(changed, 0, changed.length);
     }
   for (let end = 0; end < bytes.length; end++) readTls12Offer(bytes, 0, end);
+});
+
+test("a validation by TLS-ALPN-01 offers its protocol only", async () => {
+  const isChallenge = async (...ALPNProtocols: string[]) =>
+    read(await helloOf("a.example", { ALPNProtocols })).isChallenge;
+  assert.deepEqual(await Promise.all([isChallenge("acme-tls/1"), isChallenge("h2"), isChallenge()]), [
+    true,
+    false,
+    false,
+  ]);
+  assert.equal(await isChallenge("acme-tls/1", "h2"), false);
+  assert.equal(await isChallenge("h2", "acme-tls/1"), false);
 });
 
 test("a hello in tiny records is parsed only a few times", () => {

@@ -3,9 +3,10 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { type TestContext, test } from "node:test";
 import { connect, type SecureVersion, TLSSocket } from "node:tls";
+import { ManagedCertificates } from "../../../src/net/managed-certificates.ts";
 import { Staples } from "../../../src/net/staples.ts";
 import { TicketKeys } from "../../../src/net/ticket-keys.ts";
-import { TlsServer } from "../../../src/net/tls-server.ts";
+import { type ServerContext, TlsServer } from "../../../src/net/tls-server.ts";
 import { Authority } from "../../support/certificates.ts";
 
 const authority = new Authority();
@@ -21,10 +22,12 @@ function makeServer(keys: TicketKeys, key = "k"): TlsServer {
       minVersion: "TLSv1.2",
       maxVersion: "TLSv1.3",
       ciphers: "TLS_AES_128_GCM_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256",
+      managed: [],
+      onDemand: [],
       rejectsUnknownNames: false,
       clients: key === "k" ? null : { required: false, ca: [authority.read("ca.pem")], crl: [] },
     },
-    { tickets: keys, staples: new Staples() },
+    { tickets: keys, staples: new Staples(), managed: new ManagedCertificates() },
   );
 }
 
@@ -33,7 +36,7 @@ async function listen(t: TestContext, server: () => TlsServer): Promise<Server> 
   const plain = createServer((socket) => {
     const secured = new TLSSocket(socket, {
       isServer: true,
-      secureContext: server().contextFor("localhost", Buffer.alloc(0))!.context,
+      secureContext: (server().contextFor("localhost", Buffer.alloc(0)) as ServerContext).context,
     });
     secured.on("error", () => undefined);
     secured.end("hello");

@@ -17,6 +17,7 @@ const metricsOf = (counters: Counters) =>
   createMetrics({
     counters,
     certificates: () => [],
+    acme: { counts: {}, requests: {}, onDemandCount: 0, schedule: () => [] },
     ocspFetches: () => ({}),
     ocspResponses: () => [],
     workers: () => [...counters.buffers.keys()],

@@ -6,6 +6,7 @@ import { Cluster } from "../../../src/cluster/cluster.ts";
 import { EndpointColumns } from "../../../src/cluster/columns.ts";
 import { Endpoint } from "../../../src/cluster/endpoint.ts";
 import { Pool } from "../../../src/cluster/pool.ts";
+import { Challenges } from "../../../src/net/acme/challenges.ts";
 import { Buffers } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
 import type { Connection } from "../../../src/net/connection.ts";
@@ -27,6 +28,7 @@ import { Router } from "../../../src/route/match.ts";
 import { HandshakeLog } from "../../../src/worker/handshake-log.ts";
 import { Incoming, type IncomingOptions } from "../../../src/worker/incoming.ts";
 import { Listener } from "../../../src/worker/listener.ts";
+import { WantedCertificates } from "../../../src/worker/wanted-certificates.ts";
 import { atEnd } from "../../e2e/program.ts";
 
 /** Cells of the counters; tests only check whether gauges return to zero. */
@@ -112,6 +114,7 @@ export class Plane {
       clock: this.clock,
       buffers: new Buffers(),
       columns: this.columns,
+      challenges: new Challenges(),
       cells,
       accessLog: new AccessLog({ fd: 1, cells }),
       report,
@@ -132,10 +135,14 @@ export class Plane {
       makeHandler: (accepted) => new ServerConnection(this.context, pipeline, accepted),
       denied: () => {},
       internal: (error) => pipeline.internal(null, error),
-      handshakes: new HandshakeLog(this.context),
       proxyLog: this.context,
       clients: { admit: () => true },
       bandwidth: { ofConnection: () => null },
+      tls: {
+        log: new HandshakeLog(this.context),
+        challenges: this.context.challenges,
+        wanted: new WantedCertificates(() => {}),
+      },
     };
     this.listener = new Listener("127.0.0.1:0", {
       dispatch: () => false,

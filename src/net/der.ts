@@ -1,4 +1,4 @@
-/** Reads and writes DER (X.690) as far as OCSP and certificates need it: definite lengths, tags of one byte. */
+/** Reads and writes DER (X.690) as far as OCSP, ACME and certificates need it: definite lengths, tags of one byte. */
 
 export const TAG = {
   boolean: 0x01,
@@ -7,8 +7,10 @@ export const TAG = {
   octetString: 0x04,
   oid: 0x06,
   enumerated: 0x0a,
+  utf8String: 0x0c,
   generalizedTime: 0x18,
   sequence: 0x30,
+  set: 0x31,
 } as const;
 
 export type DerElement = {
@@ -108,6 +110,22 @@ export function der(tag: number, ...parts: readonly Buffer[]): Buffer {
   head[1] = 0x80 + width;
   head.writeUIntBE(length, 2, width);
   return Buffer.concat([head, content]);
+}
+
+/** An object identifier as an element. */
+export function derOid(dotted: string): Buffer {
+  return der(TAG.oid, Buffer.from(oid(dotted), "hex"));
+}
+
+/** A bit string of whole bytes. */
+export function derBits(bytes: Buffer): Buffer {
+  return der(TAG.bitString, Buffer.from([0]), bytes);
+}
+
+/** A GeneralizedTime, for wall-clock ms. */
+export function derTime(time: number): Buffer {
+  const text = new Date(time).toISOString().replace(/[-:T]|\.\d+/g, "");
+  return der(TAG.generalizedTime, Buffer.from(text, "latin1"));
 }
 
 /** The content of an object identifier in hexadecimal. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { readCertificate } from "../../../../src/net/ocsp/certificate.ts";
-import { DerReader, der, oid, TAG } from "../../../../src/net/ocsp/der.ts";
+import { DerReader, der, oid, TAG } from "../../../src/net/der.ts";
+import { readCertificate } from "../../../src/net/ocsp/certificate.ts";
 
 const bytes = (hex: string) => Buffer.from(hex.replaceAll(" ", ""), "hex");
 const read = (hex: string) => new DerReader(bytes(hex)).next().content.toString("hex");

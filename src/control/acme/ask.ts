@@ -1,0 +1,24 @@
+/** Asks the URL of `acme.onDemand.ask` whether a name may get a certificate. */
+import http from "node:http";
+import https from "node:https";
+
+/** ms. */
+const TIMEOUT = 5000;
+
+/** Empty: the name is allowed; otherwise why not. Redirects are not followed. @throws Error without a response */
+export function askFor(url: string, name: string, cancel: AbortSignal): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const target = new URL(url);
+  target.searchParams.set("domain", name);
+  const signal = AbortSignal.any([AbortSignal.timeout(TIMEOUT), cancel]);
+  const { request } = target.protocol === "https:" ? https : http;
+  const sent = request(target, { agent: false, signal, headers: { "user-agent": "sluice-acme" } });
+  sent.on("error", reject);
+  sent.on("response", ({ statusCode = 0 }) => {
+    resolve(statusCode === 200 ? "" : `acme.onDemand.ask responded ${statusCode}`);
+    // The body is not read.
+    sent.destroy();
+  });
+  sent.end();
+  return promise;
+}

@@ -1,0 +1,253 @@
+/**
+ * The certificates of the configuration in service that come from an ACME server. Workers get them by a message of their
+ * own. A task of a certificate is kept over reloads as long as what concerns it is unchanged.
+ */
+import { join } from "node:path";
+import type { ManagedCertificateStatus } from "../../admin/api.ts";
+import type { Config } from "../../config/schema.ts";
+import { managedId, type TlsCertificate } from "../../net/managed-certificates.ts";
+import type { CertificateInfo } from "../../plan/tls-files.ts";
+import type { Workers } from "../workers.ts";
+import { Account } from "./account.ts";
+import { OnDemand, type OnDemandSettings } from "./on-demand.ts";
+import type { ChallengeType } from "./order.ts";
+import { FAILURES, type Failure } from "./problem.ts";
+import type { Served } from "./served.ts";
+import { Slots } from "./slots.ts";
+import { AccountFile, CertificateFiles, directoryOf } from "./storage.ts";
+import { CertificateTask, type SharedOptions, type TaskContext, type TaskOptions } from "./task.ts";
+
+export type ManagerOptions = Pick<TaskContext, "log" | "warnings" | "board"> & {
+  readonly workers: () => Pick<Workers, "up" | "post">;
+  /** Gets what a new certificate needs before it serves. */
+  readonly prepare: (certificates: readonly CertificateInfo[]) => Promise<void>;
+  /** The certificates in service have changed. */
+  readonly onChange: () => void;
+  /** Replaced in tests. */
+  readonly now?: () => number;
+  readonly random?: () => number;
+};
+
+type Uses = Pick<Config, "acme" | "listeners">;
+type Wanted = { readonly names: readonly string[]; readonly listeners: string[]; ocsp: "fetch" | "off" };
+
+/** Concurrent orders; as many of on-demand names. */
+const CONCURRENT = 4;
+/** On-demand certificates that are shown. */
+const MAX_SHOWN = 100;
+
+export class CertificateManager {
+  readonly #options: ManagerOptions;
+  readonly #context: TaskContext;
+  readonly #closing = new AbortController();
+  readonly #counts = Object.fromEntries(["issued", ...FAILURES].map((result) => [result, 0])) as Record<
+    "issued" | Failure,
+    number
+  >;
+  readonly #onDemand: OnDemand;
+  /** Those of the version in service, and of one that is being prepared. */
+  readonly #tasks = new Map<string, CertificateTask>();
+  #wanted: ReadonlyMap<string, Wanted> = new Map();
+  #account: { readonly key: string; readonly account: Account } | null = null;
+
+  constructor(options: ManagerOptions) {
+    this.#options = options;
+    const { log, warnings, board, now = Date.now, random = Math.random } = options;
+    const shared = {
+      log,
+      warnings,
+      board,
+      onServed: (task: CertificateTask, served: Served) => this.#serve(task, served),
+      count: (result: "issued" | Failure) => this.#counts[result]++,
+      now,
+      random,
+    };
+    this.#context = { ...shared, slots: new Slots(CONCURRENT) };
+    this.#onDemand = new OnDemand({
+      context: { ...shared, slots: new Slots(CONCURRENT) },
+      workers: options.workers,
+      signal: this.#closing.signal,
+      removed: (id) => this.#post([[id, null]]),
+    });
+  }
+
+  /** Orders by result. */
+  get counts(): Readonly<Record<string, number>> {
+    return this.#counts;
+  }
+
+  /** Requests for on-demand certificates, by result. */
+  get requests(): Readonly<Record<string, number>> {
+    return this.#onDemand.counts;
+  }
+
+  get onDemandCount(): number {
+    return this.#onDemand.size;
+  }
+
+  /** Loads the certificates on disk of a version that is to serve. `ca`: PEM of `acme.ca`. */
+  async prepare(config: Uses, ca: readonly string[]): Promise<void> {
+    const wanted = findWanted(config);
+    const options = this.#taskOptions(config, ca);
+    const loaded: CertificateTask[] = [];
+    for (const [id, one] of wanted) {
+      const known = this.#tasks.get(id);
+      const files = new CertificateFiles(join(options.root, "certificates"));
+      const given = { ...options, id, names: one.names, ocsp: one.ocsp, files };
+      if (known !== undefined && isSame(known.options, given)) continue;
+      const task = new CertificateTask(given, this.#context);
+      await task.load();
+      if (known !== undefined) task.continue(known);
+      known?.stop();
+      this.#tasks.set(id, task);
+      loaded.push(task);
+    }
+    const settings = onDemandSettings(config);
+    if (settings !== null) loaded.push(...(await this.#onDemand.prepare(settings, options)));
+    await this.#options.prepare(loaded.flatMap((task) => this.#infoOf(task, "")));
+    this.#post(loaded.flatMap((task) => (task.served === null ? [] : [[task.options.id, task.served.certificate]])));
+  }
+
+  /** A version with this configuration serves. */
+  take(config: Uses): void {
+    this.#wanted = findWanted(config);
+    for (const [id, task] of this.#tasks) {
+      if (this.#wanted.has(id)) task.start();
+      else {
+        task.stop();
+        this.#tasks.delete(id);
+        this.#post([[id, null]]);
+      }
+    }
+    this.#onDemand.take(onDemandSettings(config));
+  }
+
+  /** The certificates in service, once for each listener. */
+  list(): CertificateInfo[] {
+    return [...this.#wanted].flatMap(([id, { listeners }]) => {
+      const task = this.#tasks.get(id);
+      return task === undefined ? [] : listeners.flatMap((listener) => this.#infoOf(task, listener));
+    });
+  }
+
+  /** Those obtained on demand: their names are chosen by clients, so they are no labels of metrics. */
+  listOnDemand(): CertificateInfo[] {
+    return this.#onDemand.tasks().flatMap((task) => this.#infoOf(task, ""));
+  }
+
+  describe(): ManagedCertificateStatus[] {
+    const configured = [...this.#wanted].flatMap(
+      ([id, { listeners }]) => this.#tasks.get(id)?.describe(listeners) ?? [],
+    );
+    const onDemand = this.#onDemand.tasks().map((task) => task.describe(this.#onDemand.listeners));
+    onDemand.sort((a, b) => Number(b.state === "failing") - Number(a.state === "failing"));
+    return [...configured, ...onDemand.slice(0, MAX_SHOWN)];
+  }
+
+  /** When each configured certificate is ordered or renewed next, for metrics; wall-clock ms. */
+  *schedule(): Iterable<{ file: string; at: number }> {
+    for (const id of this.#wanted.keys()) {
+      const task = this.#tasks.get(id);
+      if (task !== undefined) yield { file: task.file, at: task.dueAt };
+    }
+  }
+
+  /** A worker wants a certificate for a server name. */
+  request(worker: number, name: string): void {
+    void this.#onDemand.request(worker, name);
+  }
+
+  /** A worker has started. */
+  workerUp(worker: number): void {
+    const tasks = [...this.#tasks.values(), ...this.#onDemand.tasks()];
+    const certificates = tasks.flatMap(({ options: { id }, served }): [string, TlsCertificate][] =>
+      served === null ? [] : [[id, served.certificate]],
+    );
+    if (certificates.length > 0) this.#options.workers().post(worker, { type: "certificates", certificates });
+  }
+
+  forget(worker: number): void {
+    this.#onDemand.forget(worker);
+  }
+
+  close(): void {
+    this.#closing.abort();
+    for (const task of this.#tasks.values()) task.stop();
+    this.#onDemand.close();
+  }
+
+  async #serve(task: CertificateTask, served: Served): Promise<void> {
+    await this.#options.prepare(this.#infoOf(task, ""));
+    this.#post([[task.options.id, served.certificate]]);
+    this.#options.onChange();
+  }
+
+  #post(certificates: [string, TlsCertificate | null][]): void {
+    if (certificates.length === 0) return;
+    const workers = this.#options.workers();
+    for (const worker of workers.up()) workers.post(worker, { type: "certificates", certificates });
+  }
+
+  #infoOf({ served, options: { names }, file, renewedAt }: CertificateTask, listener: string): CertificateInfo[] {
+    return served === null ? [] : [{ listener, file, names, expires: served.validTo, ocsp: served.ocsp, renewedAt }];
+  }
+
+  /** What the tasks of a configuration share. */
+  #taskOptions({ acme, listeners }: Uses, ca: readonly string[]): SharedOptions {
+    const { directory, email, storage } = acme;
+    const root = directoryOf(storage.path, directory);
+    const key = JSON.stringify([root, directory, email, ca]);
+    if (this.#account?.key !== key) {
+      const contact = email === undefined ? [] : [`mailto:${email}`];
+      const { log } = this.#options;
+      const file = new AccountFile(root);
+      this.#account = {
+        key,
+        account: new Account({ directory, ca, contact, file, log, signal: this.#closing.signal }),
+      };
+    }
+    return {
+      account: this.#account.account,
+      root,
+      challenges: usableChallenges(acme.challenges, listeners),
+      onDemand: false,
+      findDenial: async () => "",
+    };
+  }
+}
+
+/** HTTP-01 needs a plain listener. */
+export function usableChallenges(
+  given: readonly ChallengeType[],
+  listeners: Uses["listeners"],
+): readonly ChallengeType[] {
+  const isPlain = listeners.some(({ tls, protocol }) => tls === undefined && protocol === "http");
+  const usable = given.filter((type) => type !== "http-01" || isPlain);
+  // `check` has reported it.
+  return usable.length > 0 ? usable : given;
+}
+
+/** The configured certificates by id. */
+function findWanted({ listeners }: Uses): Map<string, Wanted> {
+  const wanted = new Map<string, Wanted>();
+  for (const { name, tls } of listeners)
+    for (const { names } of tls?.managed ?? []) {
+      const id = managedId(names);
+      const known = wanted.get(id) ?? { names, listeners: [], ocsp: "off" };
+      if (!known.listeners.includes(name)) known.listeners.push(name);
+      if (tls?.ocsp === "fetch") known.ocsp = "fetch";
+      wanted.set(id, known);
+    }
+  return wanted;
+}
+
+function onDemandSettings({ acme: { onDemand }, listeners }: Uses): OnDemandSettings | null {
+  const used = listeners.filter(({ tls }) => tls?.onDemand);
+  if (onDemand === undefined || used.length === 0) return null;
+  const ocsp = used.some(({ tls }) => tls?.ocsp === "fetch") ? "fetch" : "off";
+  return { ...onDemand, ocsp, listeners: used.map(({ name }) => name) };
+}
+
+function isSame(a: TaskOptions, b: TaskOptions): boolean {
+  return a.account === b.account && a.ocsp === b.ocsp && a.challenges.join() === b.challenges.join();
+}

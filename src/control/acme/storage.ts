@@ -1,0 +1,138 @@
+/**
+ * ACME state on disk: the account of each server, and for each certificate a PEM file with key and chain, and a file with
+ * the state of its attempts. Files have mode 0600, directories 0700; a file is replaced as a whole, so that a crash
+ * leaves the old one or the new one.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Obtained, SavedOrder } from "./order.ts";
+import { parseObject } from "./problem.ts";
+import type { Suggestion } from "./schedule.ts";
+
+/** Most bytes of a file that is read. */
+const MAX_FILE = 1024 * 1024;
+
+export type SavedAccount = { readonly key: string; readonly url: string; readonly contact: readonly string[] };
+
+/** State of the attempts for one certificate. */
+export type SavedState = {
+  readonly names: readonly string[];
+  /** Attempts in a row that failed, including one that was interrupted by the end of the process. */
+  readonly failures: number;
+  /** Wall-clock ms before which no attempt is made; 0: none. */
+  readonly nextTry: number;
+  /** Cause of the last failure; empty: none. */
+  readonly problem: string;
+  readonly order: SavedOrder | null;
+  readonly suggestion: Suggestion | null;
+};
+
+/** A file name for a certificate: readable, and unique for these names. Names are valid DNS names. */
+export function fileNameOf(names: readonly string[]): string {
+  return `${names[0]!.slice(0, 100)}-${hashOf([...names].sort().join())}`;
+}
+
+function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 16);
+}
+
+export const NEW_STATE: SavedState = { names: [], failures: 0, nextTry: 0, problem: "", order: null, suggestion: null };
+
+/** The directory of an ACME server under the configured one. */
+export function directoryOf(root: string, server: string): string {
+  return join(root, `${new URL(server).hostname}-${hashOf(server)}`);
+}
+
+export class AccountFile {
+  readonly path: string;
+
+  constructor(directory: string) {
+    this.path = join(directory, "account.json");
+  }
+
+  /** Null: there is none. @throws Error if it cannot be used: it is not replaced, since the account would be lost */
+  async read(): Promise<SavedAccount | null> {
+    const text = await read(this.path);
+    if (text === null) return null;
+    const { key, url, contact } = parseObject(text) ?? {};
+    if (typeof key !== "string" || typeof url !== "string" || !Array.isArray(contact))
+      throw new Error(`${this.path} is not the file of an account`);
+    return { key, url, contact: contact.map(String) };
+  }
+
+  write(account: SavedAccount): Promise<void> {
+    return replaceFile(this.path, JSON.stringify(account));
+  }
+}
+
+/** A directory of certificates with the states of their attempts. */
+export class CertificateFiles {
+  readonly directory: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  /** Null: there is none. */
+  async readCertificate(id: string): Promise<Obtained | null> {
+    const text = await read(join(this.directory, `${id}.pem`));
+    if (text === null) return null;
+    const at = Math.max(text.indexOf("-----BEGIN CERTIFICATE-----"), 0);
+    return { key: text.slice(0, at), cert: text.slice(at) };
+  }
+
+  /** Key and chain are in one file, so that they always belong together. */
+  writeCertificate(id: string, { key, cert }: Obtained): Promise<void> {
+    return replaceFile(join(this.directory, `${id}.pem`), key + cert);
+  }
+
+  /** Null: there is none, or it is damaged, and the attempts begin again. */
+  async readState(id: string): Promise<SavedState | null> {
+    const text = await read(join(this.directory, `${id}.json`));
+    const value = text === null ? null : (parseObject(text) as Partial<SavedState> | null);
+    return value === null ? null : { ...NEW_STATE, ...value };
+  }
+
+  writeState(id: string, state: SavedState): Promise<void> {
+    return replaceFile(join(this.directory, `${id}.json`), JSON.stringify(state));
+  }
+
+  async remove(id: string): Promise<void> {
+    for (const extension of ["pem", "json"]) await rm(join(this.directory, `${id}.${extension}`), { force: true });
+  }
+
+  /** Names of the certificates' files without their extension. */
+  async list(): Promise<string[]> {
+    const files = await readdir(this.directory).catch(absent);
+    return (files ?? []).flatMap((file) => /^(.*)\.pem$/.exec(file)?.[1] ?? []);
+  }
+}
+
+/** Null: there is no such file. */
+async function read(path: string): Promise<string | null> {
+  const text = await readFile(path, "utf8").catch(absent);
+  if (text !== null && text.length > MAX_FILE) throw new Error(`${path} has more than ${MAX_FILE} bytes`);
+  return text;
+}
+
+async function replaceFile(path: string, content: string): Promise<void> {
+  const parent = dirname(path);
+  await mkdir(parent, { recursive: true, mode: 0o700 });
+  const temporary = `${path}.tmp`;
+  const file = await open(temporary, "w", 0o600);
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+  const directory = await open(parent, "r");
+  await directory.sync().finally(() => directory.close());
+}
+
+function absent(error: NodeJS.ErrnoException): null {
+  if (error.code === "ENOENT") return null;
+  throw error;
+}

@@ -1,0 +1,306 @@
+/** One managed certificate: obtains it, renews it in time, and tries again with growing delays after failures. */
+import { join } from "node:path";
+import type { ManagedCertificateStatus } from "../../admin/api.ts";
+import type { Log } from "../../observe/log.ts";
+import type { ThrottledLog } from "../../observe/throttled-log.ts";
+import type { Account } from "./account.ts";
+import type { ChallengeBoard } from "./challenge-board.ts";
+import { type ChallengeType, obtain } from "./order.ts";
+import { AcmeError, boundText, type Failure } from "./problem.ts";
+import { nextCheck, renewalTime, retryTime, selectTime } from "./schedule.ts";
+import { makeServed, type Served } from "./served.ts";
+import type { Slots } from "./slots.ts";
+import { type CertificateFiles, fileNameOf, NEW_STATE, type SavedState } from "./storage.ts";
+
+/** What all tasks share. */
+export type TaskContext = {
+  readonly log: Pick<Log, "info" | "warn" | "error">;
+  readonly warnings: ThrottledLog;
+  readonly board: Pick<ChallengeBoard, "publish" | "withdraw">;
+  /** Limits concurrent orders. */
+  readonly slots: Slots;
+  /** A certificate is to be served from now on. */
+  readonly onServed: (task: CertificateTask, served: Served) => Promise<void>;
+  readonly count: (result: "issued" | Failure) => void;
+  readonly now: () => number;
+  readonly random: () => number;
+};
+
+export type TaskOptions = {
+  readonly id: string;
+  readonly names: readonly string[];
+  readonly account: Account;
+  readonly files: CertificateFiles;
+  /** Most preferred first, not empty. */
+  readonly challenges: readonly ChallengeType[];
+  readonly ocsp: "fetch" | "off";
+  readonly onDemand: boolean;
+  /** Why no certificate may be ordered for an on-demand name; empty: it may. */
+  readonly findDenial: (name: string) => Promise<string>;
+};
+
+/** What tasks of a version share. `root`: the directory of the ACME server. */
+export type SharedOptions = Omit<TaskOptions, "id" | "names" | "ocsp" | "files"> & { readonly root: string };
+
+/** Of one attempt, ms. */
+const ATTEMPT_TIMEOUT = 300_000;
+/** Timers are limited to 24 days. */
+const LONGEST_TIMER = 7 * 86_400_000;
+/** Renewal information is read first after, ms. */
+const FIRST_CHECK = 1000;
+const DAY = 86_400_000;
+
+export class CertificateTask {
+  readonly options: TaskOptions;
+  readonly file: string;
+  readonly #context: TaskContext;
+  readonly #fileName: string;
+  readonly #closing = new AbortController();
+  #served: Served | null = null;
+  #state: SavedState;
+  /** Without renewal information, or until it was read. */
+  #renewal = 0;
+  #checkAt = 0;
+  #timer: NodeJS.Timeout | null = null;
+  #started = false;
+  /** Whether something runs: an order, or a request for renewal information. */
+  #running: "order" | "check" | null = null;
+
+  constructor(options: TaskOptions, context: TaskContext) {
+    this.options = options;
+    this.#context = context;
+    this.#fileName = fileNameOf(options.names);
+    this.#state = { ...NEW_STATE, names: options.names };
+    this.file = join(options.files.directory, `${this.#fileName}.pem`);
+  }
+
+  get served(): Served | null {
+    return this.#served;
+  }
+
+  /** Days before expiry at which it is renewed. */
+  get renewedAt(): number {
+    return this.#served === null ? 0 : (this.#served.validTo - this.#renewalAt()) / DAY;
+  }
+
+  /** Reads certificate and state from disk. */
+  async load(): Promise<void> {
+    const { files, names } = this.options;
+    try {
+      this.#state = (await files.readState(this.#fileName)) ?? this.#state;
+      const saved = await files.readCertificate(this.#fileName);
+      if (saved !== null)
+        this.#take(makeServed(saved, { names, file: this.file, ocsp: this.options.ocsp, now: this.#now }));
+    } catch (error) {
+      this.#context.log.warn({ file: this.file, cause: (error as Error).message }, "saved certificate cannot be used");
+    }
+  }
+
+  /** Serves the certificate of another task for the same names, of another ACME server, until this one has its own. */
+  continue(other: CertificateTask): void {
+    if (this.#served === null && other.#served !== null) this.#served = other.#served;
+  }
+
+  start(): void {
+    this.#started = true;
+    this.#schedule();
+  }
+
+  /** Cancels a running order, which a later start continues. */
+  stop(): void {
+    this.#started = false;
+    this.#closing.abort();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+  }
+
+  removeFiles(): Promise<void> {
+    return this.options.files.remove(this.#fileName);
+  }
+
+  describe(listeners: readonly string[]): ManagedCertificateStatus {
+    const iso = (time: number) => new Date(time).toISOString();
+    const { names, onDemand } = this.options;
+    const { failures, problem } = this.#state;
+    const isValid = this.#served !== null && this.#served.validTo > this.#now;
+    const state = problem !== "" ? "failing" : isValid ? "valid" : "pending";
+    return {
+      listeners,
+      names,
+      onDemand,
+      state,
+      expires: this.#served === null ? null : iso(this.#served.validTo),
+      nextTry: this.#running === "order" ? null : iso(this.dueAt),
+      isOrdering: this.#running === "order",
+      failures,
+      problem,
+    };
+  }
+
+  get #now(): number {
+    return this.#context.now();
+  }
+
+  #take(served: Served): void {
+    this.#served = served;
+    this.#renewal = renewalTime(served.validFrom, served.validTo, this.#context.random());
+    this.#checkAt = this.#state.suggestion?.checkAt ?? this.#now + FIRST_CHECK;
+  }
+
+  #renewalAt(): number {
+    return this.#state.suggestion?.at ?? this.#renewal;
+  }
+
+  /** When the next order is due. */
+  get dueAt(): number {
+    const isUnfinished = this.#served === null || this.#state.order !== null;
+    const due = isUnfinished ? this.#now : this.#renewalAt();
+    return Math.max(due, this.#state.nextTry);
+  }
+
+  #schedule(): void {
+    if (!this.#started || this.#running !== null) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    const due = this.dueAt;
+    const next = this.#served?.renewalId ? Math.min(due, this.#checkAt) : due;
+    const delay = Math.min(Math.max(next - this.#now, 0), LONGEST_TIMER);
+    this.#timer = setTimeout(() => {
+      if (this.dueAt <= this.#now) void this.order();
+      else if (this.#checkAt <= this.#now && this.#served?.renewalId)
+        void this.#check(this.#served, this.#served.renewalId);
+      else this.#schedule();
+    }, delay).unref();
+  }
+
+  /** Orders the certificate. Never rejects; returns whether it was obtained. */
+  async order(): Promise<boolean> {
+    if (this.#running !== null) return false;
+    this.#running = "order";
+    const before = this.#state;
+    let isDone = false;
+    const release = await this.#context.slots.take();
+    try {
+      this.#closing.signal.throwIfAborted();
+      await this.#attempt();
+      isDone = true;
+    } catch (error) {
+      await this.#failed(error as Error, before);
+    } finally {
+      release();
+    }
+    this.#running = null;
+    this.#schedule();
+    return isDone;
+  }
+
+  async #attempt(): Promise<void> {
+    const { account, names, onDemand, findDenial, files } = this.options;
+    const { now, random, board } = this.#context;
+    if (onDemand) {
+      const denial = await findDenial(names[0]!);
+      if (denial !== "") throw new AcmeError("denied", denial);
+    }
+    const failures = this.#state.failures + 1;
+    // Saved before the attempt: a process that crashes during it and is started again must not order without delay.
+    const nextTry = retryTime(failures, null, { now: now(), random: random() });
+    await this.#save({ ...this.#state, names, failures, nextTry, problem: "the process ended during the attempt" });
+    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(ATTEMPT_TIMEOUT)]);
+    const obtained = await account.run((client) =>
+      obtain({
+        client,
+        names,
+        challenges: this.#challengesOf(failures),
+        saved: this.#state.order,
+        replaces: this.#served?.renewalId ?? null,
+        save: (order) => this.#save({ ...this.#state, order }),
+        publish: (challenge) => board.publish(challenge),
+        withdraw: (challenge) => board.withdraw(challenge),
+        signal,
+      }),
+    );
+    const served = makeServed(obtained, { names, file: this.file, ocsp: this.options.ocsp, now: now() });
+    this.#state = { ...this.#state, failures: 0, nextTry: 0, problem: "", suggestion: null };
+    this.#take(served);
+    await this.#context.onServed(this, served);
+    await files.writeCertificate(this.#fileName, obtained);
+    // The order is forgotten only now: until then a restart, or the next attempt, downloads the certificate again.
+    await this.#save({ ...this.#state, order: null });
+    this.#context.count("issued");
+    const expires = new Date(served.validTo).toISOString();
+    this.#context.log.info({ names, file: this.file, expires }, "certificate obtained");
+  }
+
+  /** After a failure the next one comes first. */
+  #challengesOf(attempt: number): readonly ChallengeType[] {
+    const { challenges } = this.options;
+    const first = (attempt - 1) % challenges.length;
+    return [...challenges.slice(first), ...challenges.slice(0, first)];
+  }
+
+  async #failed(error: Error, before: SavedState): Promise<void> {
+    const { now, random, warnings, count } = this.#context;
+    if (this.#closing.signal.aborted) {
+      // Not a failure: the attempt continues after the start.
+      await this.#save({ ...before, order: this.#state.order }).catch(() => undefined);
+      return;
+    }
+    const known = error instanceof AcmeError ? error : new AcmeError("other", describeError(error));
+    count(known.failure);
+    const failures = before.failures + 1;
+    const nextTry = retryTime(failures, known.retryAt, { now: now(), random: random() });
+    this.#state = { ...this.#state, failures, nextTry, problem: known.message };
+    await this.#save(this.#state).catch((problem: Error) => {
+      if (warnings.admits("acme_state", this.options.account.options.directory))
+        warnings.write("state of a certificate could not be saved", { file: this.file, cause: problem.message });
+    });
+    this.#report(known);
+  }
+
+  #report({ message: cause, failure }: AcmeError): void {
+    const { warnings } = this.#context;
+    const { names, onDemand } = this.options;
+    warnings.tick();
+    if (!warnings.admits("acme_failed", onDemand ? "on-demand" : names[0]!)) return;
+    const { failures, nextTry } = this.#state;
+    const expires = this.#served === null ? null : new Date(this.#served.validTo).toISOString();
+    const fields = { names, failure, cause, failures, nextTry: new Date(nextTry).toISOString(), expires };
+    warnings.write("certificate could not be obtained", fields);
+  }
+
+  async #save(state: SavedState): Promise<void> {
+    this.#state = state;
+    // Clients can choose names on demand: nothing is kept of a name without a certificate.
+    if (this.options.onDemand && this.#served === null) return;
+    await this.options.files.writeState(this.#fileName, state);
+  }
+
+  /** Reads the renewal information. */
+  async #check(served: Served, id: string): Promise<void> {
+    this.#running = "check";
+    const { now, random, warnings } = this.#context;
+    try {
+      const client = await this.options.account.open();
+      const window = await client.renewalInfo(id);
+      this.#checkAt = nextCheck(now());
+      if (window !== null && this.#served === served) {
+        const suggestion = selectTime(window, this.#state.suggestion, { now: now(), random: random(), ...served });
+        this.#checkAt = suggestion.checkAt;
+        await this.#save({ ...this.#state, suggestion });
+      }
+    } catch (error) {
+      this.#checkAt = nextCheck(now());
+      const cause = boundText((error as Error).message);
+      warnings.tick();
+      if (!this.#closing.signal.aborted && warnings.admits("acme_renewal_info", this.options.account.options.directory))
+        warnings.write("renewal information could not be read", { names: this.options.names, cause });
+    }
+    this.#running = null;
+    this.#schedule();
+  }
+}
+
+function describeError(error: Error): string {
+  const { name, message } = error;
+  return name === "AbortError" || name === "TimeoutError"
+    ? `not complete within ${ATTEMPT_TIMEOUT} ms`
+    : boundText(message);
+}
