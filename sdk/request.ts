@@ -218,7 +218,7 @@ export class Request {
     return readAttribute(ATTRIBUTE.client_address);
   }
 
-  /** The HTTP version of the request: `1.0`, `1.1` or `2`. */
+  /** The HTTP version of the request: `1.0`, `1.1` or `2`; `tcp` for a TCP connection, in `pick`. */
   get protocol(): string {
     return readAttribute(ATTRIBUTE.protocol);
   }

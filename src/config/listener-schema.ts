@@ -96,9 +96,9 @@ const listenerFields = object({
     "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
   ),
   protocol: withDefault(
-    choice(["http", "tcp"], ["auto"]),
+    choice(["http", "tcp", "auto"]),
     "http",
-    "`http`: HTTP/1 and HTTP/2; `tcp`: connections are relayed without being interpreted. tcp.md shows each use.",
+    "`http`: HTTP/1 and HTTP/2; `tcp`: connections are relayed without being interpreted; `auto`: the first bytes of a connection decide, and routes with `match.protocol: tcp` are for those that are neither HTTP nor TLS. tcp.md shows each use.",
   ),
   tls: optional(listenerTls, "TLS: clients connect by https. Default: plain HTTP. tls.md shows each use."),
   proxyProtocol: optional(
@@ -130,11 +130,11 @@ const listenerFields = object({
       ),
       detect: optional(
         idleTimeouts,
-        "`protocol: tcp` with routes by `sni` or `alpn`: time for the ClientHello. A client that has sent nothing until then is served by routes without these conditions. Default: 5s.",
+        "`protocol: tcp` with routes by `sni` or `alpn`: time for the ClientHello; `protocol: auto`: time until the protocol is known. A client that has sent nothing until then is served by routes for TCP. Default: 5s.",
       ),
       lifetime: optional(
         duration("1ms", "365d"),
-        "`protocol: tcp`: how long a connection may last; then it is reset. Default: no limit.",
+        "TCP connections: how long one may last; then it is reset. Default: no limit.",
       ),
     }),
     {},
@@ -216,12 +216,13 @@ export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, a
   checkKeys(rest.protocol, tree, report);
   if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
   const isInvalid = hasProblem(`${at.path}.cluster`) || hasProblem(`${at.path}.routes`);
-  if (!routes && !cluster && (rest.chain.length === 0 || rest.protocol === "tcp") && !isInvalid)
+  if (!routes && !cluster && (rest.chain.length === 0 || rest.protocol !== "http") && !isInvalid)
     report(at, "the listener has no action, expected cluster or routes");
   const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
   const all = routes ?? (short ? [short] : []);
   checkRoutes(rest, all, conversion);
-  const idle = findEntry(findEntry(tree, "timeouts"), "idle") === undefined ? 0 : rest.timeouts.idle;
+  const hasIdle = rest.protocol === "tcp" && findEntry(findEntry(tree, "timeouts"), "idle") !== undefined;
+  const idle = hasIdle ? rest.timeouts.idle : 0;
   const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
   return {
     ...rest,

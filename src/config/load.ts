@@ -14,6 +14,7 @@ import {
   type ValueTable,
 } from "./schema.ts";
 import type { Shape } from "./shape.ts";
+import { isRelayed } from "./tcp-keys.ts";
 import { type Environment, findEntry, makeTree, parseTree, type Tree } from "./tree.ts";
 import { findUnusedClusters } from "./unused.ts";
 
@@ -127,13 +128,10 @@ function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly 
     return routes.flatMap((route, index): Problem[] => {
       if (route.match.not?.some((excluded) => covers(excluded, route.match)))
         return [{ ...route.at, message: "unreachable route: `not` excludes all of its requests" }];
-      // In a listener for requests, routes with `passthrough` come before the others.
+      const { protocol } = listener;
       const before = routes
         .slice(0, index)
-        .find(
-          (earlier) =>
-            (listener.protocol === "tcp" || earlier.passthrough === route.passthrough) && takesAll(earlier, route),
-        );
+        .find((earlier) => isCompared(protocol, earlier, route) && takesAll(earlier, route));
       if (before === undefined) return [];
       const number = before.at.path.slice(before.at.path.lastIndexOf(".") + 1);
       return [
@@ -144,6 +142,16 @@ function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly 
       ];
     });
   });
+}
+
+/** Whether both routes may match the same: routes for connections and requests are separate, `passthrough` is for TLS. */
+function isCompared(
+  protocol: Config["listeners"][number]["protocol"],
+  earlier: RouteConfig,
+  later: RouteConfig,
+): boolean {
+  if (isRelayed(protocol, earlier) !== isRelayed(protocol, later)) return false;
+  return protocol === "tcp" || later.passthrough || !earlier.passthrough;
 }
 
 function takesAll(earlier: RouteConfig, later: RouteConfig): boolean {

@@ -123,6 +123,10 @@ const conditions = {
 
 const match = object({
   ...conditions,
+  protocol: optional(
+    choice(["http", "tcp"]),
+    "Listeners with `protocol: auto`: `tcp` is for connections that are neither HTTP nor TLS, `http` (default) for requests.",
+  ),
   not: optional(
     anyOf(object(conditions)),
     "Conditions, or a list of them, that exclude requests: a request for which all keys of one of them match does not match.",

@@ -21,6 +21,7 @@ export type { Place, Problem } from "./place.ts";
 export type { NamedFile, Reference } from "./references.ts";
 export type { Action, OneOrMore, ValueMatch, ValueTable } from "./route-schema.ts";
 export type { PluginUse, Settings } from "./shape.ts";
+export { isRelayed } from "./tcp-keys.ts";
 
 /** Permissions. A module's imports show what it can do; these keys determine what it may do. */
 const allow = convert(

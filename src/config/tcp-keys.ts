@@ -22,15 +22,32 @@ const CONNECTION_KEYS: readonly (readonly [map: string, keys: readonly string[]]
   ["timeouts", ["detect", "lifetime"]],
 ];
 
+type Protocol = "http" | "tcp" | "auto";
+
+/** Whether a route is for connections that are relayed as they are. */
+export function isRelayed(
+  protocol: Protocol,
+  route: { readonly passthrough: boolean; readonly match: { readonly protocol?: "http" | "tcp" } },
+): boolean {
+  return protocol === "tcp" || route.passthrough || (protocol === "auto" && route.match.protocol === "tcp");
+}
+
 /** Reports keys of `listener`, as written, that have no meaning for its protocol. */
-export function checkKeys(protocol: "http" | "tcp", listener: Tree, report: Report): void {
-  for (const [map, keys] of protocol === "tcp" ? REQUEST_KEYS : CONNECTION_KEYS) {
+export function checkKeys(protocol: Protocol, listener: Tree, report: Report): void {
+  const routes = itemsOf(findEntry(listener, "routes"));
+  const passes = routes.some((route) => isText(findEntry(route, "passthrough"), "true"));
+  const unused = protocol === "tcp" ? REQUEST_KEYS : protocol === "http" && !passes ? CONNECTION_KEYS : [];
+  for (const [map, keys] of unused) {
     const tree = map === "" ? listener : findEntry(listener, map);
     reportKeys(tree, keys, map, `a listener with protocol: ${protocol}`, report);
   }
-  for (const route of itemsOf(findEntry(listener, "routes")))
-    if (protocol === "tcp" || isTrue(findEntry(route, "passthrough"))) checkRoute(route, report);
+  for (const route of routes) {
+    const match = findEntry(route, "match");
+    if (protocol !== "auto") reportKeys(match, ["protocol"], "match", `a listener with protocol: ${protocol}`, report);
+    const isTcp = protocol === "tcp" || isText(findEntry(match, "protocol"), "tcp");
+    if (isTcp || isText(findEntry(route, "passthrough"), "true")) checkRoute(route, report);
     else checkRequestRoute(route, report);
+  }
 }
 
 /** Reports keys of a route for requests that only connections have. */
@@ -41,8 +58,8 @@ function checkRequestRoute(route: Tree, report: Report): void {
     reportKeys(one, HELLO_KEYS, one === match ? "match" : "match.not", what, report);
 }
 
-function isTrue(tree: Tree | undefined): boolean {
-  return tree?.kind === "scalar" && tree.text === "true";
+function isText(tree: Tree | undefined, text: string): boolean {
+  return tree?.kind === "scalar" && tree.text === text;
 }
 
 /** Reports keys of a route for connections that only requests have. */

@@ -116,6 +116,9 @@ export const CONNECTION_RESULTS = [
   "client_reset",
 ] as const;
 
+/** Protocols of connections to listeners with `protocol: auto`, the label `protocol`; `tls`: relayed as it is. */
+export const DETECTED_PROTOCOLS = ["http1", "http2", "tcp", "tls"] as const;
+
 /** Errors of clients that end an HTTP/2 connection, by error code (RFC 9113 section 7). */
 export const HTTP2_ERRORS = [
   "protocol_error",
@@ -157,6 +160,7 @@ export const LISTENER_CELLS = layOut({
   http2Errors: HTTP2_ERRORS.length,
   /** The sum of the durations of ended tunnels, seconds. */
   tunnelSeconds: 1,
+  detected: DETECTED_PROTOCOLS.length,
   proxyHeaders: PROXY_HEADERS.length,
 });
 

@@ -7,6 +7,7 @@ import {
   BANDWIDTH_LIMITS,
   CLUSTER_CELLS,
   CONNECTION_RESULTS,
+  DETECTED_PROTOCOLS,
   HTTP2_ERRORS,
   LISTENER_CELLS,
   PROXY_HEADERS,
@@ -120,6 +121,12 @@ function registerListeners(register: Register, counters: Counters): void {
         labels: { limit },
         value: counters.sum(WORKER_CELLS.bandwidthPauses + i),
       })),
+  );
+  register(
+    "counter",
+    "sluice_protocols_detected_total",
+    "Connections to listeners with `protocol: auto`, by protocol.",
+    () => listReasons(counters, "listener", LISTENER_CELLS.detected, DETECTED_PROTOCOLS, "protocol"),
   );
   register("counter", "sluice_tls_handshakes_total", "TLS handshakes with clients, by result.", () =>
     listReasons(counters, "listener", LISTENER_CELLS.handshakes, HANDSHAKES, "result"),

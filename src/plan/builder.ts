@@ -1,5 +1,13 @@
 /** Builds a Plan from a Config: resolves names to indices and allocates plugin instances, endpoint rows and metric cells. */
-import type { ClusterConfig, Config, ListenerConfig, PluginUse, ProbeConfig, RouteConfig } from "../config/schema.ts";
+import {
+  type ClusterConfig,
+  type Config,
+  isRelayed,
+  type ListenerConfig,
+  type PluginUse,
+  type ProbeConfig,
+  type RouteConfig,
+} from "../config/schema.ts";
 import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { TlsServerOptions } from "../net/tls-server.ts";
 import type { AccessLogPlan } from "../observe/access-fields.ts";
@@ -115,9 +123,8 @@ class PlanBuilder {
     const { name, protocol, timeouts, limits, http2, path, trustedProxies, halfClose } = listener;
     const { cells } = this.#sources;
     const address = this.#sources.listeners.get(name)!.text;
-    const isRelayed = (route: RouteConfig) => protocol === "tcp" || route.passthrough;
-    const connections = listener.routes.filter(isRelayed);
-    const requests = listener.routes.filter((route) => !isRelayed(route));
+    const connections = listener.routes.filter((route) => isRelayed(protocol, route));
+    const requests = listener.routes.filter((route) => !isRelayed(protocol, route));
     return {
       name,
       address,
@@ -148,7 +155,9 @@ class PlanBuilder {
     const labels = { listener: listener.name, route: "", cluster: "" };
     return {
       ...listener.relay,
-      readsHello: routes.some(({ match }) => [match, ...(match.not ?? [])].some(({ sni, alpn }) => sni ?? alpn)),
+      readsHello:
+        listener.protocol === "auto" ||
+        routes.some(({ match }) => [match, ...(match.not ?? [])].some(({ sni, alpn }) => sni ?? alpn)),
       routes: routes.map((route) => this.#route(listener, route, "connections")),
       noRouteCells: this.#sources.cells("connections", labels),
     };

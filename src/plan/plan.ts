@@ -158,7 +158,8 @@ export type ListenerPlan = {
   readonly name: string;
   /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is replaced by the bound port. */
   readonly address: string;
-  readonly protocol: "http" | "tcp";
+  /** `auto`: the first bytes of a connection decide. */
+  readonly protocol: "http" | "tcp" | "auto";
   /** Null: plain. */
   readonly tls: TlsServerOptions | null;
   /** Peers that begin connections with a PROXY protocol header: blocks in CIDR notation, and `unix`. Null: none. */

@@ -5,6 +5,7 @@
  */
 import { HOOK } from "../abi/abi.ts";
 import { Head } from "../http/head.ts";
+import { VERSION } from "../http/protocol.ts";
 import { isWebSocket } from "../http/upgrade.ts";
 import { WebSocketFrames } from "../http/websocket.ts";
 import {
@@ -126,6 +127,7 @@ export class Tunnels {
 const TCP = Buffer.from("tcp");
 /** Of a TCP connection: shared, because it stays empty. */
 const NO_HEAD = new Head();
+NO_HEAD.version = VERSION.tcp;
 
 class OpenTunnel implements TunnelOwner {
   readonly slot: number;

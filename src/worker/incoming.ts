@@ -91,6 +91,11 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
     this.secured();
   }
 
+  plain(input: PendingBuffer): void {
+    this.#input = input;
+    this.secured();
+  }
+
   secured(): void {
     this.#tls = null;
     if (this.#admitted !== null) this.#serve(this.#admitted.choice);

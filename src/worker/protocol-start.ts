@@ -1,34 +1,103 @@
-/** The handler of a connection without ALPN until its first bytes show the protocol: the preface of HTTP/2, or HTTP/1. */
+/**
+ * The handler of a connection without ALPN until its first bytes show the protocol: the preface of HTTP/2, HTTP/1, or,
+ * where the listener has `protocol: auto` and routes for TCP, any other. HTTP/1 is a first line that ends in an HTTP
+ * version. Bounded by `timeouts.head`, or `timeouts.detect`, and by the size of a request line.
+ */
 import { PREFACE } from "../http2/frames.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
 
 export type ProtocolStartOptions = {
   readonly make: (isHttp2: boolean) => ServerHandler;
+  /** Makes the handler of a connection that is not HTTP; null: there is none, so that every connection is HTTP. */
+  readonly makeTcp?: (() => ServerHandler) | null;
   /** Reports an exception. */
   readonly internal: (error: unknown) => void;
 };
 
+const LF = 10;
+const CR = 13;
+const SPACE = 32;
+/** Longest method of a request line that is taken for HTTP, bytes. */
+const MAX_METHOD = 32;
+/** What follows the target in a request line, at most: ` HTTP/1.1` and the end of the line. */
+const AFTER_TARGET = 16;
+/** The end of a request line, without CR. */
+const VERSION_END = /HTTP\/\d\.\d$/;
+const VERSION_LENGTH = 8;
+
 export class ProtocolStart implements ServerHandler {
   readonly #connection: AcceptedConnection;
+  readonly #port: Port;
   readonly #options: ProtocolStartOptions;
-  /** A part of the preface. */
+  readonly #makeTcp: (() => ServerHandler) | null;
+  /** A part of the preface or of a request line. */
   readonly #input = new PendingBuffer();
+  /** The input is the beginning of the preface. */
+  #mayBePreface = true;
+  /** Length of the method with its space; 0: not known yet. */
+  #method = 0;
 
   constructor(connection: AcceptedConnection, port: Port, options: ProtocolStartOptions) {
     this.#connection = connection;
+    this.#port = port;
     this.#options = options;
-    connection.arm(port.idleLimit(port.state!.plan.timeouts.head));
+    this.#makeTcp = options.makeTcp ?? null;
+    const { timeouts, tcp } = port.state!.plan;
+    if (this.#makeTcp === null) connection.arm(port.idleLimit(timeouts.head));
+    // The time began before, if the first bytes were tried as TLS.
+    else if (connection.deadline === 0) connection.arm(tcp!.detect);
   }
 
   receive(bytes: Buffer, start: number, end: number): void {
     const input = this.#input;
+    if (!this.#mayBePreface) return this.#receiveLine(bytes, start, end);
     let at = start;
     while (at < end && input.length + at - start < PREFACE.length && bytes[at] === PREFACE[input.length + at - start])
       at++;
     const isWhole = input.length + at - start === PREFACE.length;
     if (at === end && !isWhole) return input.append(bytes, start, end);
-    const handler = this.#makeHandler(isWhole);
+    this.#mayBePreface = isWhole;
+    if (!isWhole && this.#makeTcp !== null) return this.#receiveLine(bytes, start, end);
+    this.#pass(this.#makeHandler(isWhole), bytes, start, end);
+  }
+
+  /** Compares what may be a request line. */
+  #receiveLine(bytes: Buffer, start: number, end: number): void {
+    const before = this.#input.length;
+    this.#input.append(bytes, start, end);
+    // A part of the preface was not compared as a line.
+    const isHttp = this.#isHttp(this.#method === 0 ? 0 : before);
+    if (isHttp !== null) this.#begin(isHttp ? this.#options.make(false) : this.#makeTcp!());
+  }
+
+  /** Whether the input begins with a request line; null: not known yet. `from`: the bytes before were compared. */
+  #isHttp(from: number): boolean | null {
+    const { bytes, start, end, length } = this.#input;
+    if (this.#method === 0) {
+      const most = Math.min(length, MAX_METHOD + 1);
+      let at = 0;
+      while (at < most && isTokenByte(bytes[start + at]!)) at++;
+      if (at === length && at <= MAX_METHOD) return null;
+      if (at === 0 || at > MAX_METHOD || bytes[start + at] !== SPACE) return false;
+      this.#method = at + 1;
+    }
+    const line = bytes.subarray(start, end).indexOf(LF, from);
+    const { target } = this.#port.state!.plan.limits;
+    // A longer target is rejected as HTTP.
+    if (line < 0) return length > this.#method + target + AFTER_TARGET ? true : null;
+    const stop = start + (bytes[start + line - 1] === CR ? line - 1 : line);
+    const least = start + this.#method;
+    return VERSION_END.test(bytes.toString("latin1", Math.max(least, stop - VERSION_LENGTH), stop));
+  }
+
+  #begin(handler: ServerHandler): void {
+    this.#connection.handler = handler;
+    const { bytes, start, end } = this.#input;
+    if (end > start && this.#connection.alive) handler.receive(bytes, start, end);
+  }
+
+  #pass(handler: ServerHandler, bytes: Buffer, start: number, end: number): void {
     // The buffered bytes may have replaced it.
     if (this.#connection.handler === handler) handler.receive(bytes, start, end);
   }
@@ -42,16 +111,29 @@ export class ProtocolStart implements ServerHandler {
     return handler;
   }
 
+  /** No more bytes decide: those received so far are HTTP if they begin with a method and its space. */
+  #decide(): ServerHandler {
+    if (this.#makeTcp === null || this.#method > 0) return this.#makeHandler(false);
+    const handler = this.#makeTcp();
+    this.#begin(handler);
+    return handler;
+  }
+
   ended(): void {
-    this.#makeHandler(false).ended();
+    const handler = this.#decide();
+    if (this.#connection.handler === handler) handler.ended();
   }
 
   timedOut(): void {
-    this.#makeHandler(false).timedOut();
+    if (this.#makeTcp !== null && this.#port.draining && this.#input.length === 0) return this.#connection.destroy();
+    const handler = this.#decide();
+    if (this.#makeTcp === null || this.#method > 0) handler.timedOut();
   }
 
   drain(): void {
-    this.#makeHandler(false).drain();
+    if (this.#makeTcp === null) this.#makeHandler(false).drain();
+    // Nothing is lost: neither the client nor an endpoint has sent anything that was passed on.
+    else if (this.#input.length === 0) this.#connection.arm(Math.max(1, this.#port.drainIdle));
   }
 
   closed(): void {}
@@ -62,3 +144,10 @@ export class ProtocolStart implements ServerHandler {
     this.#connection.destroy();
   }
 }
+
+/** A character of a token (RFC 9110 section 5.6.2), as methods are. */
+function isTokenByte(byte: number): boolean {
+  if ((byte >= 65 && byte <= 90) || (byte >= 97 && byte <= 122) || (byte >= 48 && byte <= 57)) return true;
+  return TOKEN_MARKS.includes(byte);
+}
+const TOKEN_MARKS = Buffer.from("!#$%&'*+-.^_`|~");

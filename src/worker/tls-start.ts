@@ -45,6 +45,8 @@ export interface TlsStartEvents {
   secured(): void;
   /** The connection is relayed as it is, `input` first; `hello`: null if it is not TLS. */
   passed(hello: HelloFacts | null, input: PendingBuffer): void;
+  /** `protocol: auto`: the connection is not TLS; `input` was received. */
+  plain(input: PendingBuffer): void;
 }
 
 export type TlsStartOptions = {
@@ -81,7 +83,8 @@ export class TlsStart implements Waiting {
     this.#server = tls;
     this.#options = options;
     this.#events = events;
-    connection.arm(tls === null ? plan.tcp!.detect : plan.timeouts.handshake);
+    const isDetecting = tls === null || (plan.protocol === "auto" && plan.tcp !== null);
+    connection.arm(isDetecting ? plan.tcp!.detect : plan.timeouts.handshake);
   }
 
   /** Receives bytes of the hello. */
@@ -101,7 +104,7 @@ export class TlsStart implements Waiting {
     this.#decided = true;
     if (read.state === "more" || read.state === "oversize")
       return this.#reject(OVERSIZE, new HandshakeError("failed", `the ClientHello is over ${MAX_HELLO} bytes`));
-    if (read.state === "plain") return this.#server === null ? this.#pass(null) : this.#rejectPlain();
+    if (read.state === "plain") return this.#receivedPlain();
     this.#read = read;
     if (read.isChallenge && this.#server !== null && this.#respondToChallenge(read.serverName)) return;
     const facts = this.#passes(read);
@@ -130,6 +133,14 @@ export class TlsStart implements Waiting {
     return tcp.routes[at]!.passthrough ? facts : null;
   }
 
+  #receivedPlain(): void {
+    if (this.#port.state!.plan.protocol === "auto") {
+      this.#ended = true;
+      this.#events.plain(this.#hello);
+    } else if (this.#server === null) this.#pass(null);
+    else this.#rejectPlain();
+  }
+
   #pass(facts: HelloFacts | null): void {
     this.#ended = true;
     this.#connection.deadline = 0;
@@ -139,10 +150,13 @@ export class TlsStart implements Waiting {
   #serve({ serverName, staplingSchemes, isChallenge }: ClientHello, mayWait: boolean): void {
     // Its challenge is not pending.
     if (isChallenge) return this.#rejectName(serverName, "challenge");
+    const { plan } = this.#port.state!;
+    // From here on the time is that of a handshake.
+    if (plan.protocol === "auto") this.#connection.arm(plan.timeouts.handshake);
     const served = this.#server!.contextFor(serverName, staplingSchemes);
     if (typeof served === "object") {
       // The protocol of a connection that is relayed is the endpoint's to choose.
-      const protocols = this.#port.state!.plan.protocol === "http" ? "http" : "none";
+      const protocols = plan.protocol !== "tcp" && this.#mayBeHttp() ? "http" : "none";
       return this.#secure(this.#choose(served, staplingSchemes), protocols);
     }
     const name = plainName(serverName);
@@ -210,6 +224,14 @@ export class TlsStart implements Waiting {
     this.#events.secured();
   }
 
+  /** Whether a protocol may be negotiated: not if the client offers only others, which routes for TCP may serve. */
+  #mayBeHttp(): boolean {
+    const offered = this.#offered;
+    return (
+      offered === null || offered.length === 0 || offered.some((name) => name === "h2" || name.startsWith("http/1."))
+    );
+  }
+
   #rejectPlain(): void {
     const first = this.#hello.bytes[this.#hello.start]!;
     // A plain HTTP request begins with a letter.
@@ -234,8 +256,14 @@ export class TlsStart implements Waiting {
   }
 
   timedOut(): void {
+    const { plan, tcp } = this.#port.state!;
     // The endpoint may be the one that sends first.
-    if (this.#server === null && this.#hello.length === 0) {
+    if (
+      !this.#decided &&
+      this.#hello.length === 0 &&
+      tcp !== null &&
+      (this.#server === null || plan.protocol === "auto")
+    ) {
       this.#decided = true;
       return this.#pass(null);
     }

@@ -12,9 +12,9 @@ import { Staples } from "../net/staples.ts";
 import { TicketKeys } from "../net/ticket-keys.ts";
 import { TlsServer, type TlsServerOptions, type TlsShared } from "../net/tls-server.ts";
 import { AccessLog } from "../observe/access-log.ts";
-import { WORKER_CELLS } from "../observe/series.ts";
+import { DETECTED_PROTOCOLS, LISTENER_CELLS, WORKER_CELLS } from "../observe/series.ts";
 import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
-import type { ClusterPlan, Plan } from "../plan/plan.ts";
+import type { ClusterPlan, ListenerPlan, Plan } from "../plan/plan.ts";
 import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import { ServerConnection } from "../protocol/http1/server-connection.ts";
@@ -146,16 +146,28 @@ class Worker {
 
   /** The handler of an admitted connection: by ALPN over TLS, by its first bytes without. */
   #makeHandler(accepted: Accepted): ServerHandler {
-    const make = (isHttp2: boolean): ServerHandler =>
-      isHttp2
+    const { connection, port, passed } = accepted;
+    const { plan } = port.state!;
+    const make = (isHttp2: boolean): ServerHandler => {
+      if (plan.protocol === "auto") this.#detected(plan, isHttp2 ? "http2" : "http1");
+      return isHttp2
         ? new Http2Connection(this.#context, this.#pipeline, accepted)
         : new ServerConnection(this.#context, this.#pipeline, accepted);
-    const { connection, port } = accepted;
-    if (port.state!.plan.protocol === "tcp" || accepted.passed !== undefined)
+    };
+    const makeTcp = (): ServerHandler => {
+      if (plan.protocol === "auto") this.#detected(plan, passed?.hello == null ? "tcp" : "tls");
       return new TcpConnection(this.#context, this.#pipeline, accepted);
-    if (connection.tls !== null) return make(connection.tls.protocol === "h2");
+    };
+    if (plan.protocol === "tcp" || passed !== undefined) return makeTcp();
+    if (connection.tls?.protocol) return make(connection.tls.protocol === "h2");
+    const detectsTcp = plan.protocol === "auto" && plan.tcp !== null;
+    if (connection.tls !== null && !detectsTcp) return make(false);
     const internal = (error: unknown): void => this.#pipeline.internal(null, error);
-    return new ProtocolStart(connection, port, { make, internal });
+    return new ProtocolStart(connection, port, { make, makeTcp: detectsTcp ? makeTcp : null, internal });
+  }
+
+  #detected(plan: ListenerPlan, protocol: (typeof DETECTED_PROTOCOLS)[number]): void {
+    this.#context.cells[plan.cells + LISTENER_CELLS.detected + DETECTED_PROTOCOLS.indexOf(protocol)]!++;
   }
 
   receive(message: ToWorker): void {

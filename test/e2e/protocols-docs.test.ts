@@ -86,6 +86,18 @@ const checks: Record<string, Check> = {
   },
 };
 
+checks["HTTP, HTTPS and TCP on one port"] = {
+  async peers(t) {
+    const { port } = await startRawUpstream(t, (peer) => void peer.send("broker."));
+    return { ...(await startApp(t)), "127.0.0.1:9002": port };
+  },
+  async check(t, { port, url }) {
+    assert.equal((await curl("/", { port, ca: authority.path("ca.pem") })).out, "ok");
+    assert.equal(await (await fetch(url)).text(), "ok");
+    const peer = await connectTo(t, port);
+    assert.equal(await peer.send("PING\r\n").take("."), "broker.");
+  },
+};
 checks["PROXY protocol from a load balancer"] = {
   async peers(t) {
     const { port } = await startUpstream(t, ({ headers }, response) => response.end(headers["x-forwarded-for"]));

@@ -228,11 +228,11 @@ listeners:
         cluster: app
   web:
     address: ":2"
-    timeouts: { lifetime: 1h }
     routes:
       - { match: { sni: a.example }, passthrough: true, cluster: app }
       - { match: { alpn: h2 }, cluster: app }
       - { match: { path: / }, passthrough: true, cluster: app }
+  other: { address: ":3", timeouts: { lifetime: 1h }, cluster: app }
 clusters: { app: ["127.0.0.1:1"] }
 `,
   );

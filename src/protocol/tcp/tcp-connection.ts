@@ -6,6 +6,7 @@
  * empty response.
  */
 import { performance } from "node:perf_hooks";
+import { VERSION } from "../../http/protocol.ts";
 import type { Connection } from "../../net/connection.ts";
 import type { DialHandler } from "../../net/dial.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
@@ -25,6 +26,7 @@ import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { StepControl } from "../../proxy/pipeline-control.ts";
 import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
 import { takeCluster } from "../../proxy/routing.ts";
+import type { RouteState } from "../../proxy/snapshot.ts";
 import { type AttemptOwner, TcpAttempt } from "./tcp-attempt.ts";
 
 /** Most bytes buffered while connecting; then reading pauses. Reading until then detects a reset. */
@@ -37,6 +39,7 @@ const NOTHING = { bytes: NO_BYTES, start: 0, end: 0 };
 function takeExchange({ exchanges }: Pipeline, { state }: Port, client: string): Exchange {
   const x = exchanges.take();
   x.request.reset();
+  x.request.version = VERSION.tcp;
   x.clientAddress = client;
   x.listener = state!;
   x.listenerName = state!.plan.name;
@@ -109,16 +112,25 @@ export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, S
   }
 
   #begin(x: Exchange): void {
-    const { tcp } = x.listener!;
-    const at = tcp === null ? -1 : tcp.router.match(x, 0);
-    if (at < 0) {
+    x.route = this.#selectRoute(x);
+    if (x.route === null) {
       logNoRoute(this.context, x);
       return this.#fail(x, ERROR.noRoute);
     }
-    x.route = tcp!.routes[at]!;
     x.routeName = x.route.name;
     takeCluster(x);
     this.#advance(x, pick(this, x));
+  }
+
+  /** The first route that matches; with `protocol: auto`, `passthrough` is for TLS only. */
+  #selectRoute(x: Exchange): RouteState | null {
+    const { tcp, plan } = x.listener!;
+    if (tcp === null) return null;
+    for (let at = tcp.router.match(x, 0); at >= 0; at = tcp.router.match(x, at + 1)) {
+      const route = tcp.routes[at]!;
+      if (!route.passthrough || plan.protocol === "tcp" || this.#hello !== null) return route;
+    }
+    return null;
   }
 
   /** Steps of the pipeline return `pick`, `forward`, or by `error` `done`. */
