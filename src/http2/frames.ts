@@ -11,6 +11,8 @@ export const FRAME = {
   goAway: 7,
   windowUpdate: 8,
   continuation: 9,
+  /** RFC 9218 section 7.1. */
+  priorityUpdate: 16,
 } as const;
 
 /** Bits of a frame's flags. `endStream` and `acknowledge` belong to different frames. */
@@ -40,6 +42,8 @@ export const SETTING = {
   maxHeaderListSize: 6,
   /** RFC 8441. */
   enableConnectProtocol: 8,
+  /** RFC 9218 section 2.1. */
+  noRfc7540Priorities: 9,
 } as const;
 
 /** What a client sends first. */

@@ -38,6 +38,8 @@ const reset = (stream: number) => frame(FRAME.resetStream, 0, stream, uint32(COD
 const ping = (flags = 0) => frame(FRAME.ping, flags, 0, Buffer.from("01234567"));
 const priority = (stream: number, dependency: number, weight = 15) =>
   frame(FRAME.priority, 0, stream, Buffer.concat([uint32(dependency), Buffer.from([weight])]));
+const update = (stream: number, of: number, value: string) =>
+  frame(FRAME.priorityUpdate, 0, stream, Buffer.concat([uint32(of), Buffer.from(value)]));
 const window = (stream: number, size: number) => frame(FRAME.windowUpdate, 0, stream, uint32(size));
 const settings = (...pairs: [number, number][]) =>
   frame(FRAME.settings, 0, 0, Buffer.concat(pairs.map(([id, value]) => setting(id, value))));
@@ -331,6 +333,11 @@ const cases: Case[] = [
     ...malformed(),
   ],
 
+  ["RFC 9218 7.1 PRIORITY_UPDATE on a stream", [HELLO, update(1, 1, "u=1")], "goAway protocolError"],
+  ["RFC 9218 7.1 PRIORITY_UPDATE of stream 0", [HELLO, update(0, 0, "u=1")], "goAway protocolError"],
+  ["RFC 9218 7.1 PRIORITY_UPDATE of 3 bytes", [HELLO, frame(16, 0, 0, Buffer.alloc(3))], "goAway frameSizeError"],
+  ["RFC 9218 7.1 PRIORITY_UPDATE of an idle stream", [HELLO, update(0, 1, "u=1"), headers(1, GET)], "response 1"],
+
   // ── RFC 7540 ──────────────────────────────────────────────────────────────────────────────────────────────────────
   ["RFC 7540 5.3.1 PRIORITY of a stream that depends on itself", [HELLO, priority(1, 1)], "goAway protocolError"],
   [
@@ -425,4 +432,30 @@ testInUsualMode("connections conform to RFC 9113, RFC 7541 and RFC 8441, section
       else client.socket.destroy();
     });
   await sluice.metricIs(0, "sluice_requests_in_flight");
+});
+
+testInUsualMode("the most urgent responses are sent first (RFC 9218), as changed by PRIORITY_UPDATE", async (t) => {
+  const upstream = await startUpstream(t, (_, response) => response.end(Buffer.alloc(40_000)));
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  // The window of the connection is used up by the first response.
+  const client = await open(t, sluice, Buffer.concat([PREFACE, settings([SETTING.initialWindowSize, 2 ** 20])]));
+  const sizeOf = (stream: number) =>
+    framesOf(client.bytes)
+      .filter((got) => got.type === FRAME.data && got.stream === stream)
+      .reduce((sum, { payload }) => sum + payload.length, 0);
+  client.send(headers(1, GET));
+  await waits(client, () => sizeOf(1) === 40_000, "the first response");
+  client.send(headers(3, GET));
+  await waits(client, () => sizeOf(3) === 25_535, "the window is used up");
+  client.send(Buffer.concat([headers(5, with_(["priority", "u=6"])), headers(7, with_(["priority", "u=1, i"]))]));
+  client.send(Buffer.concat([update(0, 11, "u=0"), headers(9, GET), headers(11, with_(["priority", "u=7"]))]));
+  const answered = () => framesOf(client.bytes).filter(({ type }) => type === FRAME.headers).length;
+  await waits(client, () => answered() === 6, "all headers");
+  client.send(Buffer.concat([update(0, 5, "u=2"), window(0, 2 ** 20)]));
+  await waits(client, () => [3, 5, 7, 9, 11].every((id) => sizeOf(id) === 40_000), "all bodies");
+  const order = framesOf(client.bytes)
+    .filter(({ type, payload }) => type === FRAME.data && payload.length > 0)
+    .map(({ stream }) => stream)
+    .filter((id, i, all) => id !== all[i - 1]);
+  assert.deepEqual(order.slice(2), [11, 7, 5, 3, 9]);
 });

@@ -469,6 +469,7 @@ const floods: [name: string, make: (i: number) => Buffer][] = [
   ["SETTINGS", () => SETTINGS],
   ["acknowledgements of SETTINGS", () => frame(FRAME.settings, FRAME_FLAG.acknowledge, 0)],
   ["PRIORITY", () => frame(FRAME.priority, 0, 1, Buffer.alloc(5))],
+  ["PRIORITY_UPDATE", () => frame(FRAME.priorityUpdate, 0, 0, Buffer.concat([uint32(1), Buffer.from("u=1")]))],
   ["unknown frames", () => frame(200, 0, 0)],
   ["WINDOW_UPDATE", () => frame(FRAME.windowUpdate, 0, 0, uint32(1))],
   ["rapid reset", (i) => Buffer.concat([headers(2 * i + 1, GET), frame(FRAME.resetStream, 0, 2 * i + 1, uint32(8))])],

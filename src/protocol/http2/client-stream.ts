@@ -1,6 +1,7 @@
 /** A stream of an HTTP/2 connection to an endpoint: one attempt, its request and its response. */
 
 import { FIELD_WORDS, FRAMING, type Head } from "../../http/head.ts";
+import { DEFAULT_URGENCY } from "../../http/priority.ts";
 import { CODE, DEFAULT_WINDOW, MAX_WINDOW } from "../../http2/frames.ts";
 import { findFieldProblem } from "../../http2/request-head.ts";
 import { readResponse } from "../../http2/response-head.ts";
@@ -52,6 +53,7 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   id = 0;
   /** Bytes that may be sent to the endpoint; negative after it has reduced its initial window. */
   window = 0;
+  readonly priority = DEFAULT_URGENCY;
   readonly target: Http2Target;
   readonly receiveWindow = new ReceiveWindow(DEFAULT_WINDOW);
   readonly #context: WorkerContext;

@@ -1,5 +1,10 @@
-/** Sends DATA within the connection's window and what its socket takes. Blocked streams continue in turn. */
+/**
+ * Sends DATA within the connection's window and what its socket takes. Blocked streams continue in the order of their
+ * urgency (RFC 9218); those of equal urgency take turns, of one frame each if they are incremental, otherwise of what they
+ * have: at most one read from the source.
+ */
 
+import { INCREMENTAL, URGENCIES } from "../../http/priority.ts";
 import { DEFAULT_WINDOW, MAX_PAYLOAD, MAX_WINDOW } from "../../http2/frames.ts";
 import type { Connection } from "../../net/connection.ts";
 import type { FrameBudget } from "./frame-budget.ts";
@@ -12,6 +17,8 @@ export interface SendingStream {
   readonly id: number;
   /** Bytes that may be sent on the stream; negative after the peer has reduced its initial window. */
   window: number;
+  /** The priority as of `parsePriority`. */
+  readonly priority: number;
   /** Sends pending bytes; calls `wait` again if some remain. */
   sendMore(): void;
 }
@@ -22,8 +29,11 @@ export class SendScheduler {
   readonly #budget: FrameBudget;
   /** Bytes that may be sent over all streams. */
   #window = DEFAULT_WINDOW;
-  /** Streams blocked by this window or the socket, not by their own window. */
-  readonly #waiting = new Set<SendingStream>();
+  /** Streams blocked by this window or the socket, not by their own window; by urgency, made when needed. */
+  readonly #waiting: (Set<SendingStream> | undefined)[] = [];
+  #waitingCount = 0;
+  /** Bytes that the stream whose turn it is may send; -1: it is no stream's turn. */
+  #turn = -1;
 
   constructor(connection: Connection, writer: FrameWriter, budget: FrameBudget) {
     this.#connection = connection;
@@ -34,7 +44,10 @@ export class SendScheduler {
   /** Sends what both windows and the socket allow; returns how much. `ends`: the stream ends with the last byte. */
   send(stream: SendingStream, bytes: Buffer, start: number, end: number, ends: boolean): number {
     let at = start;
-    while (at < end && this.#canSend) {
+    const turn = this.#turn;
+    // Others that wait go first: an event is pending that lets them continue.
+    const most = turn >= 0 ? turn : this.#waitingCount > 0 ? 0 : end - start;
+    while (at < end && at - start < most && this.#canSend) {
       const size = Math.min(end - at, MAX_PAYLOAD, stream.window, this.#window);
       if (size <= 0) break;
       this.#writer.data(stream.id, bytes, at, at + size, ends && at + size === end);
@@ -54,11 +67,19 @@ export class SendScheduler {
 
   /** Calls `sendMore` of the stream when the connection can send more. */
   wait(stream: SendingStream): void {
-    this.#waiting.add(stream);
+    const urgency = stream.priority % URGENCIES;
+    this.#waiting[urgency] ??= new Set();
+    const queue = this.#waiting[urgency]!;
+    if (queue.has(stream)) return;
+    queue.add(stream);
+    this.#waitingCount++;
   }
 
-  remove(stream: SendingStream): void {
-    this.#waiting.delete(stream);
+  /** Call it before the priority of the stream changes, and `wait` again if it returns true. */
+  remove(stream: SendingStream): boolean {
+    if (this.#waitingCount === 0 || !this.#waiting[stream.priority % URGENCIES]?.delete(stream)) return false;
+    this.#waitingCount--;
+    return true;
   }
 
   /** Adds to the connection's window; returns false if it exceeds the largest window. */
@@ -71,11 +92,21 @@ export class SendScheduler {
 
   /** Lets blocked streams continue, for as long as the window and the socket allow. */
   resume(): void {
-    // A stream that has more to send is added again, behind the others.
-    for (const stream of this.#waiting) {
-      if (!this.#canSend) return;
-      this.#waiting.delete(stream);
-      stream.sendMore();
+    if (this.#waitingCount === 0) return;
+    for (let urgency = 0; urgency < URGENCIES; urgency++) {
+      const queue = this.#waiting[urgency];
+      // A stream that has more to send is added again, behind the others.
+      if (queue !== undefined)
+        for (const stream of queue) {
+          if (!this.#canSend) return;
+          this.remove(stream);
+          this.#turn = (stream.priority & INCREMENTAL) !== 0 ? MAX_PAYLOAD : Number.MAX_SAFE_INTEGER;
+          try {
+            stream.sendMore();
+          } finally {
+            this.#turn = -1;
+          }
+        }
     }
   }
 }

@@ -4,6 +4,7 @@
  */
 
 import { Head, reject } from "../../http/head.ts";
+import { parsePriority } from "../../http/priority.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import { VERSION } from "../../http/protocol.ts";
 import * as frames from "../../http2/frames.ts";
@@ -82,6 +83,9 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** The highest stream that the client has opened, and the highest that is not ignored for a final GOAWAY. */
   #lastStream = 0;
   lastServed = 0;
+  /** A PRIORITY_UPDATE for a stream that was not open yet, and its priority. */
+  #nextStream = 0;
+  #nextPriority = 0;
   #requestCount = 0;
   /** Octets of the preface received. */
   #preface = 0;
@@ -176,6 +180,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
         if (end - start !== 5) return this.#fail(CODE.frameSizeError, "a PRIORITY of another size than 5");
         if (dependencyOf(bytes, start) === stream) return this.#fail(CODE.protocolError, SELF_DEPENDENCY);
         return this.#spend(COST.control);
+      case FRAME.priorityUpdate:
+        return this.#priorityUpdate(stream, bytes, start, end);
       case FRAME.goAway:
         return this.#clientGoesAway(stream, end - start);
       case FRAME.pushPromise:
@@ -292,6 +298,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     x.listener = listener;
     const stream = new ServerStream(this, id, this.#initialWindow, this.#limits.streamWindow, x);
     this.#streams.set(id, stream);
+    if (id === this.#nextStream) stream.reprioritize(this.#nextPriority);
     this.#context.clock.add(stream);
     x.client = stream;
     if (this.#choice !== null) this.#choice.apply(x);
@@ -365,6 +372,21 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const cost = stream.costOfCancel();
     stream.resetByClient(readUint32(bytes, start));
     return this.#spend(cost);
+  }
+
+  /** RFC 9218 section 7.1. Of streams that are not open yet, the last update is kept. */
+  #priorityUpdate(id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (id !== 0) return this.#fail(CODE.protocolError, "PRIORITY_UPDATE on a stream");
+    if (end - start < 4) return this.#fail(CODE.frameSizeError, "a PRIORITY_UPDATE of fewer than 4 bytes");
+    const stream = readUint32(bytes, start) & MAX_WINDOW;
+    if ((stream & 1) === 0) return this.#fail(CODE.protocolError, "PRIORITY_UPDATE of a stream with an even number");
+    const priority = parsePriority(bytes, start + 4, end);
+    this.#streams.get(stream)?.reprioritize(priority);
+    if (stream > this.#lastStream) {
+      this.#nextStream = stream;
+      this.#nextPriority = priority;
+    }
+    return this.#spend(COST.control);
   }
 
   #ping(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
@@ -449,6 +471,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       [SETTING.initialWindowSize, streamWindow],
       [SETTING.maxHeaderListSize, this.#plan.limits.head],
       [SETTING.enableConnectProtocol, 1],
+      [SETTING.noRfc7540Priorities, 1],
     ]);
     this.writer.windowUpdate(0, connectionWindow - DEFAULT_WINDOW);
   }

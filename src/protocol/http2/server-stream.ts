@@ -1,6 +1,7 @@
 /** A stream of a client's HTTP/2 connection: one request and its response. */
 
-import { FIELD_WORDS, FLAG, FRAMING, type Head } from "../../http/head.ts";
+import { FIELD_WORDS, FLAG, FRAMING, type Head, VALUE_END, VALUE_START } from "../../http/head.ts";
+import { DEFAULT_URGENCY, parsePriority } from "../../http/priority.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import { CODE, MAX_WINDOW } from "../../http2/frames.ts";
 import { findFieldProblem } from "../../http2/request-head.ts";
@@ -47,6 +48,7 @@ export interface StreamConnection {
   streamClosed(stream: ServerStream): void;
 }
 
+const PRIORITY = Buffer.from("priority");
 const ACCEPT = Buffer.from("sec-websocket-accept");
 
 export class ServerStream implements Downstream, SendingStream, Timed {
@@ -55,6 +57,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   readonly id: number;
   /** Bytes that may be sent to the client; negative after it has reduced its initial window. */
   window: number;
+  priority: number = DEFAULT_URGENCY;
   /** Null once the exchange has ended. */
   exchange: Exchange | null;
   readonly receiveWindow: ReceiveWindow;
@@ -73,6 +76,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   #closed = false;
   /** The client has ended its direction. */
   requestEnded = false;
+  #isReprioritized = false;
   /** The request is malformed. */
   #isMalformed = false;
   /** The deadline is for the client's window, not for the request body. */
@@ -121,13 +125,28 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     const { length, framing } = x.request;
     if (limits.body > 0 && framing === FRAMING.length && length > limits.body)
       return this.refuse(ERROR.bodyTooLarge, `a body of ${length} bytes is over the limit of ${limits.body}`);
-    if ((x.request.flags & FLAG.connect) !== 0) {
+    const { request } = x;
+    const field = request.find(PRIORITY, 0, PRIORITY.length);
+    if (field >= 0 && !this.#isReprioritized) {
+      const at = field * FIELD_WORDS;
+      this.priority = parsePriority(request.bytes, request.fields[at + VALUE_START]!, request.fields[at + VALUE_END]!);
+    }
+    if ((request.flags & FLAG.connect) !== 0) {
       // All that follows belongs to the tunnel.
       x.requestComplete = true;
       this.#tunnel = new TunnelStream(this);
     }
     if (!x.requestComplete) this.#arm();
     this.#connection.requests.begin(x);
+  }
+
+  /** A PRIORITY_UPDATE frame, which applies in place of the field of the request (RFC 9218 section 7). */
+  reprioritize(priority: number): void {
+    const { scheduler } = this.#connection;
+    const waits = scheduler.remove(this);
+    this.#isReprioritized = true;
+    this.priority = priority;
+    if (waits) scheduler.wait(this);
   }
 
   /** The client has ended its direction. */
