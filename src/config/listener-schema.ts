@@ -69,7 +69,9 @@ const proxyProtocol = convert(
     },
     { shorthand: { scalar: "from", list: "from" } },
   ),
-  (value, at, { report, hasProblem }) => {
+  (value, at, { report, warn, hasProblem }) => {
+    if (value.from.some((block) => block.endsWith("/0")))
+      warn(at, "every client may send a PROXY protocol header, and so any address: list only load balancers");
     if (value.from.length === 0 && !hasProblem(at.path))
       report(at, "no peers are listed in `from`, expected at least one");
     return value;

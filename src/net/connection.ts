@@ -45,6 +45,8 @@ export type NetContext = {
 type Reads = { readonly buffer: () => Uint8Array; readonly callback: (size: number) => boolean };
 
 const NOTHING = Buffer.alloc(0);
+/** Most time by which a pause for bandwidth extends a deadline, ms. */
+const MAX_EXTENSION = 60_000;
 /** A write of up to this size that cannot complete synchronously gets a copy, and occupies no block, bytes. */
 const MAX_COPY = 4096;
 
@@ -256,10 +258,10 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     if (this.bandwidth !== null) this.#limitReads(this.bandwidth.debit(RECEIVED, size));
   }
 
-  /** Reads nothing for `ms`. Deadlines do not run meanwhile. */
+  /** Reads nothing for `ms`, for which the deadline is extended, up to a limit: a client cannot keep connections by debts. */
   #limitReads(ms: number): void {
     if (ms === 0 || !this.alive) return;
-    if (this.deadline > 0) this.deadline += ms;
+    if (this.deadline > 0) this.deadline += Math.min(ms, MAX_EXTENSION);
     if (this.#readPause !== null) clearTimeout(this.#readPause);
     this.#socket!.pause();
     this.#readPause = setTimeout(() => {

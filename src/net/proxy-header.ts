@@ -19,12 +19,15 @@ export type ProxyHeaderOptions = { readonly version: 1 | 2; readonly tlvs: reado
 
 type Client = Pick<Connection, "peerAddress" | "proxied" | "tls" | "socket">;
 
-/** A header about the connection of a client; null: about one of the proxy's own, such as a health check. */
-export function makeProxyHeader({ version, tlvs }: ProxyHeaderOptions, client: Client | null): Buffer {
+/**
+ * A header about the connection of a client; null: about one of the proxy's own, such as a health check. `serverName`: in
+ * the ClientHello, also of a connection whose TLS is passed through.
+ */
+export function makeProxyHeader({ version, tlvs }: ProxyHeaderOptions, client: Client | null, serverName = ""): Buffer {
   const addresses = client === null ? null : addressesOf(client);
   if (version === 1) return Buffer.from(lineOf(addresses), "latin1");
   if (client === null) return headerOf(0, 0, Buffer.alloc(0));
-  const values = tlvs.flatMap((name) => tlvsOf(name, client));
+  const values = tlvs.flatMap((name) => tlvsOf(name, client, serverName));
   const header = binaryOf(addresses, tlvs.includes("crc32c") ? [...values, SUM] : values);
   if (tlvs.includes("crc32c")) header.writeUInt32BE(crc32c(header, 0, header.length), header.length - 4);
   return header;
@@ -121,11 +124,11 @@ function writeTlvs(tlvs: readonly Tlv[]): Buffer {
   return Buffer.concat(parts);
 }
 
-function tlvsOf(name: (typeof PROXY_TLVS)[number], client: Client): Tlv[] {
+function tlvsOf(name: (typeof PROXY_TLVS)[number], client: Client, serverName: string): Tlv[] {
   const { tls, proxied } = client;
   switch (name) {
     case "authority":
-      return tlvOf(TLV.authority, tls?.serverName ?? "", client);
+      return tlvOf(TLV.authority, serverName, client);
     case "alpn":
       return tlvOf(TLV.alpn, tls?.protocol ?? "", client);
     case "unique-id":

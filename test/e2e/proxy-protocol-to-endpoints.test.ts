@@ -7,6 +7,7 @@ import { createSecureContext, TLSSocket } from "node:tls";
 import { type ProxyFacts, readProxyHeader } from "../../src/net/proxy-protocol.ts";
 import { Authority } from "../support/certificates.ts";
 import { findFreePort } from "./free-port.ts";
+import { openSession, request } from "./http2.ts";
 import { missingPeers, startHaproxy, startNginx } from "./load-balancers.ts";
 import { connectTo, startUpstream } from "./peers.ts";
 import { atEnd, type LiveTest, startSluice, testInUsualMode } from "./program.ts";
@@ -54,9 +55,12 @@ function serve(socket: Socket, { facts, requests }: Seen): void {
   socket.on("data", (data: Buffer) => {
     text += data.toString("latin1");
     for (let end = text.indexOf("\r\n\r\n"); end >= 0; end = text.indexOf("\r\n\r\n")) {
-      const [, client = ""] = /^x-client: (.*)$/im.exec(text.slice(0, end)) ?? [];
-      requests.push(client.trim());
+      const head = text.slice(0, end);
       text = text.slice(end + 4);
+      // The end of a chunked body.
+      if (head === "0") continue;
+      const [, client = ""] = /^x-client: (.*)$/im.exec(head) ?? [];
+      requests.push(client.trim());
       const body = facts.isLocal ? "local" : `${facts.source}:${facts.sourcePort}`;
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
     }
@@ -105,6 +109,17 @@ clusters:
     secured.seen.every(({ facts }) => facts.isLocal || facts.tlvs.length === 1),
     "a unique id",
   );
+
+  // Streams of one HTTP/2 connection are of one client.
+  const sessions = [await openSession(t, sluice.url), await openSession(t, sluice.url)];
+  const asked = sessions.flatMap((session, i) =>
+    Array.from({ length: 10 }, async () => {
+      const { body } = await request(session, { ":path": "/", "x-client": `session ${i}` });
+      assert.equal(String(body), `127.0.0.1:${session.socket.localPort}`);
+    }),
+  );
+  await Promise.all(asked);
+  for (const { requests } of plain.seen) assert.ok(new Set(requests).size < 2, requests.join());
 
   // A client behind a load balancer: what it reports is passed on.
   const behind = await connectTo(t, sluice.port, { localAddress: "127.0.0.2" });

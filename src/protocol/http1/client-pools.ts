@@ -1,9 +1,9 @@
 /**
  * Idle connections to endpoints that belong to one client's connection, because they begin with a PROXY protocol header
  * about it: to the endpoint, whatever follows comes from that client, so they are never used for another. They are closed
- * with it, and bounded as the pool of the endpoint is.
+ * with it. Those of all clients together are bounded by the pool of the endpoint.
  */
-import { Pool } from "../../cluster/pool.ts";
+import type { Pool } from "../../cluster/pool.ts";
 import type { Connection } from "../../net/connection.ts";
 import type { ClientConnection } from "./client-connection.ts";
 
@@ -17,7 +17,7 @@ class ClientPools {
     let pool = this.#pools.get(endpoint);
     if (pool === undefined) {
       this.#dropClosed();
-      this.#pools.set(endpoint, (pool = new Pool(endpoint.keep)));
+      this.#pools.set(endpoint, (pool = endpoint.divide()));
     }
     return pool;
   }

@@ -25,7 +25,11 @@ export class UpstreamConnector implements Connector {
     attempt.reused = upstream !== null;
     if (upstream === null) {
       upstream = new ClientConnection(this.#context, this.#events, target);
-      upstream.connect(plan.proxyProtocol === null ? null : makeProxyHeader(plan.proxyProtocol, client));
+      upstream.connect(
+        plan.proxyProtocol === null
+          ? null
+          : makeProxyHeader(plan.proxyProtocol, client, attempt.exchange.tls?.serverName),
+      );
     }
     attempt.stream = upstream;
     upstream.begin(attempt);

@@ -33,7 +33,10 @@ export class TcpAttempt implements DialHandler {
     this.#connection.handler = this;
     this.#connection.bandwidth = attempt.exchange.route!.bandwidth;
     const client = attempt.exchange.client?.connection ?? null;
-    const header = plan.proxyProtocol === null ? null : makeProxyHeader(plan.proxyProtocol, client);
+    const header =
+      plan.proxyProtocol === null
+        ? null
+        : makeProxyHeader(plan.proxyProtocol, client, attempt.exchange.tls?.serverName);
     dial(this.#connection, attempt.endpoint!, plan.tls, NO_PROTOCOLS, header);
     this.#connection.arm(plan.timeouts.connect);
   }

@@ -53,3 +53,18 @@ test("a dropped connection is not reused", () => {
   assert.equal(pool.take(), a);
   assert.equal(pool.take(), null);
 });
+
+test("divisions count in its limit, and have no connection in common", () => {
+  const pool = new Pool<Connection>(2);
+  const [first, second] = [pool.divide(), pool.divide()];
+  const [a, b, c] = [new Connection(), new Connection(), new Connection()];
+  assert.deepEqual([first.give(a), second.give(b), second.give(c), pool.give(c)], [true, true, false, false]);
+  assert.equal(pool.take(), null);
+  assert.equal(first.take(), a);
+  assert.equal(second.give(c), true);
+  second.drop(b);
+  assert.equal(pool.give(a), true);
+  second.close();
+  assert.deepEqual([a.alive, b.alive, c.alive], [true, true, false]);
+  assert.deepEqual([first.give(b), first.give(c)], [true, false], "closed connections make room");
+});

@@ -47,7 +47,10 @@ test("lines of version 1", () => {
 });
 
 test("headers of version 2 with every TLV, verified by their checksum", () => {
-  const facts = { ...read(makeProxyHeader(V2, { ...plain("192.0.2.1", "10.0.0.1"), tls: TLS })), peer: "" };
+  const facts = {
+    ...read(makeProxyHeader(V2, { ...plain("192.0.2.1", "10.0.0.1"), tls: TLS }, TLS.serverName)),
+    peer: "",
+  };
   assert.deepEqual([facts.source, facts.destination, facts.sourcePort], ["192.0.2.1", "10.0.0.1", 12345]);
   assert.deepEqual(
     [1, 2].map((type) => String(findTlv(facts.tlvs, type))),
@@ -68,12 +71,12 @@ test("headers of version 2 with every TLV, verified by their checksum", () => {
 
 test("what was received is passed on, and a unique id stays the same", () => {
   const first = { ...plain("192.0.2.1", "10.0.0.1"), tls: TLS };
-  const proxied = { ...read(makeProxyHeader(V2, first)), peer: "10.0.0.9" };
+  const proxied = { ...read(makeProxyHeader(V2, first, TLS.serverName)), peer: "10.0.0.9" };
   const behind: Client = { ...plain("192.0.2.1", "10.0.0.2"), proxied };
   const facts = read(makeProxyHeader(V2, behind));
   assert.deepEqual([facts.source, facts.destination, facts.ssl], [proxied.source, proxied.destination, proxied.ssl]);
   for (const type of [1, 2, 5]) assert.deepEqual(findTlv(facts.tlvs, type), findTlv(proxied.tlvs, type));
-  const again = read(makeProxyHeader(V2, first));
+  const again = read(makeProxyHeader(V2, first, TLS.serverName));
   assert.deepEqual(findTlv(again.tlvs, 5), findTlv(proxied.tlvs, 5));
 });
 
