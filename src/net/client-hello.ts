@@ -41,12 +41,14 @@ export type ClientHello = {
   readonly staplingSchemes: Buffer;
   /** Validates the server name for an ACME server (TLS-ALPN-01). */
   readonly isChallenge: boolean;
+  /** The client supports TLS 1.3. */
+  readonly offersTls13: boolean;
   /** `more`: the hello is incomplete without at least that many more bytes. */
   readonly missing: number;
 };
 
 const NO_BYTES = Buffer.alloc(0);
-const NONE = { serverName: "", staplingSchemes: NO_BYTES, isChallenge: false };
+const NONE = { serverName: "", staplingSchemes: NO_BYTES, isChallenge: false, offersTls13: false };
 const PLAIN: ClientHello = { state: "plain", ...NONE, missing: 0 };
 const OVERSIZE: ClientHello = { state: "oversize", ...NONE, missing: 0 };
 const NAMELESS: ClientHello = { state: "complete", ...NONE, missing: 0 };
@@ -140,8 +142,9 @@ function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 
+type Extensions = Pick<ClientHello, "serverName" | "staplingSchemes" | "isChallenge" | "offersTls13">;
 /** Of several extensions of a type the first counts; OpenSSL rejects such a hello. */
-function readExtensions(hello: Buffer): Pick<ClientHello, "serverName" | "staplingSchemes" | "isChallenge"> {
+function readExtensions(hello: Buffer): Extensions {
   let at = findExtensions(hello);
   if (at < 0) return NONE;
   const end = at + 2 + hello.readUInt16BE(at);
@@ -165,11 +168,13 @@ function readExtensions(hello: Buffer): Pick<ClientHello, "serverName" | "stapli
     else if (type === SIGNATURE_ALGORITHMS_CERT) isLimited = true;
     at = next;
   }
-  const isKnown = asksForStatus && !isLimited && versions !== null && schemes !== null;
+  const offersTls13 = versions !== null && hasNumber(versions, 1, TLS_1_3);
+  const isKnown = asksForStatus && !isLimited && offersTls13 && schemes !== null;
   return {
     serverName: name === null ? "" : readServerName(name),
-    staplingSchemes: isKnown && hasNumber(versions!, 1, TLS_1_3) ? schemes! : NO_BYTES,
+    staplingSchemes: isKnown ? schemes! : NO_BYTES,
     isChallenge,
+    offersTls13,
   };
 }
 

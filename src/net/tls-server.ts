@@ -194,6 +194,11 @@ export class TlsServer {
     return served;
   }
 
+  /** Whether the handshake whose ClientHello is processed next renews the ticket of a session that it resumes. */
+  set renewsTickets(on: boolean) {
+    if (this.#shared !== null) this.#shared.tickets.renews = on;
+  }
+
   /** The OCSP response to staple, or null. */
   stapleFor({ staple }: ServerContext): Uint8Array | null {
     return staple === "" || this.#shared === null ? null : this.#shared.staples.get(staple);

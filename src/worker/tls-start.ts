@@ -65,6 +65,8 @@ export class TlsStart implements Waiting {
   readonly #hello = new PendingBuffer();
   /** The hello is incomplete with fewer bytes. */
   #least = 0;
+  /** The handshake is of TLS 1.3, if it succeeds. */
+  #isTls13 = false;
   /** The hello was parsed or rejected. */
   #decided = false;
   /** Protocols (ALPN); null where no route needs them. */
@@ -147,7 +149,7 @@ export class TlsStart implements Waiting {
     this.#events.passed(facts, this.#hello);
   }
 
-  #serve({ serverName, staplingSchemes, isChallenge }: ClientHello, mayWait: boolean): void {
+  #serve({ serverName, staplingSchemes, isChallenge, offersTls13 }: ClientHello, mayWait: boolean): void {
     // Its challenge is not pending.
     if (isChallenge) return this.#rejectName(serverName, "challenge");
     const { plan } = this.#port.state!;
@@ -157,7 +159,8 @@ export class TlsStart implements Waiting {
     if (typeof served === "object") {
       // The protocol of a connection that is relayed is the endpoint's to choose.
       const protocols = plan.protocol !== "tcp" && this.#mayBeHttp() ? "http" : "none";
-      return this.#secure(this.#choose(served, staplingSchemes), protocols);
+      this.#isTls13 = offersTls13 && this.#server!.options.maxVersion === "TLSv1.3";
+      return this.#secure(this.#choose(served), protocols);
     }
     const name = plainName(serverName);
     if (served !== "wanted" || !mayWait || !this.#options.wanted.wait(name, this))
@@ -165,12 +168,10 @@ export class TlsStart implements Waiting {
     this.#awaited = name;
   }
 
-  #choose(found: ServerContext, staplingSchemes: Buffer): ServerContext {
+  #choose(found: ServerContext): ServerContext {
     const { bytes, start, end } = this.#hello;
-    const server = this.#server!;
-    const isTls12 = staplingSchemes.length === 0 || server.options.maxVersion !== "TLSv1.3";
-    const offer = found.tls12 !== null && isTls12 ? readTls12Offer(bytes, start, end) : null;
-    return offer === null ? found : server.contextForTls12(found, offer);
+    const offer = found.tls12 !== null && !this.#isTls13 ? readTls12Offer(bytes, start, end) : null;
+    return offer === null ? found : this.#server!.contextForTls12(found, offer);
   }
 
   #rejectName(serverName: string, reason: NoContext | "challenge"): void {
@@ -195,6 +196,7 @@ export class TlsStart implements Waiting {
   #secure(served: ServerContext, protocols: "http" | "none" | "acme"): void {
     const hello = this.#hello;
     const server = this.#server!;
+    server.renewsTickets = this.#isTls13;
     secure(this.#connection, {
       options: server.options,
       context: served.context,
@@ -207,6 +209,8 @@ export class TlsStart implements Waiting {
         this.#connection.arm(ALERT_LINGER);
       },
     });
+    // Without access to the handle the hello is processed later.
+    server.renewsTickets = true;
     hello.drop();
   }
 

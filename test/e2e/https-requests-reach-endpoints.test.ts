@@ -295,6 +295,27 @@ testInAllModes("clientCertificates: optional, and revoked ones", async (t) => {
   assert.deepEqual([await ask(), await ask("guest"), await ask("revoked")], [false, true, "refused"]);
 });
 
+testInUsualMode("a resumed session of TLS 1.3 gets a new ticket, one of TLS 1.2 keeps it", async (t) => {
+  const { port } = await start(t);
+  const file = authority.path("session.pem");
+  const ticketOf = async (...more: string[]) => {
+    const args = ["s_client", "-connect", `127.0.0.1:${port}`, "-ign_eof", "-sess_out", file, ...more];
+    const { out } = await run("openssl", args, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert.match(out, more.includes("-sess_in") ? /^Reused, /m : /^New, /m);
+    const session = await run("openssl", ["sess_id", "-in", file, "-text", "-noout"]);
+    return /TLS session ticket:\n([\s\S]*?)\n\n/.exec(session.out)?.[1] ?? "";
+  };
+  for (const [version, renews] of [
+    ["-tls1_3", true],
+    ["-tls1_2", false],
+  ] as const) {
+    const first = await ticketOf(version);
+    assert.notEqual(first, "");
+    const second = await ticketOf(version, "-sess_in", file);
+    assert.equal(second !== first, renews, version);
+  }
+});
+
 testInUsualMode("routes by server name, client, cookie and exclusion; explain follows them", async (t) => {
   const upstream = await startUpstream(t);
   const sluice = await startSluice(

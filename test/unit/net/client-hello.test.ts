@@ -43,6 +43,7 @@ test("the server name is found for every split of the hello into records and rea
         serverName: name,
         staplingSchemes: Buffer.alloc(0),
         isChallenge: false,
+        offersTls13: true,
         missing: 0,
       });
       for (let end = 0; end < bytes.length; end += 7) assert.equal(readClientHello(bytes, 0, end).state, "more");
@@ -73,6 +74,7 @@ test("a client of TLS 1.3 that asks for an OCSP response has its signature schem
     read(await helloOf("a.example", options)).staplingSchemes.toString("hex");
   assert.equal(await schemesOf({ requestOCSP: true, sigalgs }), "000408040403");
   assert.equal(await schemesOf({ sigalgs }), "");
+  assert.ok(!read(await helloOf("a.example", { maxVersion: "TLSv1.2" })).offersTls13);
   assert.deepEqual(await schemesOf({ requestOCSP: true, sigalgs, maxVersion: "TLSv1.2" }), "");
 });
 

@@ -86,6 +86,21 @@ for (const version of ["TLSv1.2", "TLSv1.3"] as const)
     assert.equal((await visit(servers[0]!, version, renewed.session)).resumed, true);
   });
 
+test("a ticket with the current key is kept where none is to be renewed", async (t) => {
+  const buffer = TicketKeys.allocate();
+  const secure = makeServer(new TicketKeys(buffer));
+  secure.renewsTickets = false;
+  const server = await listen(t, () => secure);
+  const { session } = await visit(server, "TLSv1.2");
+  const second = await visit(server, "TLSv1.2", session);
+  assert.equal(second.resumed, true);
+  assert.deepEqual(second.session, session);
+  new TicketKeys(buffer).rotate();
+  const third = await visit(server, "TLSv1.2", session);
+  assert.equal(third.resumed, true);
+  assert.notDeepEqual(third.session, session, "an older key");
+});
+
 test("a session is not resumed where clients are verified by other settings", async (t) => {
   const keys = new TicketKeys(TicketKeys.allocate());
   const servers = [makeServer(keys), makeServer(keys, "other")];
