@@ -154,6 +154,7 @@ export class Counters {
     for (const { base, labels } of this.list("pluginGaugeBy"))
       for (const cell of this.listLabels(worker, { base, values: Number(labels.values), width: 1 }).values())
         block[cell] = 0;
+    for (const { base } of this.list("upstream")) block[base + UPSTREAM_CELLS.sessions] = 0;
     for (const { base } of this.list("listener")) for (const cell of LISTENER_GAUGES) block[base + cell] = 0;
   }
 

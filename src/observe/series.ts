@@ -87,13 +87,28 @@ export const REJECTIONS = [
   "version_unknown",
 ] as const;
 
+/** Errors of peers that end an HTTP/2 connection, by error code (RFC 9113 section 7). */
+export const HTTP2_ERRORS = [
+  "protocol_error",
+  "flow_control_error",
+  "frame_size_error",
+  "stream_closed",
+  "compression_error",
+  "enhance_your_calm",
+] as const;
+
 /** An endpoint's cells, from `EndpointPlan.cells`; `failures`: one per UPSTREAM_FAILURES. */
 export const UPSTREAM_CELLS = {
   duration: 0,
   /** Connections closed because of bytes outside of a response. */
   unsolicited: HISTOGRAM_CELLS,
   failures: HISTOGRAM_CELLS + 1,
-  size: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
+  /** Open HTTP/2 connections; GOAWAY frames received on them. */
+  sessions: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
+  goAways: HISTOGRAM_CELLS + 2 + UPSTREAM_FAILURES.length,
+  /** One for each of HTTP2_ERRORS. */
+  http2Errors: HISTOGRAM_CELLS + 3 + UPSTREAM_FAILURES.length,
+  size: HISTOGRAM_CELLS + 3 + UPSTREAM_FAILURES.length + HTTP2_ERRORS.length,
 } as const;
 
 /** Why a listener refuses a connection: its limits, and its lists of addresses. */
@@ -118,16 +133,6 @@ export const CONNECTION_RESULTS = [
 
 /** Protocols of connections to listeners with `protocol: auto`, the label `protocol`; `tls`: relayed as it is. */
 export const DETECTED_PROTOCOLS = ["http1", "http2", "tcp", "tls"] as const;
-
-/** Errors of clients that end an HTTP/2 connection, by error code (RFC 9113 section 7). */
-export const HTTP2_ERRORS = [
-  "protocol_error",
-  "flow_control_error",
-  "frame_size_error",
-  "stream_closed",
-  "compression_error",
-  "enhance_your_calm",
-] as const;
 
 /** The first cell of each entry, in order, and the number of all cells as `size`. `counts`: how many cells each has. */
 function layOut<Name extends string>(counts: Readonly<Record<Name, number>>): Readonly<Record<Name | "size", number>> {

@@ -72,6 +72,21 @@ function registerUpstreams(register: Register, counters: Counters): void {
   register("counter", "sluice_upstream_failures_total", "Attempts at an endpoint that failed, by reason.", () =>
     listReasons(counters, "upstream", UPSTREAM_CELLS.failures, UPSTREAM_FAILURES),
   );
+  register("gauge", "sluice_upstream_http2_connections", "Open HTTP/2 connections to an endpoint.", () =>
+    listValues(counters, "upstream", UPSTREAM_CELLS.sessions),
+  );
+  register(
+    "counter",
+    "sluice_upstream_http2_goaways_total",
+    "GOAWAY frames with which an endpoint has ended an HTTP/2 connection.",
+    () => listValues(counters, "upstream", UPSTREAM_CELLS.goAways),
+  );
+  register(
+    "counter",
+    "sluice_upstream_http2_errors_total",
+    "HTTP/2 connections ended for a fault of the endpoint's, by error.",
+    () => listReasons(counters, "upstream", UPSTREAM_CELLS.http2Errors, HTTP2_ERRORS, "error"),
+  );
   register("counter", "sluice_no_endpoint_total", "Requests for which the cluster had no usable endpoint.", () =>
     listValues(counters, "retries", CLUSTER_CELLS.noEndpoint),
   );

@@ -130,6 +130,7 @@ async function causeWhatMetricsCount(t: LiveTest, sluice: Program): Promise<void
 const NOT_CAUSED = [
   "sluice_http2_errors_total",
   "sluice_grpc_method_requests_total",
+  "sluice_upstream_http2_errors_total",
   "sluice_tls_handshakes_total",
   "sluice_tls_certificate_expiry_seconds",
   "sluice_acme_next_order_seconds",

@@ -90,6 +90,8 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   #delayed: ClientStream[] = [];
   #nextId = 1;
   #opened = 0;
+  /** Bytes that the endpoint may have sent on streams before it received their reset. */
+  #inTransit = 0;
   /** Streams that the endpoint allows, and bytes that may be sent on a new one. */
   #maxStreams = MAX_STREAMS;
   #initialWindow = DEFAULT_WINDOW;
@@ -211,6 +213,7 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   streamClosed(stream: ClientStream): void {
     this.scheduler.remove(stream);
     this.#streams.delete(stream.id);
+    this.#inTransit = Math.max(0, this.#inTransit) + Math.max(0, stream.receiveWindow.left);
     this.#budget.earn(COST.response);
     if (this.#ended) return;
     if (this.#streams.size === 0) {
@@ -279,8 +282,10 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
     // At once, so that a stream whose client is slow holds no other.
     this.writer.windowUpdate(0, this.#receiveWindow.credit(size));
     const stream = this.#streams.get(id);
-    // Frames in transit when the stream was reset.
-    if (stream === undefined) return this.#spend(COST.control);
+    if (stream === undefined) {
+      this.#inTransit -= size;
+      return this.#inTransit >= 0 || this.#spend(COST.control);
+    }
     if (!stream.receiveWindow.take(size)) {
       stream.resetByFault(CODE.flowControlError, "more than the window of the stream");
       return this.#spend(COST.fault);

@@ -11,6 +11,10 @@ export class ReceiveWindow {
     this.#left = size;
   }
 
+  get left(): number {
+    return this.#left;
+  }
+
   /** Charges received bytes; returns false if they exceed the window. */
   take(size: number): boolean {
     this.#left -= size;

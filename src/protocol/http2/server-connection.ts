@@ -14,7 +14,7 @@ import { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { readRequest } from "../../http2/request-head.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { Received, TunnelConnection } from "../../net/tunnel.ts";
-import { HTTP2_ERRORS, LISTENER_CELLS } from "../../observe/series.ts";
+import { LISTENER_CELLS } from "../../observe/series.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
 import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
@@ -25,6 +25,7 @@ import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
 import type { RequestEvents } from "../../proxy/request-events.ts";
 import { ConnectionEnd, type EndingConnection } from "./connection-end.ts";
+import { errorCell, errorName } from "./error-names.ts";
 import { COST, FrameBudget } from "./frame-budget.ts";
 import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
 import { HeaderBlock } from "./header-block.ts";
@@ -50,15 +51,6 @@ const SELF_DEPENDENCY = "a stream that depends on itself";
 
 /** The fields of the current block. One for the worker suffices, since it is read synchronously. */
 const decoded = new Head(8192, 64);
-
-/** By CODE. */
-const ERRORS: (typeof HTTP2_ERRORS)[number][] = [];
-ERRORS[CODE.protocolError] = "protocol_error";
-ERRORS[CODE.flowControlError] = "flow_control_error";
-ERRORS[CODE.frameSizeError] = "frame_size_error";
-ERRORS[CODE.streamClosed] = "stream_closed";
-ERRORS[CODE.compressionError] = "compression_error";
-ERRORS[CODE.enhanceYourCalm] = "enhance_your_calm";
 
 export class Http2Connection implements ServerHandler, FrameHandler, StreamConnection, WriterOwner, EndingConnection {
   readonly peer: string;
@@ -428,8 +420,8 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     if (this.#failed) return false;
     this.#failed = true;
     const { name: listener, cells } = this.#plan;
-    const error = ERRORS[code]!;
-    this.#context.cells[cells + LISTENER_CELLS.http2Errors + HTTP2_ERRORS.indexOf(error)]!++;
+    const error = errorName(code);
+    this.#context.cells[cells + LISTENER_CELLS.http2Errors + errorCell(code)]!++;
     const { warnings } = this.#context;
     if (warnings.admits("http2_error", `${listener} ${error}`))
       warnings.write("HTTP/2 connection ended", { listener, client: this.peer, error, cause: problem });

@@ -4,6 +4,8 @@
  *
  * Bounds: MAX_SESSIONS sessions, and MAX_WAITING streams, each for at most `timeouts.connect`.
  */
+import { CODE } from "../../http2/frames.ts";
+import { UPSTREAM_CELLS } from "../../observe/series.ts";
 import type { Attempt } from "../../proxy/attempt.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import { ERROR, type ProxyError } from "../../proxy/error.ts";
@@ -11,6 +13,7 @@ import type { Connector, UpstreamEvents } from "../../proxy/upstream-stream.ts";
 import { ClientConnection } from "../http1/client-connection.ts";
 import { ClientSession, MAX_STREAMS, type SessionOwner } from "./client-session.ts";
 import { ClientStream, type Http2Target, type StreamQueue } from "./client-stream.ts";
+import { errorCell, errorName } from "./error-names.ts";
 
 const MAX_SESSIONS = 100;
 const MAX_WAITING = 1000;
@@ -115,6 +118,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
 
   ready(session: ClientSession): void {
     this.#selected = "http2";
+    this.#count(session, 1);
     if (session.limit > 0) this.#capacity = session.limit;
     this.#serve();
     this.#closeIdle(session);
@@ -132,14 +136,26 @@ export class SessionPool implements SessionOwner, StreamQueue {
     if (this.#closed || idle > session.target.plan.pool.idle) session.end();
   }
 
-  goAway(_session: ClientSession, _code: number): void {
+  goAway(session: ClientSession, code: number): void {
+    const { endpoint, plan } = session.target;
+    this.#context.cells[endpoint.cells + UPSTREAM_CELLS.goAways]!++;
+    const { warnings } = this.#context;
+    if (code !== CODE.noError && warnings.admits("http2_goaway", `${plan.name} ${endpoint.address}`))
+      warnings.write("an endpoint ended an HTTP/2 connection for an error", {
+        cluster: plan.name,
+        endpoint: endpoint.address,
+        code,
+      });
     if (this.#waiting.size > 0) this.#serve();
   }
 
   closed(session: ClientSession, error: ProxyError | null, problem: string, isLocal: boolean): void {
     const at = this.#sessions.indexOf(session);
     if (at >= 0) this.#sessions.splice(at, 1);
-    if (error === null) this.#lostAt = performance.now();
+    if (error === null) {
+      this.#lostAt = performance.now();
+      this.#count(session, -1);
+    }
     if (this.#waiting.size === 0) return;
     // One that served nothing gives no reason to expect that another will.
     if (session.served > 0 || this.#sessions.length > 0) return this.#serve();
@@ -149,7 +165,23 @@ export class SessionPool implements SessionOwner, StreamQueue {
     }
   }
 
-  violated(_session: ClientSession, _code: number, _problem: string): void {}
+  violated({ target: { endpoint, plan } }: ClientSession, code: number, cause: string): void {
+    this.#context.cells[endpoint.cells + UPSTREAM_CELLS.http2Errors + errorCell(code)]!++;
+    const { warnings } = this.#context;
+    const error = errorName(code);
+    if (warnings.admits("upstream_http2_error", `${plan.name} ${endpoint.address} ${error}`))
+      warnings.write("HTTP/2 connection to an endpoint ended", {
+        cluster: plan.name,
+        endpoint: endpoint.address,
+        error,
+        cause,
+      });
+  }
+
+  /** `by`: 1 when a session is established, -1 when it ends. */
+  #count({ target: { endpoint } }: ClientSession, by: number): void {
+    this.#context.cells[endpoint.cells + UPSTREAM_CELLS.sessions]! += by;
+  }
 
   internal(error: unknown): void {
     this.#events.internal(null, error);
