@@ -59,10 +59,13 @@ function isFailure({ exchange: x, status }: Attempt): boolean {
   return status >= 500 && x.cluster!.plan.passive !== null && x.cluster!.plan.passive.statuses.includes(status);
 }
 
-/** Counts the attempt of a gRPC call by its final status. */
+/**
+ * Counts the attempt of a gRPC call by the status in its trailers. Not one that was ended from outside: a silent client
+ * could have endpoints ejected by timeouts.
+ */
 function settleCall(context: WorkerContext, x: Exchange): void {
   const { attempt } = x;
-  if (!attempt.isPending || x.grpcStatus < 0 || x.error?.source === "client") return;
+  if (!attempt.isPending || x.error !== null) return;
   attempt.status = countedStatus(x, 200);
   if (!isFailure(attempt)) return noteResponse(context, attempt);
   context.columns.sample(attempt.endpoint!.slot, attempt.latency, isGatewayError(attempt.status));

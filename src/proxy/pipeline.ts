@@ -326,7 +326,7 @@ export class Pipeline implements HookCaller, PipelineControl {
   /** Ends the response of a gRPC call by trailers with the status of the error. Returns false if that is not possible. */
   #endCall(x: Exchange, error: ProxyError): boolean {
     const { attempt, responseBody } = x;
-    if (x.phase !== PHASE.body || error.source === "client" || error === ERROR.internal) return false;
+    if (x.phase !== PHASE.body || error === ERROR.clientGone || error === ERROR.internal) return false;
     if (attempt.bodyDone || !x.client!.alive || !attempt.isGrpc) return false;
     cancelAttempts(this.context, x);
     attempt.trailers = makeTrailers(x, error);

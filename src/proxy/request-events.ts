@@ -56,6 +56,7 @@ export class RequestEvents {
     x.requestComplete = false;
     if (!x.headSent) return this.#pipeline.fail(x, error, problem);
     logRejection(this.#pipeline.context, x, error, problem);
+    x.error = error;
     this.#pipeline.abortResponse(x, problem);
   }
 

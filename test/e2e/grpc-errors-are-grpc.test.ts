@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import type { ClientHttp2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { compileSource } from "../contract/plugin-harness.ts";
-import { type Http2Response, openSession, request } from "./http2.ts";
+import { type Http2Response, openSession, read, request } from "./http2.ts";
 import { atEnd, bounded, type LiveTest, type Ports, startSluice, testInUsualMode } from "./program.ts";
 
 const CALL = { ":method": "POST", "content-type": "application/grpc+proto", te: "trailers" };
@@ -128,7 +128,11 @@ testInUsualMode("errors, responses of plugins and deadlines have a status of gRP
 
   const count = (status: number, route: string) =>
     sluice.metricIs(1, "sluice_grpc_requests_total", { grpc_status: String(status), route });
-  await Promise.all([count(5, "app"), count(14, "down"), count(0 + 8, "app")]);
+  await Promise.all([
+    count(5, "app"),
+    count(14, "down"),
+    sluice.metricIs(2, "sluice_grpc_requests_total", { grpc_status: "8", route: "app" }),
+  ]);
   await sluice.logged((line) => line.path === "/trailers/5" && line.grpc_status === 5, "a line with a status");
   const line = await sluice.logged((line) => line.path === "/down/M", "a line");
   assert.deepEqual(line, {
@@ -155,6 +159,12 @@ async function assertDeadlines(session: ClientHttp2Session, seen: Awaited<Return
   const begun = await call("/begin/M", "300m");
   assert.deepEqual(statusOf(begun), [200, undefined, "4", "first"]);
   await bounded(seen.findLast(({ url }) => url === "/begin/M")!.aborted, "the response to be cancelled");
+  // So does a request that is too large only then: a fault of the client's, not of the endpoint.
+  const over = session.request({ ...CALL, ":path": "/begin/over" }, { endStream: false });
+  await bounded(once(over, "response"), "the headers");
+  const whole = read(over);
+  over.end(Buffer.alloc(2 << 20));
+  assert.deepEqual((await whole).trailers["grpc-status"], "8");
   // So does a failure of the endpoint.
   assert.deepEqual(statusOf(await call("/cut/M", "1H")), [200, undefined, "14", "first"]);
 
