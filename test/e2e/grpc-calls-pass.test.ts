@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type Client, compressionAlgorithms, Metadata, status } from "@grpc/grpc-js";
-import { call, openClient, type Service, startService, streams } from "./grpc.ts";
+import { type Ask, call, openClient, type Reply, type Service, startService, streams } from "./grpc.ts";
 import { bounded, type LiveTest, type Ports, type Program, startSluice, testInUsualMode, until } from "./program.ts";
 
 const config = (services: readonly number[]) => (ports: Ports) =>
@@ -19,6 +19,7 @@ listeners:
 clusters:
   app:
     protocol: http2
+    health: { passive: { ejectFor: 5m } }
     endpoints: [${services.map((port) => `"127.0.0.1:${port}"`).join(", ")}]
 `;
 
@@ -156,22 +157,26 @@ testInUsualMode(
     const fail = { fail: 14, on: bad.port, data: "ok" };
     const before = { metadata: new Metadata(), path: "/test.Echo/Retried" };
     before.metadata.set("grpc-previous-rpc-attempts", "2");
-    for (let i = 0; i < 3; i++) assert.equal((await call(client, fail, before)).data, "ok");
+    /** The first reply to a call that has reached the bad server. */
+    const failOn = async (ask: Ask): Promise<Reply> => {
+      for (const count = bad.calls.length; ; ) {
+        const reply = await call(client, ask, before);
+        if (bad.calls.length > count) return reply;
+        assert.equal(reply.data, "ok");
+      }
+    };
+    assert.equal((await failOn(fail)).data, "ok");
     const attempts = (service: Service) =>
       service.calls.map(({ metadata }) => metadata.get("grpc-previous-rpc-attempts"));
     assert.deepEqual(attempts(bad), [["2"]]);
-    assert.deepEqual(good.flatMap(attempts).sort(), [["2"], ["2"], ["3"]]);
+    assert.deepEqual(good.flatMap(attempts).sort().at(-1), ["3"]);
     await sluice.metricIs(1, "sluice_retries_total");
 
     // Not while the endpoint asks for a pause, nor another status.
-    const codes: number[] = [];
-    for (const ask of [
-      { ...fail, pushback: "1000" },
-      { ...fail, pushback: "-1" },
-      { ...fail, fail: 13 },
-    ])
-      for (let i = 0; i < 3; i++) codes.push((await call(client, ask, before)).status.code);
-    assert.deepEqual(codes.sort(), [0, 0, 0, 0, 0, 0, 13, 14, 14]);
+    for (const more of [{ pushback: "1000" }, { pushback: "-1" }, { fail: 13 }]) {
+      const ask = { ...fail, ...more };
+      assert.equal((await failOn(ask)).status.code, ask.fail);
+    }
     await sluice.metricIs(1, "sluice_retries_total");
 
     // UNAVAILABLE is a failure of the endpoint. A deadline that the client has set is not.
@@ -199,3 +204,46 @@ async function ejectedEndpoints(sluice: Program): Promise<string[]> {
   );
   return clusters[0]!.endpoints.filter(({ state }) => state === "ejected").map(({ address }) => address);
 }
+
+testInUsualMode(
+  "calls in progress complete while the proxy shuts down, and PINGs of clients are answered",
+  async (t) => {
+    const reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    const service = await startService(t, reflection);
+    const sluice = await startSluice(t, config([service.port]));
+    const pinging = openClient(t, sluice.port, {
+      "grpc.keepalive_time_ms": 20,
+      "grpc.keepalive_timeout_ms": 5000,
+      "grpc.keepalive_permit_without_calls": 1,
+    });
+    // The time of some twenty PINGs. (After GOAWAY, grpc-js takes a PING for failed, so the drain is not tested with it.)
+    await call(pinging, { hang: true }, { deadline: Date.now() + 500 });
+    assert.equal((await call(pinging, { data: "ok" })).data, "ok");
+    assert.equal(await sluice.metric("sluice_connections_active", { listener: "web" }), 1);
+    pinging.close();
+
+    const client = openClient(t, sluice.port);
+    // Server reflection is a stream like any other.
+    const chats = [streams.chat(client), streams.chat(client, reflection)];
+    for (const chat of chats) {
+      chat.write(Buffer.from("before"));
+      await bounded(once(chat, "data"), "an echo");
+    }
+    const waiting = Array.from({ length: 20 }, () => call(client, { delay: 600, data: "late" }));
+    await until(() => service.calls.length === 22, "the calls reach the server");
+    sluice.kill("SIGTERM");
+    await sluice.logged(({ msg }) => msg === "shutting down", "the drain");
+    for (const chat of chats) {
+      chat.write(Buffer.from("after"));
+      const [bytes] = await bounded(once(chat, "data"), "an echo after SIGTERM");
+      assert.equal(bytes.toString(), "after");
+    }
+    for (const { error, data } of await Promise.all(waiting)) assert.deepEqual([error, data], [null, "late"]);
+    for (const chat of chats) {
+      chat.end();
+      const [{ code }] = await bounded(once(chat.resume(), "status"), "the end of a stream");
+      assert.equal(code, 0);
+    }
+    assert.equal((await bounded(sluice.exited, "the end of the proxy")).code, 0);
+  },
+);

@@ -17,7 +17,6 @@ import {
   type ServiceError,
   type StatusObject,
   type sendUnaryData,
-  type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { atEnd, bounded } from "./program.ts";
 
@@ -25,7 +24,7 @@ const same = (bytes: Buffer): Buffer => bytes;
 const LIMITS = { "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 };
 
 /** What a unary request asks for, as JSON: its response, or a status (only of the server on port `on`); `hang`: none. */
-export type Ask = { fail?: number; on?: number; pushback?: string; hang?: boolean; data?: string };
+export type Ask = { fail?: number; on?: number; pushback?: string; hang?: boolean; delay?: number; data?: string };
 
 export type Service = {
   readonly port: number;
@@ -60,19 +59,15 @@ const echo: ServiceDefinition = {
   Chat: method("Chat", true, true),
 };
 
-/** Starts a server of `test.Echo`, on `port` or a free one, and of further services. */
-export async function startService(
-  t: TestContext,
-  more: readonly [ServiceDefinition, UntypedServiceImplementation][] = [],
-  port = 0,
-): Promise<Service> {
+/** Starts a server of `test.Echo`; `chat`: the path of a further method like `Chat`. */
+export async function startService(t: TestContext, chatPath = "/test.Echo/More"): Promise<Service> {
   const server = new Server(LIMITS);
   const calls: Service["calls"] = [];
   const chatsCancelled: true[] = [];
-  let bound = port;
+  let bound = 0;
   const unary = (call: ServerUnaryCall<Buffer, Buffer>, respond: sendUnaryData<Buffer>): void => {
     calls.push({ metadata: call.metadata, deadline: call.getDeadline(), cancelled: once(call, "cancelled") });
-    const { fail, on = bound, pushback, hang, data }: Ask = JSON.parse(call.request.toString());
+    const { fail, on = bound, pushback, hang, delay = 0, data }: Ask = JSON.parse(call.request.toString());
     if (hang) return;
     const trailers = new Metadata();
     trailers.set("who-bin", Buffer.from([0, 255]));
@@ -81,32 +76,38 @@ export async function startService(
     const headers = new Metadata();
     for (const value of call.metadata.get("echo-bin")) headers.add("echo-bin", value);
     call.sendMetadata(headers);
-    respond(null, Buffer.from(data ?? ""), trailers);
+    const end = (): void => respond(null, Buffer.from(data ?? ""), trailers);
+    if (delay === 0) end();
+    else setTimeout(end, delay);
   };
-  server.addService(echo, {
-    Unary: unary,
-    Retried: unary,
-    Slow: unary,
-    /** Sends messages of 1 KiB, as many as the request says, and ends; 0: it sends one and waits. */
-    Download(call: ServerWritableStream<Buffer, Buffer>) {
-      const count = Number(call.request.toString());
-      for (let i = 0; i < Math.max(1, count); i++) call.write(Buffer.alloc(1024, i));
-      if (count > 0) call.end();
+  const chat = (call: ServerDuplexStream<Buffer, Buffer>): void => {
+    call.on("data", (bytes: Buffer) => call.write(bytes));
+    call.on("end", () => call.end());
+    call.on("cancelled", () => chatsCancelled.push(true));
+  };
+  server.addService(
+    { ...echo, More: { ...method("More", true, true), path: chatPath } },
+    {
+      Unary: unary,
+      Retried: unary,
+      Slow: unary,
+      /** Sends messages of 1 KiB, as many as the request says, and ends; 0: it sends one and waits. */
+      Download(call: ServerWritableStream<Buffer, Buffer>) {
+        const count = Number(call.request.toString());
+        for (let i = 0; i < Math.max(1, count); i++) call.write(Buffer.alloc(1024, i));
+        if (count > 0) call.end();
+      },
+      Upload(call: ServerReadableStream<Buffer, Buffer>, respond: sendUnaryData<Buffer>) {
+        let size = 0;
+        call.on("data", (bytes: Buffer) => void (size += bytes.length));
+        call.on("end", () => respond(null, Buffer.from(String(size))));
+      },
+      Chat: chat,
+      More: chat,
     },
-    Upload(call: ServerReadableStream<Buffer, Buffer>, respond: sendUnaryData<Buffer>) {
-      let size = 0;
-      call.on("data", (bytes: Buffer) => void (size += bytes.length));
-      call.on("end", () => respond(null, Buffer.from(String(size))));
-    },
-    Chat(call: ServerDuplexStream<Buffer, Buffer>) {
-      call.on("data", (bytes: Buffer) => call.write(bytes));
-      call.on("end", () => call.end());
-      call.on("cancelled", () => chatsCancelled.push(true));
-    },
-  });
-  for (const [definition, implementation] of more) server.addService(definition, implementation);
+  );
   bound = await new Promise<number>((resolve, reject) =>
-    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, bound) =>
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
       error === null ? resolve(bound) : reject(error),
     ),
   );
@@ -151,7 +152,7 @@ export function call(
 export const streams = {
   download: (client: Client, count: number, deadline = Number.POSITIVE_INFINITY) =>
     client.makeServerStreamRequest("/test.Echo/Download", same, same, Buffer.from(String(count)), { deadline }),
-  chat: (client: Client) => client.makeBidiStreamRequest("/test.Echo/Chat", same, same),
+  chat: (client: Client, path = "/test.Echo/Chat") => client.makeBidiStreamRequest(path, same, same),
   upload: (client: Client, done: (error: ServiceError | null, response?: Buffer) => void) =>
     client.makeClientStreamRequest("/test.Echo/Upload", same, same, done),
 };

@@ -9,6 +9,7 @@ import { test } from "node:test";
 import { WebSocket } from "ws";
 import { readProxyHeader } from "../../src/net/proxy-protocol.ts";
 import { Authority } from "../support/certificates.ts";
+import { call, openClient, startService } from "./grpc.ts";
 import { openSession, request } from "./http2.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
 import { atEnd, bounded, type LiveTest, type Program, reuseSluice, testInUsualMode } from "./program.ts";
@@ -150,6 +151,28 @@ checks["Limits of connections"] = {
   peers: startApp,
   async check(_, { url }) {
     assert.equal(await (await fetch(url)).text(), "ok");
+  },
+};
+
+checks.gRPC = {
+  async peers(t) {
+    return { "127.0.0.1:9001": (await startService(t)).port, "127.0.0.1:9002": (await startService(t)).port };
+  },
+  async check(t, { port }) {
+    const client = openClient(t, port);
+    assert.equal((await call(client, { data: "hello" })).data, "hello");
+    assert.equal((await call(client, {}, { path: "/other.Service/Method" })).status.code, 12);
+  },
+};
+checks["gRPC-Web"] = {
+  peers: checks.gRPC.peers,
+  async check(_, { url }) {
+    const message = Buffer.from('{"data":"hello"}');
+    const body = Buffer.concat([Buffer.from([0, 0, 0, 0, message.length]), message]);
+    const headers = { "content-type": "application/grpc-web+proto", origin: "https://app.example.com" };
+    const response = await fetch(`${url}/test.Echo/Unary`, { method: "POST", headers, body });
+    assert.equal(response.headers.get("access-control-allow-origin"), headers.origin);
+    assert.match(await response.text(), /hello[\s\S]*grpc-status:0\r\n/);
   },
 };
 
