@@ -4,6 +4,9 @@
 export const ENTRY_OVERHEAD = 32;
 
 const EMPTY = new Uint8Array(0);
+/** Memory of a table with entries, which grows with them: most clients repeat less than 1 KiB. */
+const LEAST_BYTES = 512;
+const LEAST_ENTRIES = 16;
 
 export class DynamicTable {
   /** Names and values of entries, one after the other, oldest first. */
@@ -20,7 +23,7 @@ export class DynamicTable {
   /** A ring: of an entry where it begins, where its name ends and its value ends, and the NAME of its name. */
   #entries = new Uint32Array(0);
 
-  /** `capacity`: the largest value of `maxSize`, in bytes. Memory is allocated by the first entry. */
+  /** `capacity`: the largest value of `maxSize`, in bytes. Memory grows with the entries. */
   constructor(capacity: number) {
     this.#capacity = capacity;
     this.#maxSize = capacity;
@@ -97,19 +100,33 @@ export class DynamicTable {
     }
   }
 
-  /** Room for `length` bytes at the end. Entries move at most once for each `capacity` bytes added. */
+  /** Makes space for one entry of `length` bytes at the end. The live entries have at most `capacity` bytes with it. */
   #reserve(length: number): void {
-    if (this.bytes === EMPTY) {
-      this.bytes = new Uint8Array(2 * this.#capacity);
-      this.#entries = new Uint32Array(4 * Math.ceil(this.#capacity / ENTRY_OVERHEAD));
-    }
+    if (4 * this.count === this.#entries.length) this.#growEntries();
     if (this.#end + length <= this.bytes.length) return;
-    const first = this.added - this.count + 1;
-    const from = this.count === 0 ? this.#end : this.nameStart(first);
-    this.bytes.copyWithin(0, from, this.#end);
+    const from = this.count === 0 ? this.#end : this.nameStart(this.added - this.count + 1);
+    const live = this.#end - from + length;
+    // Moved only into a buffer of twice the size of what is live, so that moves have linear cost.
+    if (2 * live > this.bytes.length) {
+      const grown = new Uint8Array(
+        Math.min(2 * this.#capacity, Math.max(LEAST_BYTES, 2 ** Math.ceil(Math.log2(4 * live)))),
+      );
+      grown.set(this.bytes.subarray(from, this.#end));
+      this.bytes = grown;
+    } else this.bytes.copyWithin(0, from, this.#end);
     this.#end -= from;
-    for (let number = first; number <= this.added; number++)
+    for (let number = this.added - this.count + 1; number <= this.added; number++)
       for (let at = this.#slot(number), word = 0; word < 3; word++) this.#entries[at + word]! -= from;
+  }
+
+  #growEntries(): void {
+    const before = this.#entries;
+    const slots = before.length >> 2;
+    const grown = new Uint32Array(Math.max(4 * LEAST_ENTRIES, 2 * before.length));
+    for (let number = this.added - this.count + 1; number <= this.added; number++)
+      for (let word = 0; word < 4; word++)
+        grown[4 * (number % (grown.length >> 2)) + word] = before[4 * (number % slots) + word]!;
+    this.#entries = grown;
   }
 
   #slot(number: number): number {

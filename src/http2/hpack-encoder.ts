@@ -33,8 +33,9 @@ for (let index = STATIC_ENTRIES; index > 0; index--) {
   BY_NAME[slot] = index;
 }
 
-/** Slots of a connection for its recent fields. */
+/** Slots of a connection for its recent fields, allocated by its first block. */
 const SLOTS = 128;
+const NONE = new Uint32Array(0);
 
 export class HpackEncoder {
   /** The end of what has been written to the target. */
@@ -42,9 +43,9 @@ export class HpackEncoder {
   readonly #table = new DynamicTable(CAPACITY);
   #target: Uint8Array = STATIC_BYTES;
   /** The last field of each slot by hash, and the numbers of entries of the table by field and by name. */
-  readonly #seen = new Uint32Array(SLOTS);
-  readonly #fields = new Uint32Array(SLOTS);
-  readonly #names = new Uint32Array(SLOTS);
+  #seen = NONE;
+  #fields = NONE;
+  #names = NONE;
   /** The smallest and the last size of the table that the peer has not been sent; -1: none. */
   #least = -1;
   #last = -1;
@@ -62,6 +63,12 @@ export class HpackEncoder {
   begin(target: Uint8Array, at: number): void {
     this.#target = target;
     this.end = at;
+    if (this.#seen === NONE) {
+      const slots = new Uint32Array(3 * SLOTS);
+      this.#seen = slots.subarray(0, SLOTS);
+      this.#fields = slots.subarray(SLOTS, 2 * SLOTS);
+      this.#names = slots.subarray(2 * SLOTS);
+    }
     if (this.#last < 0) return;
     if (this.#least < this.#last) this.#integer(SIZE_UPDATE, 5, this.#least);
     this.#integer(SIZE_UPDATE, 5, this.#last);
