@@ -327,7 +327,7 @@ export class App {
     this.#rates.close();
     this.#tls.close();
     this.#stapling.close();
-    this.#acme.close();
+    await this.#acme.close();
     this.#workers.stopReplacing();
     this.#builder.close();
     await this.#reloader.close();

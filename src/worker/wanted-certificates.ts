@@ -45,6 +45,6 @@ export class WantedCertificates {
     const waiting = this.#waiting.get(name);
     this.#waiting.delete(name);
     this.#count -= waiting?.size ?? 0;
-    for (const { resume } of waiting ?? []) resume();
+    for (const one of waiting ?? []) one.resume();
   }
 }

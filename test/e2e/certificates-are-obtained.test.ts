@@ -1,13 +1,26 @@
 /** Certificates from an ACME server: pebble validates names and issues certificates, and other clients verify them. */
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import type { ServerResponse } from "node:http";
+import { Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Pebble } from "../support/pebble.ts";
 import { findFreePort } from "./free-port.ts";
 import { exchange, startUpstream } from "./peers.ts";
-import { atEnd, type LiveTest, type Program, runSluice, startSluice, testInUsualMode, until } from "./program.ts";
+import {
+  atEnd,
+  bounded,
+  type LiveTest,
+  type Program,
+  runSluice,
+  startSluice,
+  testInEachMode,
+  testInUsualMode,
+  until,
+} from "./program.ts";
 import { curl, handshake } from "./tls.ts";
 
 /** A directory that outlives a program. */
@@ -126,4 +139,183 @@ clusters:
   assert.equal((await served(site, "a.example"))?.checkHost("www.a.example"), "www.a.example");
   assert.equal((await managed(second)).find((one) => one.names[0] === "limited.example")!.nextTry, limited.nextTry);
   assert.equal(pebble.requests.length, count);
+});
+
+/** Responds to requests for renewal information, at the front. */
+const renewalInfo = (start: number, end: number) => (response: ServerResponse) => {
+  const time = (at: number) => new Date(at).toISOString();
+  response.writeHead(200, { "content-type": "application/json", "retry-after": "21600" });
+  response.end(JSON.stringify({ suggestedWindow: { start: time(start), end: time(end) } }));
+};
+
+testInEachMode("names are validated by TLS-ALPN-01, and certificates renewed in service", async (t) => {
+  const upstream = await startUpstream(t);
+  const site = await startSite(t, ["a.example"]);
+  const { pebble, tls, root } = site;
+  const suggested = Promise.withResolvers<(response: ServerResponse) => void>();
+  const asked: string[] = [];
+  pebble.directoryMore = { renewalInfo: pebble.directory.replace("/dir", "/renewal") };
+  pebble.intercept = async ({ path }, response) => {
+    if (!path.startsWith("/renewal/")) return false;
+    asked.push(path.slice("/renewal/".length));
+    (await suggested.promise)(response);
+    return true;
+  };
+  const sluice = await startSluice(
+    t,
+    `
+acme: { directory: "${pebble.directory}", ca: ${pebble.ca} }
+listeners:
+  web:
+    address: "127.0.0.1:${tls}"
+    cluster: app
+    tls:
+      acme: [a.example]
+      clientCertificates: { mode: optional, ca: ${pebble.ca} }
+clusters:
+  app: ["127.0.0.1:${upstream.port}"]
+`,
+    { workers: 2 },
+  );
+  await issued(sluice, 1);
+  const first = await served(site, "a.example");
+  assert.equal(first?.checkHost("a.example"), "a.example");
+  // Without a pending challenge its protocol is refused.
+  const { out } = await handshake({ port: tls, ca: root, host: "a.example", more: ["-alpn", "acme-tls/1"] });
+  assert.match(out, /alert no application protocol/);
+  if (t.accept !== "handle") return; // The rest does not depend on the mode.
+
+  const agent = new Agent({ keepAlive: true, maxSockets: 1, ca: readFileSync(root) });
+  atEnd(t, () => agent.destroy());
+  const sockets = new Set<unknown>();
+  const get = async () => {
+    const sent = request({ host: "127.0.0.1", port: tls, servername: "a.example", agent }).end();
+    const [response] = await bounded(once(sent, "response"), "a response");
+    sockets.add(response.socket);
+    return (await response.toArray()).join("");
+  };
+  assert.equal(await get(), "ok");
+
+  // The server suggests to renew at once, and is down: the certificate stays.
+  await until(() => asked.length === 1, "renewal information is read");
+  await pebble.stopServer();
+  suggested.resolve(renewalInfo(Date.now() - 2000, Date.now() - 1000));
+  await sluice.metricIs(1, "sluice_acme_orders_total", { result: "unreachable" });
+  assert.equal((await served(site, "a.example"))?.serialNumber, first!.serialNumber);
+  const { stdout } = await runSluice("status", "-c", join(sluice.directory, "sluice.yaml"));
+  assert.match(stdout, /^ready/);
+  assert.match(stdout, /^warning: ACME certificate for a\.example: failing, expires at .* \(1 failure\): /m);
+
+  // It is back, and has forgotten the account: the certificate is replaced, the connection stays.
+  const window = [Date.now() + 40 * 86_400_000, Date.now() + 41 * 86_400_000] as const;
+  pebble.intercept = ({ path }, response) => {
+    if (!path.startsWith("/renewal/")) return false;
+    renewalInfo(...window)(response);
+    return true;
+  };
+  await pebble.startServer();
+  writeFileSync(root, await pebble.root());
+  await issued(sluice, 2);
+  for (let i = 0; i < 4; i++) assert.notEqual((await served(site, "a.example"))?.serialNumber, first!.serialNumber);
+  assert.equal(await get(), "ok");
+  assert.equal(sockets.size, 1);
+  assert.equal(pebble.orders.at(-1)!.replaces, asked[0]);
+  assert.match(asked[0]!, /^[\w-]+\.[\w-]+$/);
+  await until(async () => {
+    const next = Date.parse((await managed(sluice))[0]!.nextTry!);
+    return next >= window[0] && next <= window[1];
+  }, "the renewal is in the suggested window");
+});
+
+testInUsualMode("an order continues after a crash, a reload and a stop", async (t) => {
+  const upstream = await startUpstream(t);
+  const site = await startSite(t, ["a.example"]);
+  const { pebble, tls } = site;
+  let held = 0;
+  let isHeld = true;
+  pebble.intercept = ({ path }) => {
+    if (!isHeld || !path.startsWith("/certZ/")) return false;
+    held++;
+    return true;
+  };
+  const config = `
+acme: { directory: "${pebble.directory}", ca: ${pebble.ca}, storage: ${makeStorage(t)} }
+listeners:
+  web: { address: "127.0.0.1:${tls}", cluster: app, tls: { acme: [a.example] } }
+clusters:
+  app: ["127.0.0.1:${upstream.port}"]
+`;
+  const first = await startSluice(t, config);
+  await until(() => held === 1, "the certificate is downloaded");
+  first.kill("SIGKILL");
+  await first.exited;
+  const second = await startSluice(t, config);
+  // A program that crashes and is started again must not order without a delay.
+  const [{ problem, nextTry, isOrdering }] = (await managed(second)) as [Managed];
+  assert.equal(problem, "the process ended during the attempt");
+  assert.ok(Date.parse(nextTry!) > Date.now() && isOrdering === false);
+  await until(() => held === 2, "the download is tried again");
+  second.config(`${second.configText}  other: ["127.0.0.1:${upstream.port}"]\n`);
+  assert.equal((await second.reload()).status, 200);
+  assert.equal((await managed(second))[0]!.isOrdering, true);
+  await second.stop();
+  isHeld = false;
+  const third = await startSluice(t, config);
+  await issued(third, 1);
+  assert.ok(await served(site, "a.example"));
+  assert.equal(pebble.orders.length, 1);
+});
+
+testInUsualMode("names get a certificate on demand, within limits", async (t) => {
+  const upstream = await startUpstream(t, ({ url }, response) => {
+    const name = new URLSearchParams(url!.split("?")[1]).get("domain");
+    response.statusCode = name === null || /^good/.test(name) ? 200 : 404;
+    response.end("ok");
+  });
+  const site = await startSite(t, ["good.shop.example", "good-too.shop.example"]);
+  const { pebble, http, tls, root } = site;
+  const config = `
+acme:
+  directory: "${pebble.directory}"
+  ca: ${pebble.ca}
+  storage: ${makeStorage(t)}
+  onDemand: { names: ["*.shop.example"], ask: "http://127.0.0.1:${http}/allowed", rate: 600 }
+listeners:
+  plain: { address: "127.0.0.1:${http}", cluster: app }
+  web: { address: "127.0.0.1:${tls}", cluster: app, tls: { onDemand: true } }
+clusters:
+  app: ["127.0.0.1:${upstream.port}"]
+`;
+  const first = await startSluice(t, config, { workers: 2 });
+  const good = await served(site, "good.shop.example");
+  assert.equal(good?.checkHost("good.shop.example"), "good.shop.example");
+  // All workers have it, and all handshakes that wait for one name get it.
+  for (let i = 0; i < 4; i++) assert.equal((await served(site, "good.shop.example"))?.serialNumber, good!.serialNumber);
+  const together = await Promise.all(Array.from({ length: 8 }, () => served(site, "good-too.shop.example.")));
+  assert.equal(new Set(together.map((one) => one?.serialNumber)).size, 1);
+  assert.ok(together[0]);
+
+  // The others are refused: one request to `ask` for each name.
+  for (const host of ["bad.shop.example", "other.example", "a.b.shop.example", "-x.shop.example"])
+    for (let i = 0; i < 5; i++) {
+      const { out } = await handshake({ port: tls, ca: root, host });
+      assert.match(out, /unrecognized name/, host);
+    }
+  await first.metricIs(1, "sluice_acme_on_demand_requests_total", { result: "denied" });
+  await first.metricIs(2, "sluice_acme_on_demand_requests_total", { result: "issued" });
+  await first.metricIs(2, "sluice_acme_on_demand_certificates");
+  const denied = await first.logged(({ event }) => event === "acme_on_demand", "the denial");
+  assert.deepEqual([denied.name, denied.cause], ["bad.shop.example", "acme.onDemand.ask responded 404"]);
+  assert.equal(pebble.orders.length, 2);
+  assert.deepEqual((await managed(first)).map(({ names, onDemand, state }) => [names[0], onDemand, state]).sort(), [
+    ["good-too.shop.example", true, "valid"],
+    ["good.shop.example", true, "valid"],
+  ]);
+  const { text } = await first.ask("/metrics");
+  assert.doesNotMatch(text, /shop\.example/);
+  await first.stop();
+
+  await startSluice(t, config, { workers: 2 });
+  await pebble.stopServer();
+  assert.equal((await served(site, "good.shop.example"))?.serialNumber, good!.serialNumber);
 });

@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer, get, request } from "node:https";
 import type { AddressInfo } from "node:net";
+import { setTimeout } from "node:timers/promises";
 import { Authority } from "./certificates.ts";
 import { DnsServer } from "./dns-server.ts";
 
@@ -26,6 +27,8 @@ export type AcmeRequest = {
   readonly method: string;
   readonly path: string;
   readonly payload: Record<string, unknown> | null;
+  /** Of pebble's response; 0: none. */
+  status: number;
 };
 
 /** Responds in place of pebble; returns false if it does not. */
@@ -114,9 +117,16 @@ export class Pebble {
 
   /** PEM of the root of the issued certificates. */
   async root(): Promise<string> {
-    const sent = get({ ...this.#target(this.#options.managementPort), path: "/roots/0" });
-    const [response] = (await once(sent, "response")) as [IncomingMessage];
-    return (await response.setEncoding("utf8").toArray()).join("");
+    for (let attempt = 1; ; attempt++)
+      try {
+        const sent = get({ ...this.#target(this.#options.managementPort), path: "/roots/0" });
+        const [response] = (await once(sent, "response")) as [IncomingMessage];
+        return (await response.setEncoding("utf8").toArray()).join("");
+      } catch (error) {
+        // It may begin to listen there after it has reported its directory.
+        if (attempt === 200 || (error as NodeJS.ErrnoException).code !== "ECONNREFUSED") throw error;
+        await setTimeout(50);
+      }
   }
 
   async close(): Promise<void> {
@@ -137,21 +147,24 @@ export class Pebble {
     } as const;
   }
 
-  /** Payloads of the orders so far. */
+  /** Payloads of the orders so far, without those that it rejected for their nonce. */
   get orders(): Record<string, unknown>[] {
-    return this.requests.flatMap(({ payload }) => (payload !== null && "identifiers" in payload ? [payload] : []));
+    return this.requests.flatMap(({ payload, status }) =>
+      payload !== null && "identifiers" in payload && status === 201 ? [payload] : [],
+    );
   }
 
   /** The Host is the client's, of which pebble makes its URLs. */
   async #forward(from: IncomingMessage, to: ServerResponse): Promise<void> {
     const body = Buffer.concat(await from.toArray());
     const { method = "", url: path = "", headers } = from;
-    const asked: AcmeRequest = { method, path, payload: payloadOf(body) };
+    const asked: AcmeRequest = { method, path, payload: payloadOf(body), status: 0 };
     this.requests.push(asked);
     if (await this.intercept(asked, to)) return;
     const sent = request({ ...this.#target(this.#options.port), method, headers, path });
     sent.on("error", () => to.destroy());
     sent.on("response", async (response) => {
+      asked.status = response.statusCode!;
       const received = Buffer.concat(await response.toArray());
       const isDirectory = path === "/dir" && response.statusCode === 200;
       const more = isDirectory ? { ...JSON.parse(received.toString()), ...this.directoryMore } : null;

@@ -98,7 +98,7 @@ export class CertificateManager {
       const task = new CertificateTask(given, this.#context);
       await task.load();
       if (known !== undefined) task.continue(known);
-      known?.stop();
+      void known?.stop();
       this.#tasks.set(id, task);
       loaded.push(task);
     }
@@ -114,7 +114,7 @@ export class CertificateManager {
     for (const [id, task] of this.#tasks) {
       if (this.#wanted.has(id)) task.start();
       else {
-        task.stop();
+        void task.stop();
         this.#tasks.delete(id);
         this.#post([[id, null]]);
       }
@@ -170,10 +170,10 @@ export class CertificateManager {
     this.#onDemand.forget(worker);
   }
 
-  close(): void {
+  /** Cancels what runs; orders in progress are continued after the next start. */
+  async close(): Promise<void> {
     this.#closing.abort();
-    for (const task of this.#tasks.values()) task.stop();
-    this.#onDemand.close();
+    await Promise.all([...this.#tasks.values(), ...this.#onDemand.tasks()].map((task) => task.stop()));
   }
 
   async #serve(task: CertificateTask, served: Served): Promise<void> {

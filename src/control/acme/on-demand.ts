@@ -100,7 +100,7 @@ export class OnDemand {
       const task = this.#make(name, { settings, shared });
       await task.load();
       if (task.served === null || task.served.validTo < this.#options.context.now()) continue;
-      this.#tasks.get(name)?.stop();
+      void this.#tasks.get(name)?.stop();
       this.#tasks.set(name, task);
       loaded.push(task);
     }
@@ -144,10 +144,6 @@ export class OnDemand {
     for (const workers of this.#waiting.values()) workers.delete(worker);
   }
 
-  close(): void {
-    for (const task of this.#tasks.values()) task.stop();
-  }
-
   #poster() {
     const workers = this.#options.workers();
     return { up: workers.up(), post: workers.post.bind(workers) };
@@ -171,7 +167,7 @@ export class OnDemand {
     const isObtained = await task.order();
     this.#ordering--;
     if (!isObtained || !matchesAny(this.#settings?.names ?? [], name)) {
-      task.stop();
+      void task.stop();
       throw new Denial("failed", task.describe([]).problem || "it is not allowed any more");
     }
     this.counts.issued++;
@@ -214,7 +210,7 @@ export class OnDemand {
   }
 
   #remove(name: string, task: CertificateTask): void {
-    task.stop();
+    void task.stop();
     this.#tasks.delete(name);
     this.#options.removed(onDemandId(name));
   }

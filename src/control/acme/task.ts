@@ -65,6 +65,8 @@ export class CertificateTask {
   #started = false;
   /** Whether something runs: an order, or a request for renewal information. */
   #running: "order" | "check" | null = null;
+  /** The last order, which never rejects. */
+  #ended: Promise<unknown> = Promise.resolve();
 
   constructor(options: TaskOptions, context: TaskContext) {
     this.options = options;
@@ -106,11 +108,12 @@ export class CertificateTask {
     this.#schedule();
   }
 
-  /** Cancels a running order, which a later start continues. */
-  stop(): void {
+  /** Cancels a running order, which a later start continues. Returns when its state is saved. */
+  async stop(): Promise<void> {
     this.#started = false;
     this.#closing.abort();
     if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#ended;
   }
 
   removeFiles(): Promise<void> {
@@ -172,9 +175,15 @@ export class CertificateTask {
   }
 
   /** Orders the certificate. Never rejects; returns whether it was obtained. */
-  async order(): Promise<boolean> {
-    if (this.#running !== null) return false;
+  order(): Promise<boolean> {
+    if (this.#running !== null) return Promise.resolve(false);
     this.#running = "order";
+    const ordering = this.#order();
+    this.#ended = ordering;
+    return ordering;
+  }
+
+  async #order(): Promise<boolean> {
     const before = this.#state;
     let isDone = false;
     const release = await this.#context.slots.take();
