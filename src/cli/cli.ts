@@ -164,7 +164,10 @@ async function runCommand(name: string, command: Command, args: string[]): Promi
     if (!(error instanceof Error)) throw error;
     if (!isUsageError(error)) return fail(error.message, 1);
     // The first sentence of Node's message is enough; the rest is about `--`.
-    return fail(`${error.message.split(". ")[0]} (see sluice ${name} --help)`, EXIT_USAGE);
+    const problem = error.message.split(". ")[0]!;
+    const file = /^Unexpected argument '(.+\.ya?ml)'$/.exec(problem)?.[1];
+    const advice = file === undefined ? "" : `: write -c ${file}`;
+    return fail(`${problem}${advice} (see sluice ${name} --help)`, EXIT_USAGE);
   }
 }
 

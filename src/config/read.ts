@@ -1,6 +1,7 @@
 /** Reads a tree by its shape and collects every problem. An invalid value is omitted or replaced by its default. */
 import { dirname, isAbsolute, join as joinPath } from "node:path";
-import { hasProblem, hint, type Place, type Problem } from "./place.ts";
+import { adviseKey, translateName } from "./peer-words.ts";
+import { findNearest, hasProblem, hint, type Place, type Problem } from "./place.ts";
 import { BUILTINS, LATER_BUILTINS } from "./schema.ts";
 import {
   type AnyShape,
@@ -107,7 +108,7 @@ export class Reader {
     if (!map) return undefined;
     const known = Object.keys(shape.fields);
     for (const { key, keyAt } of map.entries) {
-      if (!Object.hasOwn(shape.fields, key)) this.#report(keyAt, `unknown key "${key}", ${hint(key, known)}`);
+      if (!Object.hasOwn(shape.fields, key)) this.#report(keyAt, `unknown key "${key}", ${adviseUnknown(key, known)}`);
     }
     const value: Record<string, unknown> = {};
     let whole = this.#checkOne(shape.one, map);
@@ -146,7 +147,11 @@ export class Reader {
   #expectMap(tree: Tree, expected: string): MapTree | undefined {
     if (tree.kind === "map") return tree;
     if (tree.kind === "scalar" && tree.value === null) return { kind: "map", entries: [], at: tree.at };
-    this.#report(tree.at, `${describeTree(tree)}: expected ${expected}`);
+    const isOne = tree.kind === "scalar" && expected.endsWith(" list");
+    this.#report(
+      tree.at,
+      `${describeTree(tree)}: expected ${expected}${isOne ? `, such as ["${shorten(tree.text)}"]` : ""}`,
+    );
     return undefined;
   }
 
@@ -170,7 +175,10 @@ export class Reader {
     const known = [...Object.keys(BUILTINS).filter((one) => BUILTINS[one] === role), ...this.#plugins];
     if (kind !== undefined) this.#report(use.at, `"${use.name}" is a ${kind}, expected a ${role}`);
     else if (LATER_BUILTINS.includes(use.name)) this.#report(use.at, `"${use.name}" is not supported by this version`);
-    else this.#report(use.at, `unknown ${role} "${use.name}", ${hint(use.name, known)}`);
+    else {
+      const meant = findNearest(use.name, known) ?? translateName(use.name, known);
+      this.#report(use.at, `unknown ${role} "${use.name}", ${hint(meant ?? use.name, known)}`);
+    }
     return use;
   }
 
@@ -187,6 +195,11 @@ export class Reader {
 function addOnce(list: Problem[], problem: Problem): undefined {
   const { line, column, message } = problem;
   if (!list.some((one) => one.line === line && one.column === column && one.message === message)) list.push(problem);
+}
+
+function adviseUnknown(key: string, known: readonly string[]): string {
+  const advice = findNearest(key, known) === undefined ? adviseKey(key) : undefined;
+  return advice === undefined ? hint(key, known) : `write ${advice}`;
 }
 
 function expandShorthand(shape: ObjectShape<unknown>, tree: Tree): Tree {

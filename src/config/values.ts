@@ -1,4 +1,5 @@
 /** Scalar types of the configuration: parsers of durations, sizes, addresses and others. */
+import { findPart } from "./peer-words.ts";
 import { findNearest } from "./place.ts";
 import { InvalidValue, type ScalarShape, scalar } from "./shape.ts";
 
@@ -144,7 +145,7 @@ export function choice<const T extends string>(words: readonly T[], later: reado
     if (word !== undefined) return word;
     if (later.includes(text))
       throw new InvalidValue(`"${text}" is not supported by this version, expected ${expected}`);
-    const near = findNearest(text, words);
+    const near = findNearest(text, words) ?? findPart(text, words);
     if (near !== undefined) throw new InvalidValue(`"${text}" is not known, did you mean "${near}"`);
     return undefined;
   });

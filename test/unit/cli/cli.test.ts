@@ -54,7 +54,8 @@ test("wrong usage exits with 64 and one line that names it", async () => {
     [["plugin"], /"plugin" requires a subcommand: new/],
     [["check", "--nope"], /--nope/],
     [["check", "-c"], /-c/],
-    [["check", "file.yaml"], /file\.yaml/],
+    [["check", "file.yaml"], /'file\.yaml': write -c file\.yaml /],
+    [["run", "a b.yml"], /write -c a b\.yml /],
     [["schema", "x"], /'x'/],
     [["init", "a", "b"], /init takes one DIRECTORY/],
   ];

@@ -1,0 +1,157 @@
+/** What to write instead of keys and names that users of nginx, HAProxy, Envoy, Traefik and Caddy know. */
+
+const CLUSTERS = "`clusters` at the top of the file";
+const ENDPOINTS = "`endpoints` of a cluster";
+const ROUTES = "`routes` of a listener";
+const CHAIN = "`chain` of a listener or a route";
+const STRATEGY = "`strategy` of a cluster";
+const PASSIVE = "`health: { passive: … }` of a cluster, and `pool.connections` to limit requests in flight";
+const ACTIVE = "`health: { active: … }` of a cluster";
+const CERTIFICATES = "`tls: { certificates: [{ cert: …, key: … }] }` of a listener";
+const RESPONSE = "`timeouts.response` of a cluster";
+const TRUSTED = "`trustedProxies` of a listener";
+const CONNECTIONS = "`pool.connections` of a cluster, or `limits.connections` of a listener";
+const RETRY = "`retry: { attempts: … }` of a route";
+const HTTP2 = "`protocol: http2` of a cluster; listeners accept HTTP/2 without a setting";
+
+/** Keys, by `normalize`. */
+export const KEYS: Readonly<Record<string, string>> = {
+  upstream: CLUSTERS,
+  upstreams: CLUSTERS,
+  backend: CLUSTERS,
+  backends: CLUSTERS,
+  services: CLUSTERS,
+  servers: ENDPOINTS,
+  server: ENDPOINTS,
+  hosts: ENDPOINTS,
+  targets: ENDPOINTS,
+  loadassignment: ENDPOINTS,
+  frontend: "`listeners` at the top of the file",
+  frontends: "`listeners` at the top of the file",
+  entrypoints: "`listeners` at the top of the file",
+  bind: "`address` of a listener",
+  listen: "`address` of a listener",
+  port: '`address` of a listener, such as ":8080"',
+  location: ROUTES,
+  locations: ROUTES,
+  virtualhosts: ROUTES,
+  rules: ROUTES,
+  routers: ROUTES,
+  proxypass: "`cluster` of a route",
+  reverseproxy: "`cluster` of a route",
+  usebackend: "`cluster` of a route",
+  middlewares: CHAIN,
+  filters: CHAIN,
+  httpfilters: CHAIN,
+  balance: STRATEGY,
+  lbpolicy: STRATEGY,
+  loadbalancer: STRATEGY,
+  loadbalancing: STRATEGY,
+  algorithm: STRATEGY,
+  circuitbreaker: PASSIVE,
+  circuitbreakers: PASSIVE,
+  outlierdetection: PASSIVE,
+  maxfails: PASSIVE,
+  failtimeout: PASSIVE,
+  healthcheck: ACTIVE,
+  healthchecks: ACTIVE,
+  httpchk: ACTIVE,
+  http2: HTTP2,
+  h2: HTTP2,
+  h2c: HTTP2,
+  ssl: CERTIFICATES,
+  certificate: CERTIFICATES,
+  sslcertificate: CERTIFICATES,
+  tlscontext: CERTIFICATES,
+  maxconn: CONNECTIONS,
+  maxconns: CONNECTIONS,
+  maxconnections: CONNECTIONS,
+  keepalive: "`pool` of a cluster, or `timeouts.idle` of a listener",
+  keepalivetimeout: "`timeouts.idle` of a listener",
+  connecttimeout: "`timeouts.connect` of a cluster",
+  readtimeout: RESPONSE,
+  responsetimeout: RESPONSE,
+  clientmaxbodysize: "`limits.body` of a listener",
+  maxrequestbodysize: "`limits.body` of a listener",
+  retries: RETRY,
+  numretries: RETRY,
+  retrypolicy: RETRY,
+  accesslog: "`log: { access: … }` at the top of the file",
+  setrealipfrom: TRUSTED,
+  trustedips: TRUSTED,
+  usexff: TRUSTED,
+  sendproxy: "`proxyProtocol` of a cluster",
+  acceptproxy: "`proxyProtocol` of a listener",
+  dns: "`resolver` at the top of the file",
+  nameservers: "`resolver: { servers: … }` at the top of the file",
+  metrics: "`admin` at the top of the file, which serves /metrics",
+  stats: "`admin` at the top of the file",
+  dashboard: "`admin` at the top of the file, which serves a status page",
+  threads: "`workers` at the top of the file",
+  workerprocesses: "`workers` at the top of the file",
+  nbthread: "`workers` at the top of the file",
+  concurrency: "`workers` at the top of the file",
+  ratelimit: "the filter `rate-limit` in a `chain`",
+  limitreq: "the filter `rate-limit` in a `chain`",
+  stripprefix: "the filter `rewrite` in a `chain`",
+  addheader: "the filter `headers` in a `chain`",
+  proxysetheader: "the filter `headers` in a `chain`",
+  sticky: "the strategy `ip-hash`",
+  stickysessions: "the strategy `ip-hash`",
+};
+
+/** Names of strategies and filters, by `normalize`. */
+export const NAMES: Readonly<Record<string, string>> = {
+  leastrequest: "least-connections",
+  rr: "round-robin",
+  wrr: "round-robin",
+  weightedroundrobin: "round-robin",
+  p2c: "power-of-two",
+  randomtwo: "power-of-two",
+  source: "ip-hash",
+  sourceip: "ip-hash",
+  limitreq: "rate-limit",
+  localratelimit: "rate-limit",
+  authbasic: "basic-auth",
+  authrequest: "ext-auth",
+  forwardauth: "ext-auth",
+  extauthz: "ext-auth",
+  jwtauthn: "jwt",
+  ipallowlist: "ip-filter",
+  ipwhitelist: "ip-filter",
+  rbac: "ip-filter",
+  addheader: "headers",
+  setheader: "headers",
+  addprefix: "rewrite",
+  stripprefix: "rewrite",
+  redirectscheme: "redirect",
+};
+
+/** The advice for an unknown key, such as "`endpoints` of a cluster"; undefined if there is none. */
+export function adviseKey(key: string): string | undefined {
+  const word = normalize(key);
+  return Object.hasOwn(KEYS, word) ? KEYS[word] : undefined;
+}
+
+/** The known name that users of other proxies mean by this one; undefined if there is none. */
+export function translateName(name: string, known: readonly string[]): string | undefined {
+  const word = normalize(name);
+  const translated = Object.hasOwn(NAMES, word) ? NAMES[word]! : undefined;
+  return translated !== undefined && known.includes(translated) ? translated : findPart(word, known);
+}
+
+/** The only known word that begins or ends with `word`, regardless of case and separators: TLSv1.2 for 1.2. */
+export function findPart(word: string, known: readonly string[]): string | undefined {
+  const part = normalize(word);
+  if (part.length < 2) return undefined;
+  const found = known.filter((one) => {
+    const whole = normalize(one);
+    return whole.startsWith(part) || whole.endsWith(part);
+  });
+  return found.length === 1 ? found[0] : undefined;
+}
+
+/** Lower case without separators: `max_conns`, `maxConns` and `max-conns` are one word. */
+function normalize(word: string): string {
+  return word.toLowerCase().replace(/[^a-z0-9]/g, "");
+}

@@ -1,0 +1,85 @@
+/** Words of other proxies in the file get the key or the name to write instead. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { BUILTINS } from "../../../src/config/builtins.ts";
+import { makeJsonSchema } from "../../../src/config/json-schema.ts";
+import { formatProblem, loadConfig } from "../../../src/config/load.ts";
+import { adviseKey, KEYS, NAMES } from "../../../src/config/peer-words.ts";
+
+const load = ({ top = "", listener = "", cluster = "" }): string[] =>
+  loadConfig(
+    `${top}
+listeners: { web: { address: ":8080", cluster: app, ${listener} } }
+clusters: { app: { endpoints: ["127.0.0.1:9001"], ${cluster} } }`,
+    { file: "s", env: {} },
+  ).problems.map((problem) => formatProblem(problem).replace(/^s:\d+:\d+: /, ""));
+
+const TLS = "tls: { certificates: [{ cert: a, key: b }],";
+
+const cases: [text: Parameters<typeof load>[0], problem: string][] = [
+  [{ top: "upstream: {}" }, 'upstream: unknown key "upstream", write `clusters` at the top of the file'],
+  [{ listener: "location: {}" }, 'listeners.web.location: unknown key "location", write `routes` of a listener'],
+  [
+    { cluster: "http2: true" },
+    'clusters.app.http2: unknown key "http2", write `protocol: http2` of a cluster; listeners accept HTTP/2 without a setting',
+  ],
+  [
+    { cluster: "circuit_breakers: {}" },
+    'clusters.app.circuit_breakers: unknown key "circuit_breakers", write `health: { passive: … }` of a cluster, and `pool.connections` to limit requests in flight',
+  ],
+  // A near key is a slip, whatever the word means elsewhere.
+  [{ top: "resolver: { server: [] }" }, 'resolver.server: unknown key "server", did you mean "servers"'],
+  [
+    { cluster: "strategy: leastconn" },
+    'clusters.app.strategy: unknown strategy "leastconn", did you mean "least-connections"',
+  ],
+  [{ cluster: "strategy: P2C" }, 'clusters.app.strategy: unknown strategy "P2C", did you mean "power-of-two"'],
+  [
+    { listener: "chain: [auth_request]" },
+    'listeners.web.chain.0: unknown filter "auth_request", did you mean "ext-auth"',
+  ],
+  [
+    { listener: `${TLS} minVersion: 1.2 }` },
+    'listeners.web.tls.minVersion: "1.2" is not known, did you mean "TLSv1.2"',
+  ],
+  [
+    { listener: `${TLS} minVersion: TLS1.3 }` },
+    'listeners.web.tls.minVersion: "TLS1.3" is not known, did you mean "TLSv1.3"',
+  ],
+  [{ cluster: "protocol: http/2" }, 'clusters.app.protocol: "http/2" is not known, did you mean "http2"'],
+];
+
+for (const [text, problem] of cases)
+  test(problem, () => assert.ok(load(text).includes(problem), load(text).join("\n")));
+
+test("an address in place of a list of endpoints", () => {
+  const { problems } = loadConfig(
+    'listeners: { web: { address: ":80", cluster: app } }\nclusters: { app: 127.0.0.1:9001 }',
+    {
+      file: "s",
+      env: {},
+    },
+  );
+  assert.deepEqual(problems.map(formatProblem), [
+    's:2:18: clusters.app: invalid value "127.0.0.1:9001": expected a map or a list, such as ["127.0.0.1:9001"]',
+  ]);
+});
+
+test("each key and name that is advised exists", () => {
+  const keys = new Set<string>();
+  const collect = (schema: unknown): void => {
+    if (typeof schema !== "object" || schema === null) return;
+    for (const [key, value] of Object.entries(schema)) {
+      if (key === "properties") for (const name of Object.keys(value)) keys.add(name);
+      collect(value);
+    }
+  };
+  collect(makeJsonSchema());
+  for (const [word, advice] of Object.entries(KEYS)) {
+    assert.equal(adviseKey(word), advice, "is normalised");
+    const code = Array.from(advice.matchAll(/`([^`]*)`/g), ([, text]) => text!).join(" ");
+    for (const [name] of code.replace(/":\d+"/g, "").matchAll(/[a-zA-Z][\w-]*/g))
+      assert.ok(keys.has(name) || name in BUILTINS || name === "http2", `${word}: ${name}`);
+  }
+  for (const [word, name] of Object.entries(NAMES)) assert.ok(name in BUILTINS, word);
+});
