@@ -97,7 +97,11 @@ listeners:
 clusters:
   app: ["127.0.0.1:${upstream.port}"]
 `,
-    { workers: 2, files: { ...files, "filed.ocsp": file("good") } },
+    {
+      workers: 2,
+      files: { ...files, "filed.ocsp": file("good") },
+      preload: new URL("./failing-worker.ts", import.meta.url),
+    },
   );
   const { port } = sluice;
   // The start waits for the response of a must-staple certificate.
@@ -142,7 +146,8 @@ clusters:
   sluice.write("filed.ocsp", file("revoked"));
   await until(async () => (await stapled(port, "filed.example")) === "none", "the watched file is taken");
 
-  const { stdout } = await runSluice("status", "-c", join(sluice.directory, "sluice.yaml"));
+  const status = ["status", "-c", join(sluice.directory, "sluice.yaml")];
+  const { stdout } = await runSluice(...status);
   assert.match(stdout, /^degraded/);
   assert.match(stdout, /^problem: listener web: certificate .*gone\.pem: OCSP: revoked at 2025-01-01T/m);
   assert.match(stdout, /^ {2}certificate .*site\.pem \(site\.example\): .*; OCSP response until /m);
@@ -150,6 +155,12 @@ clusters:
   sluice.config(`${sluice.configText}  other: ["127.0.0.1:${upstream.port}"]\n`);
   assert.equal((await sluice.reload()).status, 200);
   for (let i = 0; i < 4; i++) assert.equal(await stapled(port, "site.example"), "good");
+
+  // The replacement of a crashed worker has the responses, although the responder is down.
+  sluice.kill("SIGUSR2");
+  await sluice.metricIs(1, "sluice_worker_restarts_total", { worker: "0", reason: "crash" });
+  await until(async () => /^2 of 2 workers serve/m.test((await runSluice(...status)).stdout), "it serves");
+  for (let i = 0; i < 12; i++) assert.equal(await stapled(port, "site.example"), "good");
 
   if (t.accept !== "handle") return; // The rest does not depend on the mode.
   // A new must-staple certificate is served without a response, which is reported, and gets one later.
