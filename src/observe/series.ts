@@ -128,7 +128,7 @@ export const CONNECTION_RESULTS = [
   "connect_timeout",
   "tls_failed",
   "certificate_invalid",
-  "client_reset",
+  "client_gone",
 ] as const;
 
 /** Protocols of connections to listeners with `protocol: auto`, the label `protocol`; `tls`: relayed as it is. */
