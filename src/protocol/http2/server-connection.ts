@@ -12,6 +12,7 @@ import { type FrameHandler, FrameReader, readUint32 } from "../../http2/frames.t
 import { DECODED, HpackDecoder } from "../../http2/hpack-decoder.ts";
 import { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { readRequest } from "../../http2/request-head.ts";
+import type { Buffers } from "../../net/buffers.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { Received, TunnelConnection } from "../../net/tunnel.ts";
 import { LISTENER_CELLS } from "../../observe/series.ts";
@@ -121,6 +122,10 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   get connection(): AcceptedConnection {
     return this.#connection;
+  }
+
+  get buffers(): Buffers {
+    return this.#context.buffers;
   }
 
   get alive(): boolean {

@@ -5,9 +5,10 @@ import { DEFAULT_URGENCY, parsePriority } from "../../http/priority.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import { CODE, MAX_WINDOW } from "../../http2/frames.ts";
 import { findFieldProblem } from "../../http2/request-head.ts";
+import { BlockBuffer } from "../../net/block-buffer.ts";
+import type { Buffers } from "../../net/buffers.ts";
 import type { Timed } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
-import { PendingBuffer } from "../../net/pending-buffer.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import type { Received, TunnelConnection } from "../../net/tunnel.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
@@ -32,6 +33,7 @@ export interface StreamConnection {
   readonly forwarded: Buffer;
   readonly alive: boolean;
   readonly requests: RequestEvents;
+  readonly buffers: Buffers;
   readonly writer: FrameWriter;
   readonly scheduler: SendScheduler;
   /** The deadline `ms` from now. */
@@ -68,7 +70,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
   #unconsumed = 0;
   #paused = false;
   /** Body bytes that exceed the windows. */
-  readonly #pending = new PendingBuffer();
+  readonly #pending: BlockBuffer;
   /** Whether the end of the stream follows them, with trailers if there are any. */
   #ends = false;
   #trailers: Head | null = null;
@@ -90,6 +92,7 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     this.id = id;
     this.window = window;
     this.receiveWindow = new ReceiveWindow(receiveWindow);
+    this.#pending = new BlockBuffer(connection.buffers);
     this.exchange = x;
     this.#listener = x.listener!.plan;
   }
