@@ -6,8 +6,8 @@ import { cluster_choose } from "./imports";
 import { check } from "./status";
 
 /**
- * A connection that was just accepted, in `onConnection`. Nothing has been read from it: there is no request, and no
- * response can be sent.
+ * A connection that was just accepted, in `onConnection`. Nothing has been read from it but a header of the PROXY
+ * protocol: there is no request, and no response can be sent.
  */
 // @ts-ignore: decorator
 @final

@@ -15,12 +15,18 @@ export type Direction = typeof RECEIVED | typeof SENT;
 /** Fewer ms are not worth a timer. */
 const LEAST_PAUSE = 1;
 
+const LEAST_READ = 1024;
+
 interface Bucket {
+  /** Bytes per second. */
+  readonly rate: number;
   /** Takes `size` bytes; returns the ms until the debt is paid. */
   debit(direction: Direction, size: number): number;
 }
 
 export class Bandwidth {
+  /** Most bytes of a read: a sixteenth of a second's, so that pauses are short, and the end of a connection is noticed. */
+  readonly readSize: number;
   readonly #buckets: readonly Bucket[];
   readonly #paused: (bucket: number) => void;
 
@@ -28,6 +34,7 @@ export class Bandwidth {
   constructor(buckets: readonly Bucket[], paused: (bucket: number) => void) {
     this.#buckets = buckets;
     this.#paused = paused;
+    this.readSize = Math.max(LEAST_READ, Math.floor(Math.min(...buckets.map(({ rate }) => rate)) / 16));
   }
 
   /** Charges every bucket; returns the ms for which the direction must pause, or 0. */
@@ -44,18 +51,19 @@ export class Bandwidth {
   }
 }
 
-/** `rate`: bytes per second. */
 function rateOf(rate: number): Rate {
   return { rate, burst: rate / 4 };
 }
 
 /** Of one connection. */
 export class OwnBucket implements Bucket {
+  readonly rate: number;
   readonly #rate: Rate;
   /** When the bucket of each direction is full again, as performance.now(). */
   readonly #fullAt = [0, 0];
 
   constructor(rate: number) {
+    this.rate = rate;
     this.#rate = rateOf(rate);
   }
 
@@ -70,12 +78,14 @@ export class OwnBucket implements Bucket {
 
 /** Of a client or a route, shared by all workers. */
 export class SharedBucket implements Bucket {
+  readonly rate: number;
   readonly #table: RateTable;
   readonly #rate: Rate;
   readonly #rows: readonly [ClientRows, ClientRows];
 
   constructor(table: RateTable, name: string, rate: number) {
     this.#table = table;
+    this.rate = rate;
     this.#rate = rateOf(rate);
     this.#rows = [table.rowsOf(`received ${name}`), table.rowsOf(`sent ${name}`)];
   }

@@ -45,8 +45,8 @@ export type NetContext = {
 type Reads = { readonly buffer: () => Uint8Array; readonly callback: (size: number) => boolean };
 
 const NOTHING = Buffer.alloc(0);
-/** Most time by which a pause for bandwidth extends a deadline, ms. */
-const MAX_EXTENSION = 60_000;
+/** Longest pause of reading, ms: without a read it is not noticed that a peer has gone. A read is small, so little is lost. */
+const MAX_READ_PAUSE = 10_000;
 /** A write of up to this size that cannot complete synchronously gets a copy, and occupies no block, bytes. */
 const MAX_COPY = 4096;
 
@@ -95,10 +95,15 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   /** The option `onread` of one socket; avoids a Buffer per read. */
   makeReads(): Reads {
     let first = true;
+    let wasLimited = false;
     return {
       buffer: () => {
         const before = this.#block;
         this.#nextBlock();
+        if (this.bandwidth !== null || wasLimited) {
+          wasLimited = this.bandwidth !== null;
+          return this.bandwidth === null ? this.#block.window : this.#block.window.subarray(0, this.bandwidth.readSize);
+        }
         // Node keeps the current buffer if the result is not a buffer.
         if (!first && before === this.#block) return undefined as unknown as Uint8Array;
         first = false;
@@ -258,10 +263,11 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     if (this.bandwidth !== null) this.#limitReads(this.bandwidth.debit(RECEIVED, size));
   }
 
-  /** Reads nothing for `ms`, for which the deadline is extended, up to a limit: a client cannot keep connections by debts. */
-  #limitReads(ms: number): void {
-    if (ms === 0 || !this.alive) return;
-    if (this.deadline > 0) this.deadline += Math.min(ms, MAX_EXTENSION);
+  /** Reads nothing for `debt` ms, for which the deadline is extended. */
+  #limitReads(debt: number): void {
+    if (debt === 0 || !this.alive) return;
+    const ms = Math.min(debt, MAX_READ_PAUSE);
+    if (this.deadline > 0) this.deadline += ms;
     if (this.#readPause !== null) clearTimeout(this.#readPause);
     this.#socket!.pause();
     this.#readPause = setTimeout(() => {

@@ -21,8 +21,6 @@ import type { SendingStream, SendScheduler } from "./send-scheduler.ts";
 
 const NOTHING = Buffer.alloc(0);
 const COLON = 0x3a;
-/** Most time by which a pause for bandwidth extends a deadline, ms. */
-const MAX_EXTENSION = 60_000;
 
 /** `waiting`: for a connection. `head`, `body`: of the response, until its end was received or the stream was reset. */
 const STATE = { waiting: 0, head: 1, body: 2, closed: 3 } as const;
@@ -273,7 +271,7 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     const pause = this.#bandwidth === null ? 0 : this.#bandwidth.debit(RECEIVED, end - start);
     if (pause > 0) this.#pauseCredit(pause);
     if (end > start || ends) this.#take(bytes, start, end, ends);
-    if (this.deadline > 0) this.deadline += Math.min(pause, MAX_EXTENSION);
+    if (this.deadline > 0) this.deadline += pause;
   }
 
   /** The endpoint can send at most the rest of its window meanwhile. */
