@@ -1,6 +1,6 @@
 /** The access log has the configured fields and those of plugins, in a file that can be rotated. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
@@ -72,6 +72,22 @@ plugins: { tenant: { wasm: ./tenant.wasm } }`;
     await get("/after");
     return read().some((line) => line.includes("/after"));
   }, "lines in the new file");
+
+  // With a file at the path already, only the signal makes it the one that is written.
+  renameSync(file, `${file}.2`);
+  writeFileSync(file, "");
+  sluice.kill("SIGHUP");
+  await until(async () => {
+    await get("/hup");
+    return read().some((line) => line.includes("/hup"));
+  }, "lines in the file that SIGHUP opened");
+
+  sluice.config(make(fields)(sluice.ports).replace("./access.log", "./second.log"));
+  assert.equal((await sluice.reload()).status, 200);
+  await get("/second");
+  const second = () => read(join(sluice.directory, "second.log"));
+  await until(() => second().some((line) => line.includes("/second")), "a line in the file of the new configuration");
+  assert.ok(!read().some((line) => line.includes("/second")));
 
   sluice.config(make("format: combined, where: { status: 5xx }")(sluice.ports));
   assert.equal((await sluice.reload()).status, 200);

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import fc from "fast-check";
-import { NAME } from "../../../src/http/head.ts";
+import { NAME, PART } from "../../../src/http/head.ts";
+import { setTarget } from "../../../src/http/target.ts";
 import { scanRequest } from "../../../src/http1/scan.ts";
 import { type AccessLogPlan, SOURCE } from "../../../src/observe/access-fields.ts";
 import { AccessLog, DEFAULT_ACCESS_LOG } from "../../../src/observe/access-log.ts";
@@ -113,6 +114,36 @@ test("identifiers, protocol, who responded, and the phases of the request's life
   });
 });
 
+test("phases that a request did not reach are null; one that failed ends with the attempt", async (t) => {
+  const phases = ["receive_ms", "request_ms", "upstream_ms", "response_ms"];
+  const local = exchangeOf("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  assert.deepEqual(Object.values(await fieldsWritten(t, local, ...phases)), [1, 9, null, null]);
+  const failed = exchangeOf("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  failed.attempts = 1;
+  failed.attempt.startedAt = failed.headAt + 2;
+  failed.attempt.latency = 5000;
+  assert.deepEqual(Object.values(await fieldsWritten(t, failed, ...phases)), [1, 2, 5, null]);
+});
+
+test("the request id may be that of the response; a traceparent that is too short has no trace id", async (t) => {
+  const x = exchangeOf("GET / HTTP/1.1\r\nHost: a\r\nTraceparent: 00-4bf92f\r\n\r\n");
+  assert.deepEqual(await fieldsWritten(t, x, "request_id", "trace_id"), { request_id: null, trace_id: null });
+  x.response.add(Buffer.from("X-Request-Id"), Buffer.from("r2"), NAME.other);
+  assert.deepEqual(await fieldsWritten(t, x, "request_id"), { request_id: "r2" });
+});
+
+test("the request is logged as it was received, not as plugins changed it", async (t) => {
+  const x = exchangeOf("GET /a?b=1 HTTP/1.1\r\nHost: a.example\r\nReferer: https://r/\r\n\r\n");
+  assert.ok(setTarget(x.request, Buffer.from("/changed?c=2"), 0, 12));
+  x.request.setPart(PART.authority, Buffer.from("other"), 0, 5);
+  const referer = Buffer.from("referer");
+  x.request.removeAt(x.request.find(referer, 0, referer.length));
+  x.request.add(referer, Buffer.from("https://changed/"), NAME.other);
+  assert.deepEqual(await fieldsWritten(t, x, "host", "path"), { host: "a.example", path: "/a?b=1" });
+  const [line] = await write(t, { format: "combined" }, [x]);
+  assert.match(line!, /"GET \/a\?b=1 HTTP\/1\.1" 200 0 "https:\/\/r\/" "-"$/);
+});
+
 test("a plugin's own 503 is not the endpoint's", async (t) => {
   const [endpoint, plugin, busy] = [1, 2, 3].map(() => exchangeOf("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
   for (const x of [endpoint!, plugin!, busy!]) x.response.status = 503;
@@ -190,6 +221,8 @@ test("a combined line is that of nginx: request line as received, user of Basic,
     line!.replace(/\[.*?\]/, "[time]"),
     '192.0.2.7 - bo\\x22b [time] "GET /a/../b?c=1 HTTP/1.1" 200 12 "https://r/" "a \\x22b\\x22"',
   );
+  const [, day, month, year, clock] = /\[(\d\d)\/(\w{3})\/(\d{4}):([\d:]{8}) \+0000\]/.exec(line!)!;
+  assert.ok(Math.abs(Date.parse(`${day} ${month} ${year} ${clock} UTC`) - Date.now()) < 60_000, line!);
   const forger = exchangeOf(
     `GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic ${btoa("root [01/Jan/2026] 200:pw")}\r\n\r\n`,
   );
