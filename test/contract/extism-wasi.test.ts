@@ -133,6 +133,17 @@ test("a program that exits with 0 in its start-up code continues as a plugin, an
   assert.match(String(loaded.reports), /failed in request_head: proc_exit\(0\)/);
 });
 
+test("the runtime of a Haskell module is started after its start-up code", () => {
+  const started = `(global $state (mut i32) (i32.const 0))
+    (func (export "_initialize") (global.set $state (i32.const 1)))
+    (func (export "hs_init") (param i32 i32)
+      (if (i32.eq (global.get $state) (i32.const 1)) (then (global.set $state (i32.const 2)))))`;
+  const isStarted = "(i32.ne (global.get $state) (i32.const 2))";
+  assert.equal(run(isStarted, started).outcome, OUTCOME.continue);
+  const failing = '(func (export "hs_init") (param i32 i32) (call $proc_exit (i32.const 3)))';
+  assert.throws(() => run("(i32.const 0)", failing), { message: /^plugin test: start: proc_exit\(3\)/ });
+});
+
 test("a module that imports WASI must export its memory", () => {
   const wat = `(module (import "extism:host/env" "free" (func (param i64)))
     (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))

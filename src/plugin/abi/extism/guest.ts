@@ -28,6 +28,7 @@ import {
 import {
   EXTISM,
   EXTISM_HOOKS,
+  HASKELL_START,
   HOOK_EXPORTS,
   HTTP,
   KEY_VALUE,
@@ -128,6 +129,8 @@ class ExtismGuest implements LinkedGuest {
     const name = START_EXPORTS.find((candidate) => typeof this.#exports[candidate] === "function");
     (this.#exports[METER.start] as (() => void) | undefined)?.();
     if (name !== undefined) this.#runStart(this.#exports[name] as () => void);
+    const startHaskell = this.#exports[HASKELL_START] as ((argc: number, argv: number) => void) | undefined;
+    if (typeof startHaskell === "function") this.#runStart(() => startHaskell(0, 0));
     this.#checkError();
   }
 

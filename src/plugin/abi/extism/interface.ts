@@ -26,6 +26,8 @@ export const EXTISM_HOOKS = Object.keys(HOOK_EXPORTS) as ExtismHook[];
 
 /** Start-up code: the first of these exports is called. */
 export const START_EXPORTS = ["_initialize", "_start"] as const;
+/** Starts the runtime of a Haskell module, after its start-up code: `(argc, argv)`. */
+export const HASKELL_START = "hs_init";
 
 const { i32, i64, f64 } = TYPE;
 const of = (params: readonly number[], results: readonly number[]): Signature => ({ params, results });
