@@ -14,12 +14,18 @@ listeners:
     grpc: { methods: [test.Echo/Unary, test.Echo/Slow] }
     routes:
       - { match: { path: /test.Echo/Retried }, cluster: app, retry: { on: [unavailable] } }
+      - { match: { path: /test.Echo/More }, cluster: quiet }
       - { match: { path: /test.Echo/Slow }, cluster: app, timeout: 300ms }
       - { cluster: app }
 clusters:
   app:
     protocol: http2
     health: { passive: { ejectFor: 5m } }
+    endpoints: [${services.map((port) => `"127.0.0.1:${port}"`).join(", ")}]
+  quiet:
+    protocol: http2
+    timeouts: { idle: 300ms }
+    health: { passive: { consecutiveFailures: 1, ejectFor: 5m } }
     endpoints: [${services.map((port) => `"127.0.0.1:${port}"`).join(", ")}]
 `;
 
@@ -179,6 +185,16 @@ testInUsualMode(
     }
     await sluice.metricIs(1, "sluice_retries_total");
 
+    // A stream in which nothing is said is ended, but is no failure of the endpoint.
+    for (let i = 0; i < 2; i++) {
+      const chat = streams.chat(client, "/test.Echo/More");
+      chat.write(Buffer.from("hello"));
+      await bounded(once(chat, "data"), "an echo");
+      const [{ code }] = await bounded(once(chat, "error"), "the end of a silent stream");
+      assert.equal(code, status.UNAVAILABLE);
+    }
+    assert.deepEqual(await ejectedEndpoints(sluice), []);
+
     // UNAVAILABLE is a failure of the endpoint. A deadline that the client has set is not.
     await until(async () => {
       await call(client, fail, { path: "/test.Echo/Unary" });
@@ -198,11 +214,15 @@ testInUsualMode(
   },
 );
 
+/** The addresses of ejected endpoints, of all clusters. */
 async function ejectedEndpoints(sluice: Program): Promise<string[]> {
   const clusters: { endpoints: { address: string; state: string }[] }[] = JSON.parse(
     (await sluice.ask("/api/v1/clusters")).text,
   );
-  return clusters[0]!.endpoints.filter(({ state }) => state === "ejected").map(({ address }) => address);
+  return clusters
+    .flatMap(({ endpoints }) => endpoints)
+    .filter(({ state }) => state === "ejected")
+    .map(({ address }) => address);
 }
 
 testInUsualMode(
