@@ -85,7 +85,7 @@ export class ClientAdmission {
 }
 
 /** The list that refuses the address; null: none. `deny` has precedence. A client without an address is in no list. */
-function refusingList({ allowed, denied }: ListenerState, client: string): "allow" | "deny" | null {
+export function refusingList({ allowed, denied }: ListenerState, client: string): "allow" | "deny" | null {
   if (denied !== null && hasAddress(denied, client)) return "deny";
   return allowed !== null && !hasAddress(allowed, client) ? "allow" : null;
 }

@@ -37,6 +37,7 @@ import { KeyValueStore } from "../state/store.ts";
 import { Mask } from "../trace/mask.ts";
 import { Trace } from "../trace/trace.ts";
 import { makeTracer } from "../trace/tracer.ts";
+import { refusingList } from "./client-admission.ts";
 import { makeConnector, makePool } from "./endpoint-pools.ts";
 import { Origins, Outgoing } from "./fetch.ts";
 import { listenerState, subrequestStates } from "./listener-state.ts";
@@ -171,6 +172,11 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     ...(request.allowFetch ? {} : { fetchStatus: request.fetchStatus }),
   });
   x.trace = trace;
+  const list = refusingList(listener, request.client);
+  if (list !== null) {
+    x.listenerName = listener.plan.name;
+    return post({ trace: trace.recordDenied(`the connection is refused: its address is refused by ${list}`) });
+  }
   const handler: AdmissionHandler = {
     peer: request.client,
     proxied: null,

@@ -408,6 +408,9 @@ testInUsualMode("the command prints a table, from the running proxy or from a fi
   assert.match(traced.stdout, /^GET \/seen$/m);
   assert.match(traced.stdout, /attempt +127\.0\.0\.1:\d+ +200, \d+/);
 
+  sluice.config(sluice.configText.replace("chain: [sees]", "chain: [sees]\n    deny: [192.0.2.0/24]"));
+  const denied = await runSluice("explain", "GET", "/", "--client", "192.0.2.1", "--json", "-c", file);
+  assert.match(JSON.parse(denied.stdout).response.problem, /refused by deny$/);
   assert.equal((await runSluice("explain", "GET")).code, 64);
   assert.equal((await runSluice("explain", "GET", "/", "-H", "nonsense")).code, 64);
   assert.equal((await runSluice("explain", "GET", "/", "--status", "9")).code, 64);
