@@ -48,6 +48,13 @@ export class Port implements ConnectionOwner {
     this.#onClosed = onClosed;
   }
 
+  /** Each connection ends after its next response, or after `idle` ms without a request. */
+  drain(idle: number): void {
+    this.draining = true;
+    this.drainIdle = Math.max(1, idle);
+    for (const connection of [...this.connections]) connection.handler.drain();
+  }
+
   /** How long a connection may be idle, ms: `limit`, or less once draining. 0: no limit. */
   idleLimit(limit: number): number {
     return this.draining && (limit === 0 || limit > this.drainIdle) ? this.drainIdle : limit;

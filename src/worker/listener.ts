@@ -26,8 +26,10 @@ export type ListenerOptions = {
 
 export class Listener implements Acceptor {
   readonly address: string;
-  readonly port: Port;
   readonly #options: ListenerOptions;
+  #port: Port;
+  /** Ports of another protocol that the address had before, until their connections are closed. */
+  readonly #former = new Set<Port>();
   /** Servers of this worker alone (`reusePort`). */
   readonly #servers: Server[] = [];
   /** Servers whose connections are distributed over all workers: the only one of its address, or of a worker that has left. */
@@ -42,7 +44,20 @@ export class Listener implements Acceptor {
   constructor(address: string, options: ListenerOptions) {
     this.address = address;
     this.#options = options;
-    this.port = new Port(options.context.cells, options.closed);
+    this.#port = this.#makePort();
+  }
+
+  /** The current one: a change of the protocol replaces it. */
+  get port(): Port {
+    return this.#port;
+  }
+
+  #makePort(): Port {
+    return new Port(this.#options.context.cells, (port, connection) => {
+      const isLast = port.connections.size === 0 && this.#former.delete(port);
+      this.#options.closed(port, connection);
+      if (isLast) port.state!.snapshot.leave();
+    });
   }
 
   /** Adds a socket bound by the main thread; null: binds the path of a Unix socket. @throws Error */
@@ -104,16 +119,36 @@ export class Listener implements Acceptor {
     this.#options.opened(connection, this.port);
   }
 
-  /** Sets the state that connections use from now on, and listens on the bound sockets. */
-  serve(state: ListenerState): void {
+  /**
+   * Sets the state that connections use from now on, and listens on the bound sockets. Connections of another protocol are
+   * drained: `drainIdle` as of `drain`.
+   */
+  serve(state: ListenerState, drainIdle: number): void {
+    if (changesProtocol(this.port, state)) this.#replacePort(drainIdle);
     this.port.serve(state);
     for (const bound of this.#bound.splice(0)) this.#listen(bound);
     for (const socket of this.#early.splice(0)) this.addConnection(socket);
   }
 
+  /** The snapshot of the former state is retained until the last of its connections closes: they are counted in its cells. */
+  #replacePort(drainIdle: number): void {
+    const former = this.#port;
+    this.#port = this.#makePort();
+    if (former.connections.size === 0) return;
+    former.state!.snapshot.enter();
+    this.#former.add(former);
+    former.drain(drainIdle);
+  }
+
+  /** Connections of all ports. */
+  *#connections(): Iterable<AcceptedConnection> {
+    for (const port of [this.#port, ...this.#former]) yield* [...port.connections];
+  }
+
   /** No server listens, and no client is connected. */
   get isDrained(): boolean {
-    return this.port.connections.size === 0 && this.#servers.length === 0 && this.#shared.length === 0;
+    const isUnused = this.port.connections.size === 0 && this.#former.size === 0;
+    return isUnused && this.#servers.length === 0 && this.#shared.length === 0;
   }
 
   /**
@@ -122,10 +157,8 @@ export class Listener implements Acceptor {
    */
   drain(drainIdle: number, stopped: () => void): void {
     if (this.port.draining) return;
-    this.port.draining = true;
-    this.port.drainIdle = Math.max(1, drainIdle);
     this.#closeBound();
-    for (const connection of [...this.port.connections]) connection.handler.drain();
+    this.port.drain(drainIdle);
     this.#stopAccepting(LAST_TURNS, stopped);
   }
 
@@ -148,7 +181,7 @@ export class Listener implements Acceptor {
     this.#closed = true;
     this.#closeBound();
     this.#closeServers();
-    for (const connection of [...this.port.connections]) connection.reset();
+    for (const connection of this.#connections()) connection.reset();
   }
 
   #closeBound(): void {
@@ -159,6 +192,11 @@ export class Listener implements Acceptor {
   #closeServers(): void {
     for (const server of this.detachServers()) server.close();
   }
+}
+
+/** Whether a state has another protocol than the connections of the port. */
+export function changesProtocol({ state }: Port, next: ListenerState): boolean {
+  return state !== null && state.plan.protocol !== next.plan.protocol;
 }
 
 /** @throws Error if the path cannot be bound; the configuration is then rejected. */

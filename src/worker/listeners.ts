@@ -8,7 +8,7 @@ import type { ListenerState } from "../proxy/snapshot.ts";
 import type { ClientAdmission } from "./client-admission.ts";
 import { Incoming, type IncomingOptions } from "./incoming.ts";
 import { Links, type LinksOptions } from "./links.ts";
-import { Listener } from "./listener.ts";
+import { changesProtocol, Listener } from "./listener.ts";
 
 /** Milliseconds that an idle connection is kept while its listener or worker drains; its next response ends it. */
 const LAST_REQUEST = 2000;
@@ -109,9 +109,11 @@ export class Listeners {
   /** Applies a listener's new state. Its connections are counted in the new state's cells: its name may have changed. */
   #serve(listener: Listener, state: ListenerState): void {
     const { state: before, connections } = listener.port;
-    if (before !== null) this.#countConnections(before, -connections.size);
-    this.#countConnections(state, connections.size);
-    listener.serve(state);
+    if (!changesProtocol(listener.port, state)) {
+      if (before !== null) this.#countConnections(before, -connections.size);
+      this.#countConnections(state, connections.size);
+    }
+    listener.serve(state, LAST_REQUEST);
   }
 
   /** Drains a removed listener. The snapshot is retained until its last connection closes: it is counted in its cells. */

@@ -16,6 +16,7 @@ import { PendingBuffer } from "../net/pending-buffer.ts";
 import { secure } from "../net/tls-accept.ts";
 import { HandshakeError, type NoContext, plainName, type ServerContext, type TlsServer } from "../net/tls-server.ts";
 import type { AcceptedConnection, HelloFacts, Port } from "../proxy/port.ts";
+import type { ListenerState } from "../proxy/snapshot.ts";
 import type { HandshakeLog } from "./handshake-log.ts";
 import type { Waiting, WantedCertificates } from "./wanted-certificates.ts";
 
@@ -58,6 +59,8 @@ export type TlsStartOptions = {
 export class TlsStart implements Waiting {
   readonly #connection: AcceptedConnection;
   readonly #port: Port;
+  /** As it was at the beginning. */
+  readonly #state: ListenerState;
   /** Null: TLS is not terminated here. */
   readonly #server: TlsServer | null;
   readonly #events: TlsStartEvents;
@@ -79,7 +82,8 @@ export class TlsStart implements Waiting {
   #ended = false;
 
   constructor(connection: AcceptedConnection, port: Port, options: TlsStartOptions, events: TlsStartEvents) {
-    const { tls, plan } = port.state!;
+    this.#state = port.state!;
+    const { tls, plan } = this.#state;
     this.#connection = connection;
     this.#port = port;
     this.#server = tls;
@@ -122,7 +126,7 @@ export class TlsStart implements Waiting {
 
   /** What the hello says, if the connection is to be relayed; null: TLS is terminated. */
   #passes({ serverName }: ClientHello): HelloFacts | null {
-    const { tcp, plan } = this.#port.state!;
+    const { tcp, plan } = this.#state;
     if (tcp === null) return null;
     const { bytes, start, end } = this.#hello;
     const facts = { serverName, offered: readOfferedProtocols(bytes, start, end) };
@@ -136,7 +140,7 @@ export class TlsStart implements Waiting {
   }
 
   #receivedPlain(): void {
-    if (this.#port.state!.plan.protocol === "auto") {
+    if (this.#state.plan.protocol === "auto") {
       this.#ended = true;
       this.#events.plain(this.#hello);
     } else if (this.#server === null) this.#pass(null);
@@ -152,7 +156,7 @@ export class TlsStart implements Waiting {
   #serve({ serverName, staplingSchemes, isChallenge, offersTls13 }: ClientHello, mayWait: boolean): void {
     // Its challenge is not pending.
     if (isChallenge) return this.#rejectName(serverName, "challenge");
-    const { plan } = this.#port.state!;
+    const { plan } = this.#state;
     // From here on the time is that of a handshake.
     if (plan.protocol === "auto") this.#connection.arm(plan.timeouts.handshake);
     const served = this.#server!.contextFor(serverName, staplingSchemes);
@@ -239,7 +243,7 @@ export class TlsStart implements Waiting {
   #rejectPlain(): void {
     const first = this.#hello.bytes[this.#hello.start]!;
     // A plain HTTP request begins with a letter.
-    const isHttp = first >= 65 && first <= 90 && this.#port.state!.plan.protocol === "http";
+    const isHttp = first >= 65 && first <= 90 && this.#state.plan.protocol === "http";
     const error = new HandshakeError("plain_text", isHttp ? "plain HTTP on a TLS port" : "the client sent no TLS");
     if (isHttp) return this.#reject(PLAIN_HTTP, error);
     this.#end(error);
@@ -260,7 +264,7 @@ export class TlsStart implements Waiting {
   }
 
   timedOut(): void {
-    const { plan, tcp } = this.#port.state!;
+    const { plan, tcp } = this.#state;
     // The endpoint may be the one that sends first.
     if (
       !this.#decided &&

@@ -4,8 +4,17 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { findFreePort } from "./free-port.ts";
-import { connectTo, Peer, startRawUpstream } from "./peers.ts";
-import { atEnd, bounded, type LiveTest, runSluice, startSluice, testInEachMode, testInUsualMode } from "./program.ts";
+import { connectTo, Peer, startRawUpstream, startUpstream } from "./peers.ts";
+import {
+  atEnd,
+  bounded,
+  type LiveTest,
+  runSluice,
+  startSluice,
+  testInAllModes,
+  testInEachMode,
+  testInUsualMode,
+} from "./program.ts";
 
 /** A server that greets with its name, and sends back what it gets; it ends its direction after the client. */
 async function startEcho(t: LiveTest, name: string): Promise<{ port: number; sockets: Socket[] }> {
@@ -255,3 +264,43 @@ clusters: { app: ["127.0.0.1:1"] }
     "upgrade",
   ]);
 });
+
+testInAllModes(
+  "tcp-is-relayed: a reload that changes the protocol drains the connections of the former one",
+  async (t) => {
+    const web = await startUpstream(t);
+    const echo = await startEcho(t, "up");
+    const slow = await startRawUpstream(t);
+    const config = (address: string, protocol: string, cluster: string) => `
+shutdown: { grace: 1s }
+listeners: { any: { address: "${address}", protocol: ${protocol}, cluster: ${cluster} } }
+clusters: { web: ["127.0.0.1:${web.port}"], echo: ["127.0.0.1:${echo.port}"], slow: ["127.0.0.1:${slow.port}"] }
+`;
+    const sluice = await startSluice(t, (ports) => config(`127.0.0.1:${ports.web}`, "http", "slow"));
+    const address = `127.0.0.1:${sluice.port}`;
+    const request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    const busy = await connectTo(t, sluice.port);
+    busy.send(request);
+    const endpoint = await slow.connection(0);
+    await endpoint.head();
+    const idle = await connectTo(t, sluice.port);
+
+    sluice.config(config(address, "tcp", "echo"));
+    assert.equal((await sluice.reload()).status, 200);
+    const relayed = await connectTo(t, sluice.port);
+    await relayed.take("up\n");
+    endpoint.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    const { status, headers } = await busy.readResponse();
+    assert.deepEqual([status, headers.connection], [200, "close"]);
+    await bounded(Promise.all([busy.closed, idle.closed]), "the end of the former connections");
+    await sluice.metricIs(1, "sluice_connections_active", { listener: "any" });
+
+    sluice.config(config(address, "http", "web"));
+    assert.equal((await sluice.reload()).status, 200);
+    const last = await connectTo(t, sluice.port);
+    assert.equal((await last.send(request).readResponse()).status, 200);
+    await bounded(relayed.closed, "the end of the relay");
+    await sluice.metricIs(1, "sluice_tunnels_ended_total", { reason: "drained" });
+    await sluice.metricIs(1, "sluice_connections_active", { listener: "any" });
+  },
+);

@@ -156,7 +156,7 @@ export class Plane {
     const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
     this.port = socket.address().port;
     this.listener.addSocket(socket);
-    this.listener.serve(makeState(this.snapshot, settings));
+    this.listener.serve(makeState(this.snapshot, settings), 1);
   }
 
   get inFlight(): number {

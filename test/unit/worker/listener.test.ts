@@ -30,7 +30,7 @@ for (const mode of ["handle", "public"])
     const socket = new BoundSocket({ host: "127.0.0.1", port: 0 });
     const { port } = socket.address();
     listener.addSocket(socket);
-    listener.serve({ plan: { limits: { connections: 0, connectionsPerClient: 0 } } } as ListenerState);
+    listener.serve({ plan: { limits: { connections: 0, connectionsPerClient: 0 } } } as ListenerState, 1);
     t.after(() => {
       listener.close();
       if (before === undefined) delete process.env.SLUICE_ACCEPT;
@@ -92,7 +92,7 @@ test("a connection accepted by another worker for a version that is not active h
   const listener = new Listener("127.0.0.1:0", options);
   listener.addConnection(taken.accepted);
   assert.deepEqual([opened, taken.accepted.destroyed], [0, false]);
-  listener.serve({ plan: { limits: { connections: 0, connectionsPerClient: 0 } } } as ListenerState);
+  listener.serve({ plan: { limits: { connections: 0, connectionsPerClient: 0 } } } as ListenerState, 1);
   assert.equal(opened, 1);
   listener.close();
 
