@@ -255,12 +255,23 @@ clusters:
   assert.equal(problem, "the process ended during the attempt");
   assert.ok(Date.parse(nextTry!) > Date.now() && isOrdering === false);
   await until(() => held === 2, "the download is tried again");
-  second.config(`${second.configText}  other: ["127.0.0.1:${upstream.port}"]\n`);
+  // A rejected version changes nothing, an accepted one leaves the order alone.
+  const email = (text: string) => text.replace("acme: {", "acme: { email: ops@a.example,");
+  second.config(
+    email(config).replace("listeners:", `listeners:\n  used: { address: ":${upstream.port}", cluster: app }`),
+  );
+  assert.equal((await second.reload()).status, 422);
+  second.config(`${config}  other: ["127.0.0.1:${upstream.port}"]\n`);
   assert.equal((await second.reload()).status, 200);
   assert.equal((await managed(second))[0]!.isOrdering, true);
+  assert.equal(held, 2);
+  // With another contact the order is continued.
+  second.config(email(config));
+  assert.equal((await second.reload()).status, 200);
+  await until(() => held === 3, "the download is tried again");
   await second.stop();
   isHeld = false;
-  const third = await startSluice(t, config);
+  const third = await startSluice(t, email(config));
   await issued(third, 1);
   assert.ok(await served(site, "a.example"));
   assert.equal(pebble.orders.length, 1);

@@ -27,6 +27,9 @@ type Directory = {
   readonly readAt: number;
 };
 
+/** What the clients of an account share. */
+type Session = { account: string | null; nonce: string | null; directory: Directory | null };
+
 export type ClientOptions = {
   /** URL of the directory. */
   readonly directory: string;
@@ -42,13 +45,17 @@ export type Reply = { readonly value: Json; readonly location: string | null; re
 
 export class AcmeClient {
   readonly #options: ClientOptions;
-  #account: string | null;
-  #nonce: string | null = null;
-  #directory: Directory | null = null;
+  readonly #session: Session;
 
-  constructor(options: ClientOptions) {
+  constructor(options: ClientOptions, session: Session = { account: options.account, nonce: null, directory: null }) {
     this.#options = options;
-    this.#account = options.account;
+    this.#session = session;
+  }
+
+  /** The same client, whose requests end when `signal` is aborted, too. */
+  until(signal: AbortSignal): AcmeClient {
+    const either = AbortSignal.any([this.#options.signal, signal]);
+    return new AcmeClient({ ...this.#options, signal: either }, this.#session);
   }
 
   get key(): KeyObject {
@@ -58,16 +65,16 @@ export class AcmeClient {
   /** Registers the account, or finds that of the key. Returns its URL, and that of the terms agreed to. */
   async register(contact: readonly string[]): Promise<{ account: string; terms: string | null }> {
     const { newAccount, terms } = await this.#read();
-    this.#account = null;
+    this.#session.account = null;
     const { location } = await this.#post(newAccount, { termsOfServiceAgreed: true, contact });
     if (location === null) throw new AcmeError("invalid_response", "the server did not return the account's URL");
-    this.#account = location;
+    this.#session.account = location;
     return { account: location, terms };
   }
 
   /** Sets the contact of the registered account. */
   async updateContact(contact: readonly string[]): Promise<void> {
-    await this.post(this.#account!, { contact });
+    await this.post(this.#session.account!, { contact });
   }
 
   async newOrder(names: readonly string[], replaces: string | null): Promise<Reply & { readonly location: string }> {
@@ -103,14 +110,15 @@ export class AcmeClient {
 
   async #read(): Promise<Directory> {
     const now = Date.now();
-    if (this.#directory !== null && now - this.#directory.readAt < DIRECTORY_AGE) return this.#directory;
+    if (this.#session.directory !== null && now - this.#session.directory.readAt < DIRECTORY_AGE)
+      return this.#session.directory;
     const response = await this.#send("GET", this.#options.directory);
     if (response.status !== 200) throw errorOf(response, this.#retryAt(response));
     const value = objectOf(response);
     const url = (name: string) => readUrl(value[name], `directory: ${name}`);
     const meta = value.meta as Json | undefined;
     const terms = meta?.termsOfService;
-    this.#directory = {
+    this.#session.directory = {
       newNonce: url("newNonce"),
       newAccount: url("newAccount"),
       newOrder: url("newOrder"),
@@ -118,7 +126,7 @@ export class AcmeClient {
       terms: typeof terms === "string" ? boundText(terms) : null,
       readAt: now,
     };
-    return this.#directory;
+    return this.#session.directory;
   }
 
   async #post(url: string, payload: unknown): Promise<Reply> {
@@ -134,10 +142,10 @@ export class AcmeClient {
   /** A request with a nonce; one that is rejected for its nonce is sent again with the next. */
   async #signed(url: string, payload: unknown): Promise<AcmeResponse> {
     for (let attempt = 1; ; attempt++) {
-      const nonce = this.#nonce ?? (await this.#newNonce());
-      this.#nonce = null;
+      const nonce = this.#session.nonce ?? (await this.#newNonce());
+      this.#session.nonce = null;
       const { key } = this.#options;
-      const body = signRequest(payload, { key, url, nonce, account: this.#account });
+      const body = signRequest(payload, { key, url, nonce, account: this.#session.account });
       const response = await this.#send("POST", url, body);
       if (response.status >= 200 && response.status < 300) return response;
       const error = errorOf(response, this.#retryAt(response));
@@ -148,8 +156,8 @@ export class AcmeClient {
   async #newNonce(): Promise<string> {
     const { newNonce } = await this.#read();
     // Reading the directory may have returned one.
-    if (this.#nonce === null) await this.#send("HEAD", newNonce);
-    const nonce: string | null = this.#nonce;
+    if (this.#session.nonce === null) await this.#send("HEAD", newNonce);
+    const nonce: string | null = this.#session.nonce;
     if (nonce === null) throw new AcmeError("invalid_response", "the server did not return a nonce");
     return nonce;
   }
@@ -164,7 +172,7 @@ export class AcmeClient {
       throw new AcmeError("unreachable", boundText(message || code));
     }
     const nonce = response.headers["replay-nonce"];
-    if (typeof nonce === "string" && /^[A-Za-z0-9_-]{1,512}$/.test(nonce)) this.#nonce = nonce;
+    if (typeof nonce === "string" && /^[A-Za-z0-9_-]{1,512}$/.test(nonce)) this.#session.nonce = nonce;
     return response;
   }
 

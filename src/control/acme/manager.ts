@@ -9,7 +9,7 @@ import { managedId, type TlsCertificate } from "../../net/managed-certificates.t
 import type { CertificateInfo } from "../../plan/tls-files.ts";
 import type { Workers } from "../workers.ts";
 import { Account } from "./account.ts";
-import { OnDemand, type OnDemandSettings } from "./on-demand.ts";
+import { OnDemand, type OnDemandSettings, type PreparedOnDemand } from "./on-demand.ts";
 import type { ChallengeType } from "./order.ts";
 import { FAILURES, type Failure } from "./problem.ts";
 import type { Served } from "./served.ts";
@@ -31,6 +31,16 @@ export type ManagerOptions = Pick<TaskContext, "log" | "warnings" | "board"> & {
 type Uses = Pick<Config, "acme" | "listeners">;
 type Wanted = { readonly names: readonly string[]; readonly listeners: string[]; ocsp: "fetch" | "off" };
 
+/** `root`: the directory of the ACME server. */
+type ServerAccount = { readonly key: string; readonly account: Account; readonly root: string };
+type Prepared = {
+  readonly account: ServerAccount;
+  readonly wanted: ReadonlyMap<string, Wanted>;
+  readonly tasks: ReadonlyMap<string, CertificateTask>;
+  /** Null: no listener uses it. */
+  readonly onDemand: PreparedOnDemand | null;
+};
+
 /** Concurrent orders; as many of on-demand names. */
 const CONCURRENT = 4;
 /** On-demand certificates that are shown. */
@@ -45,10 +55,11 @@ export class CertificateManager {
     number
   >;
   readonly #onDemand: OnDemand;
-  /** Those of the version in service, and of one that is being prepared. */
-  readonly #tasks = new Map<string, CertificateTask>();
+  /** Those of the version in service. */
+  #tasks: ReadonlyMap<string, CertificateTask> = new Map();
+  readonly #prepared = new WeakMap<Uses, Prepared>();
   #wanted: ReadonlyMap<string, Wanted> = new Map();
-  #account: { readonly key: string; readonly account: Account } | null = null;
+  #account: ServerAccount | null = null;
 
   constructor(options: ManagerOptions) {
     this.#options = options;
@@ -85,41 +96,60 @@ export class CertificateManager {
     return this.#onDemand.size;
   }
 
-  /** Loads the certificates on disk of a version that is to serve. `ca`: PEM of `acme.ca`. */
+  /**
+   * Loads the certificates on disk of a version that is to serve. Nothing in service changes, since the version may be
+   * rejected. `ca`: PEM of `acme.ca`.
+   */
   async prepare(config: Uses, ca: readonly string[]): Promise<void> {
-    const wanted = findWanted(config);
-    const options = this.#taskOptions(config, ca);
+    const account = this.#accountOf(config, ca);
+    const shared: SharedOptions = {
+      account: account.account,
+      root: account.root,
+      challenges: usableChallenges(config.acme.challenges, config.listeners),
+      onDemand: false,
+      findDenial: async () => "",
+    };
+    const tasks = new Map<string, CertificateTask>();
     const loaded: CertificateTask[] = [];
-    for (const [id, one] of wanted) {
+    const wanted = findWanted(config);
+    for (const [id, { names, ocsp }] of wanted) {
       const known = this.#tasks.get(id);
-      const files = new CertificateFiles(join(options.root, "certificates"));
-      const given = { ...options, id, names: one.names, ocsp: one.ocsp, files };
-      if (known !== undefined && isSame(known.options, given)) continue;
-      const task = new CertificateTask(given, this.#context);
+      const files = new CertificateFiles(join(account.root, "certificates"));
+      const given = { ...shared, id, names, ocsp, files };
+      const isKept = known !== undefined && isSame(known.options, given);
+      const task = isKept ? known : new CertificateTask(given, this.#context);
+      tasks.set(id, task);
+      if (isKept) continue;
       await task.load();
-      if (known !== undefined) task.continue(known);
-      void known?.stop();
-      this.#tasks.set(id, task);
-      loaded.push(task);
+      if (known === undefined) loaded.push(task);
     }
     const settings = onDemandSettings(config);
-    if (settings !== null) loaded.push(...(await this.#onDemand.prepare(settings, options)));
+    const onDemand = settings && (await this.#onDemand.prepare(settings, shared));
+    loaded.push(...(onDemand?.loaded.values() ?? []));
+    this.#prepared.set(config, { account, wanted, tasks, onDemand });
     await this.#options.prepare(loaded.flatMap((task) => this.#infoOf(task, "")));
+    // The version serves on workers before `take`.
     this.#post(loaded.flatMap((task) => (task.served === null ? [] : [[task.options.id, task.served.certificate]])));
   }
 
-  /** A version with this configuration serves. */
+  /** A version with this configuration, which was prepared, serves. */
   take(config: Uses): void {
-    this.#wanted = findWanted(config);
-    for (const [id, task] of this.#tasks) {
-      if (this.#wanted.has(id)) task.start();
-      else {
-        void task.stop();
-        this.#tasks.delete(id);
-        this.#post([[id, null]]);
-      }
+    const { account, wanted, tasks, onDemand } = this.#prepared.get(config)!;
+    const before = this.#tasks;
+    this.#account = account;
+    this.#wanted = wanted;
+    this.#tasks = tasks;
+    for (const [id, task] of before) {
+      if (tasks.get(id) === task) continue;
+      const ended = task.stop();
+      tasks.get(id)?.follow(task, ended);
+      if (!tasks.has(id)) this.#post([[id, null]]);
     }
-    this.#onDemand.take(onDemandSettings(config));
+    for (const [id, task] of tasks) {
+      if (task.served !== null && before.get(id) !== task) this.#post([[id, task.served.certificate]]);
+      task.start();
+    }
+    this.#onDemand.take(onDemand);
   }
 
   /** The certificates in service, once for each listener. */
@@ -192,27 +222,15 @@ export class CertificateManager {
     return served === null ? [] : [{ listener, file, names, expires: served.validTo, ocsp: served.ocsp, renewedAt }];
   }
 
-  /** What the tasks of a configuration share. */
-  #taskOptions({ acme, listeners }: Uses, ca: readonly string[]): SharedOptions {
-    const { directory, email, storage } = acme;
+  /** That in service if nothing of it differs. */
+  #accountOf({ acme: { directory, email, storage } }: Uses, ca: readonly string[]): ServerAccount {
     const root = directoryOf(storage.path, directory);
     const key = JSON.stringify([root, directory, email, ca]);
-    if (this.#account?.key !== key) {
-      const contact = email === undefined ? [] : [`mailto:${email}`];
-      const { log } = this.#options;
-      const file = new AccountFile(root);
-      this.#account = {
-        key,
-        account: new Account({ directory, ca, contact, file, log, signal: this.#closing.signal }),
-      };
-    }
-    return {
-      account: this.#account.account,
-      root,
-      challenges: usableChallenges(acme.challenges, listeners),
-      onDemand: false,
-      findDenial: async () => "",
-    };
+    if (this.#account?.key === key) return this.#account;
+    const contact = email === undefined ? [] : [`mailto:${email}`];
+    const { log } = this.#options;
+    const signal = this.#closing.signal;
+    return { key, root, account: new Account({ directory, ca, contact, file: new AccountFile(root), log, signal }) };
   }
 }
 

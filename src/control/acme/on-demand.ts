@@ -25,6 +25,13 @@ export type OnDemandSettings = {
   readonly listeners: readonly string[];
 };
 
+/** What a version needs. `loaded`: certificates on disk by name, unless they are in service already. */
+export type PreparedOnDemand = {
+  readonly settings: OnDemandSettings;
+  readonly shared: SharedOptions;
+  readonly loaded: ReadonlyMap<string, CertificateTask>;
+};
+
 export type OnDemandOptions = {
   readonly context: TaskContext;
   readonly workers: () => Pick<Workers, "up" | "post">;
@@ -62,8 +69,8 @@ export class OnDemand {
   /** Workers that wait for a name. */
   readonly #waiting = new Map<string, Set<number>>();
   readonly counts = Object.fromEntries(RESULTS.map((result) => [result, 0])) as Record<Result, number>;
-  #settings: OnDemandSettings | null = null;
-  #prepared: { readonly settings: OnDemandSettings; readonly shared: SharedOptions } | null = null;
+  /** Of the version in service. */
+  #prepared: PreparedOnDemand | null = null;
   readonly #asking = new Slots(MAX_ASKING);
   #ordering = 0;
   /** Orders that may be made now. Few at the start, so that a proxy that ends again and again orders little. */
@@ -80,41 +87,41 @@ export class OnDemand {
   }
 
   get listeners(): readonly string[] {
-    return this.#settings?.listeners ?? [];
+    return this.#prepared?.settings.listeners ?? [];
   }
 
   tasks(): CertificateTask[] {
     return [...this.#tasks.values()];
   }
 
-  /** Loads the saved certificates that a version may serve; returns them. */
-  async prepare(settings: OnDemandSettings, shared: SharedOptions): Promise<CertificateTask[]> {
-    const before = this.#prepared?.shared;
-    this.#prepared = { settings, shared };
-    if (before !== undefined && before.account === shared.account) return [];
+  /** Loads the saved certificates that a version may serve. */
+  async prepare(settings: OnDemandSettings, shared: SharedOptions): Promise<PreparedOnDemand> {
+    const loaded = new Map<string, CertificateTask>();
+    const prepared = { settings, shared, loaded };
+    if (this.#prepared?.shared.account === shared.account) return prepared;
     const files = this.#files(shared);
-    const loaded: CertificateTask[] = [];
     for (const file of (await files.list()).slice(0, settings.limit)) {
       const name = (await files.readState(file))?.names[0] ?? "";
       if (!isServerName(name) || !matchesAny(settings.names, name)) continue;
-      const task = this.#make(name, { settings, shared });
+      const task = this.#make(name, prepared);
       await task.load();
-      if (task.served === null || task.served.validTo < this.#options.context.now()) continue;
-      void this.#tasks.get(name)?.stop();
-      this.#tasks.set(name, task);
-      loaded.push(task);
+      if (task.served !== null && task.served.validTo > this.#options.context.now()) loaded.set(name, task);
     }
-    return loaded;
+    return prepared;
   }
 
   /** Null: no listener uses it. */
-  take(settings: OnDemandSettings | null): void {
-    this.#settings = settings;
-    if (settings === null) this.#prepared = null;
-    for (const [name, task] of this.#tasks) {
-      if (settings !== null && matchesAny(settings.names, name)) task.start();
-      else this.#remove(name, task);
-    }
+  take(prepared: PreparedOnDemand | null): void {
+    const isOther = this.#prepared?.shared.account !== prepared?.shared.account;
+    this.#prepared = prepared;
+    for (const [name, task] of this.#tasks)
+      if (isOther || !this.#allows(name)) this.#remove(name, task, prepared?.loaded.has(name) === true);
+    if (isOther) for (const [name, task] of prepared?.loaded ?? []) this.#tasks.set(name, task);
+    for (const task of this.#tasks.values()) task.start();
+  }
+
+  #allows(name: string): boolean {
+    return this.#prepared !== null && isServerName(name) && matchesAny(this.#prepared.settings.names, name);
   }
 
   /** Obtains the certificate for a name, unless it is denied, and informs the workers that wait. Never rejects. */
@@ -150,12 +157,11 @@ export class OnDemand {
   }
 
   async #obtain(name: string): Promise<void> {
-    const settings = this.#settings;
     const prepared = this.#prepared;
     // The worker may have it by now.
     if (this.#tasks.get(name)?.served) return;
-    if (settings === null || prepared === null || !isServerName(name) || !matchesAny(settings.names, name))
-      throw new Denial("denied", "acme.onDemand.names does not contain it");
+    if (prepared === null || !this.#allows(name)) throw new Denial("denied", "acme.onDemand.names does not contain it");
+    const { settings } = prepared;
     const denial = await this.#findDenial(name);
     if (denial !== "") throw new Denial("denied", denial);
     if (this.#tasks.size + this.#ordering >= settings.limit)
@@ -166,7 +172,7 @@ export class OnDemand {
     this.#ordering++;
     const isObtained = await task.order();
     this.#ordering--;
-    if (!isObtained || !matchesAny(this.#settings?.names ?? [], name)) {
+    if (!isObtained || !this.#allows(name)) {
       void task.stop();
       throw new Denial("failed", task.describe([]).problem || "it is not allowed any more");
     }
@@ -175,7 +181,7 @@ export class OnDemand {
     task.start();
   }
 
-  #make(name: string, { settings, shared }: { settings: OnDemandSettings; shared: SharedOptions }): CertificateTask {
+  #make(name: string, { settings, shared }: PreparedOnDemand): CertificateTask {
     const { root: _, ...options } = shared;
     const { context } = this.#options;
     return new CertificateTask(
@@ -202,22 +208,22 @@ export class OnDemand {
     // The first order: it was decided before.
     if (task === undefined) return "";
     if (task.served !== null && task.served.validTo < this.#options.context.now()) {
-      this.#remove(name, task);
+      this.#remove(name, task, false);
       await task.removeFiles();
       return "it has expired";
     }
     return this.#findDenial(name);
   }
 
-  #remove(name: string, task: CertificateTask): void {
+  #remove(name: string, task: CertificateTask, isReplaced: boolean): void {
     void task.stop();
     this.#tasks.delete(name);
-    this.#options.removed(onDemandId(name));
+    if (!isReplaced) this.#options.removed(onDemandId(name));
   }
 
   /** Asks `ask`; empty: the name is allowed. */
   async #findDenial(name: string): Promise<string> {
-    const ask = this.#settings?.ask;
+    const ask = this.#prepared?.settings.ask;
     if (ask === undefined) return "";
     const release = await this.#asking.take();
     try {

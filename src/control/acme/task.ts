@@ -63,6 +63,8 @@ export class CertificateTask {
   #checkAt = 0;
   #timer: NodeJS.Timeout | null = null;
   #started = false;
+  /** Before it starts; never rejects. */
+  #awaited: Promise<void> = Promise.resolve();
   /** Whether something runs: an order, or a request for renewal information. */
   #running: "order" | "check" | null = null;
   /** The last order, which never rejects. */
@@ -98,14 +100,19 @@ export class CertificateTask {
     }
   }
 
-  /** Serves the certificate of another task for the same names, of another ACME server, until this one has its own. */
-  continue(other: CertificateTask): void {
-    if (this.#served === null && other.#served !== null) this.#served = other.#served;
+  /**
+   * Takes the place of a task for the same names. Starts when that one has ended, with its order, and serves its
+   * certificate, which may be of another ACME server, until it has its own.
+   */
+  follow(other: CertificateTask, ended: Promise<void>): void {
+    if (this.#served === null) this.#served = other.#served;
+    this.#awaited = ended.then(() => this.load());
   }
 
   start(): void {
+    if (this.#started) return;
     this.#started = true;
-    this.#schedule();
+    void this.#awaited.then(() => this.#schedule());
   }
 
   /** Cancels a running order, which a later start continues. Returns when its state is saved. */
@@ -215,7 +222,7 @@ export class CertificateTask {
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(ATTEMPT_TIMEOUT)]);
     const obtained = await account.run((client) =>
       obtain({
-        client,
+        client: client.until(signal),
         names,
         challenges: this.#challengesOf(failures),
         saved: this.#state.order,
@@ -288,7 +295,7 @@ export class CertificateTask {
     const { now, random, warnings } = this.#context;
     try {
       const client = await this.options.account.open();
-      const window = await client.renewalInfo(id);
+      const window = await client.until(this.#closing.signal).renewalInfo(id);
       this.#checkAt = nextCheck(now());
       if (window !== null && this.#served === served) {
         const suggestion = selectTime(window, this.#state.suggestion, { now: now(), random: random(), ...served });
