@@ -3,9 +3,16 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer as createHttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { createServer as createHttp2Server, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import { request as requestTls } from "node:https";
 import { type AddressInfo, connect, createServer } from "node:net";
+import { after } from "node:test";
+import { Authority } from "../support/certificates.ts";
 import { openSession, request as requestHttp2 } from "./http2.ts";
 import { atEnd, bounded, type LiveTest, startSluice, testInEachMode, until } from "./program.ts";
+
+const authority = new Authority();
+authority.issue("site");
+after(() => authority.remove());
 
 const KIB = 1024;
 const RATE = 512 * KIB;
@@ -77,6 +84,15 @@ async function upload(port: number, path = "/"): Promise<number> {
   return Number((await response.toArray()).join(""));
 }
 
+/** A response, or what an endpoint has received of a request, over TLS. */
+async function secured(port: number, method: "GET" | "POST"): Promise<number> {
+  const options = { port, host: "127.0.0.1", method, agent: false, rejectUnauthorized: false } as const;
+  const sent = requestTls(options).end(method === "POST" ? Buffer.alloc(SIZE, "x") : undefined);
+  const [response] = await once(sent, "response");
+  const body = Buffer.concat(await response.toArray());
+  return method === "POST" ? Number(body) : body.length;
+}
+
 async function echo(port: number): Promise<number> {
   const socket = connect(port, "127.0.0.1");
   socket.end(Buffer.alloc(SIZE, "x"));
@@ -92,7 +108,7 @@ testInEachMode("a connection, a client's connections together, and a route's tog
   const app = await startApp(t);
   const echoPort = await startEcho(t);
   const http2Port = await startHttp2App(t);
-  const names = ["client", "route", "http2", "relay"];
+  const names = ["client", "route", "http2", "relay", "tls"];
   const sluice = await startSluice(
     t,
     (ports) => `
@@ -100,6 +116,11 @@ listeners:
   web: { address: "127.0.0.1:${ports.web}", cluster: app, limits: { bandwidth: 512KiB/s } }
   client: { address: "127.0.0.1:${ports.client}", cluster: app, limits: { bandwidth: { client: 512KiB/s } } }
   route: { address: "127.0.0.1:${ports.route}", routes: [{ match: { path: /free }, cluster: app }, { cluster: app, bandwidth: 512KiB/s }] }
+  tls:
+    address: 127.0.0.1:${ports.tls}
+    tls: { certificates: [{ cert: ./site.pem, key: ./site.key }] }
+    limits: { bandwidth: 512KiB/s }
+    cluster: app
   relay: { address: "127.0.0.1:${ports.relay}", protocol: tcp, cluster: echo, limits: { bandwidth: 512KiB/s } }
   http2: { address: "127.0.0.1:${ports.http2}", routes: [{ cluster: http2, bandwidth: 512KiB/s }] }
 clusters:
@@ -107,9 +128,13 @@ clusters:
   echo: [127.0.0.1:${echoPort}]
   http2: { protocol: http2, endpoints: [127.0.0.1:${http2Port}] }
 `,
-    { ports: names, workers: 2 },
+    {
+      ports: names,
+      workers: 2,
+      files: { "site.pem": authority.read("site.pem"), "site.key": authority.read("site.key") },
+    },
   );
-  const { web, client, route, relay, http2 } = sluice.ports as Record<string, number>;
+  const { web, client, route, relay, http2, tls } = sluice.ports as Record<string, number>;
   const timed = async (what: string, run: () => Promise<unknown>, most = SIZE): Promise<void> => {
     const started = performance.now();
     const received = await bounded(run(), what, 60_000);
@@ -131,6 +156,8 @@ clusters:
     timed("a response", () => download(web!)),
     timed("an upload", () => upload(web!)),
     timed("streams of HTTP/2", streams, 2 * SIZE),
+    timed("a response over TLS", () => secured(tls!, "GET")),
+    timed("an upload over TLS", () => secured(tls!, "POST")),
     timed("TCP", () => echo(relay!)),
     timed(
       "two connections of a client",
