@@ -11,6 +11,8 @@ import {
   optional,
   type PluginUse,
   required,
+  type ScalarShape,
+  scalar,
   use,
   withDefault,
 } from "./shape.ts";
@@ -48,6 +50,22 @@ const grpcCheck = object(
   { shorthand: { scalar: "check" } },
 );
 
+/** Text, or `0x` and hexadecimal digits. */
+const datagram = (least: number): ScalarShape<string> =>
+  scalar("text, or bytes such as 0x0a1b", { type: "string" }, (text) => {
+    if (text.startsWith("0x") && !/^0x([0-9a-f]{2})+$/i.test(text)) return undefined;
+    return text.length >= least && text.length <= 2400 ? text : undefined;
+  });
+
+const udpCheck = object({
+  send: required(datagram(1), "The datagram that is sent: text, or bytes as `0x` and hexadecimal digits."),
+  expect: withDefault(
+    datagram(0),
+    "",
+    "What the first datagram that comes back must contain. Default: any datagram is sufficient.",
+  ),
+});
+
 const activeCheck = convert(
   object(
     {
@@ -57,6 +75,7 @@ const activeCheck = convert(
         "Check by a call of `grpc.health.v1.Health/Check` on a new HTTP/2 connection: `SERVING` is healthy. See grpc.md.",
       ),
       tcp: optional(tcpCheck, "Check by a TCP connection."),
+      udp: optional(udpCheck, "Check by a UDP datagram to which the endpoint responds."),
       plugin: optional(
         use("health check"),
         "Check by a plugin with the hook `health_check`: its name, or a map of the name to its configuration.",
@@ -78,15 +97,16 @@ const activeCheck = convert(
         "Consecutive failed checks after which an endpoint is unhealthy. For a new endpoint the first check decides.",
       ),
     },
-    { one: ["http", "grpc", "tcp", "plugin"] },
+    { one: ["http", "grpc", "tcp", "udp", "plugin"] },
   ),
-  ({ http, grpc, tcp, plugin, ...rest }, at, { warn }) => {
+  ({ http, grpc, tcp, udp, plugin, ...rest }, at, { warn }) => {
     if (rest.timeout > rest.interval)
       warn(at, "the timeout is longer than the interval: the next check waits for the end of the last");
     let probe: ProbeConfig | undefined;
     if (http) probe = { kind: "http", ...http };
     else if (grpc) probe = { kind: "grpc", ...grpc };
     else if (tcp) probe = { kind: "tcp", ...tcp };
+    else if (udp) probe = { kind: "udp", ...udp };
     else if (plugin) probe = { kind: "plugin", use: plugin };
     return probe && { ...rest, probe };
   },
@@ -97,6 +117,7 @@ export type ProbeConfig =
   | ({ readonly kind: "http" } & Infer<typeof httpCheck>)
   | ({ readonly kind: "grpc" } & Infer<typeof grpcCheck>)
   | ({ readonly kind: "tcp" } & Infer<typeof tcpCheck>)
+  | ({ readonly kind: "udp" } & Infer<typeof udpCheck>)
   | { readonly kind: "plugin"; readonly use: PluginUse };
 
 const passiveCheck = object(

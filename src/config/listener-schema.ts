@@ -1,6 +1,6 @@
 /** Listeners: where to listen, TLS, timeouts, limits, and which route serves a request. */
 import { FORM } from "../http/head.ts";
-import { addressBlock, listenAddress, peerBlock } from "./address-values.ts";
+import { type Address, addressBlock, listenAddress, peerBlock } from "./address-values.ts";
 import { grpcMethod } from "./http-values.ts";
 import { http2 } from "./http2-schema.ts";
 import { clusterName } from "./references.ts";
@@ -92,16 +92,30 @@ const connectionRate = convert(
   ({ rate, burst }) => ({ rate, burst: burst ?? Math.max(1, Math.ceil(rate)) }),
 );
 
+const udp = object({
+  responses: withDefault(
+    count(0, 1000),
+    0,
+    "Datagrams of the endpoint for each datagram of the client; when all have arrived, the session ends. 1 for DNS. 0: unknown, sessions end by `timeouts.idle` (default: 60s).",
+  ),
+  quic: withDefault(
+    flag,
+    false,
+    "Recognise sessions also by the connection IDs of QUIC, so that they continue when a NAT changes the client's address. All datagrams are handled by one worker.",
+  ),
+});
+
 const listenerFields = object({
   address: required(
     listenAddress,
     "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
   ),
   protocol: withDefault(
-    choice(["http", "tcp", "auto"]),
+    choice(["http", "tcp", "auto", "udp"]),
     "http",
-    "`http`: HTTP/1 and HTTP/2; `tcp`: connections are relayed without being interpreted; `auto`: the first bytes of a connection decide, and routes with `match.protocol: tcp` are for those that are neither HTTP nor TLS. tcp.md shows each use.",
+    "`http`: HTTP/1 and HTTP/2; `tcp`: connections are relayed without being interpreted (tcp.md); `auto`: the first bytes of a connection decide, and routes with `match.protocol: tcp` are for those that are neither HTTP nor TLS; `udp`: datagrams are relayed (udp.md).",
   ),
+  udp: withDefault(udp, {}, "`protocol: udp`: how sessions are recognised and when they end: udp.md."),
   tls: optional(listenerTls, "TLS: clients connect by https. Default: plain HTTP. tls.md shows each use."),
   proxyProtocol: optional(
     proxyProtocol,
@@ -223,15 +237,24 @@ export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, a
   const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
   const all = routes ?? (short ? [short] : []);
   checkRoutes(rest, all, conversion);
-  const hasIdle = rest.protocol === "tcp" && findEntry(findEntry(tree, "timeouts"), "idle") !== undefined;
+  const hasIdle =
+    (rest.protocol === "tcp" || rest.protocol === "udp") &&
+    findEntry(findEntry(tree, "timeouts"), "idle") !== undefined;
   const idle = hasIdle ? rest.timeouts.idle : 0;
   const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
+  const address = rest.protocol === "udp" ? udpAddress(rest.address, rest.udp.quic) : rest.address;
   return {
     ...rest,
+    address,
     routes: named,
     relay: { idle, lifetime: rest.timeouts.lifetime ?? 0, detect: rest.timeouts.detect ?? DETECT },
   };
 });
+
+/** The address as displayed: one of TCP may have the same port. */
+function udpAddress(address: Address, quic: boolean): Address {
+  return { ...address, text: `${quic ? "quic" : "udp"}:${address.text}` };
+}
 
 /** Checks the routes for the listener that has them. */
 function checkRoutes(

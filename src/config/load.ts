@@ -114,10 +114,10 @@ function checkAddresses({ listeners, admin }: Pick<Readable, "listeners" | "admi
   return problems;
 }
 
-function identify({ host, port, path }: Address): string {
+function identify({ text, host, port, path }: Address): string {
   if (path !== "") return path;
   const name = host === "" || host === "::" || host === "0.0.0.0" ? "*" : host.toLowerCase();
-  return `${name} ${port}`;
+  return `${/^(udp|quic):/.test(text) ? "udp " : ""}${name} ${port}`;
 }
 
 /** Reports routes that are unreachable because an earlier route matches all of their requests. Routers may pass a request on. */

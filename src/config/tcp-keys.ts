@@ -17,34 +17,44 @@ const MATCH_KEYS = ["scheme", "host", "path", "prefix", "regex", "method", "head
 const HELLO_KEYS = ["alpn"];
 /** Of an attempt without a request, only connecting can be retried. */
 const RETRY_KEYS = ["on"];
+/** Keys of a listener that datagrams do not have. */
+const STREAM_KEYS = ["tls", "trustedProxies", "proxyProtocol"];
 /** Keys of a listener that only connections without requests have. */
 const CONNECTION_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [
   ["timeouts", ["detect", "lifetime"]],
 ];
 
-type Protocol = "http" | "tcp" | "auto";
+type Protocol = "http" | "tcp" | "udp" | "auto";
 
 /** Whether a route is for connections that are relayed as they are. */
 export function isRelayed(
   protocol: Protocol,
   route: { readonly passthrough: boolean; readonly match: { readonly protocol?: "http" | "tcp" } },
 ): boolean {
-  return protocol === "tcp" || route.passthrough || (protocol === "auto" && route.match.protocol === "tcp");
+  return (
+    protocol === "tcp" ||
+    protocol === "udp" ||
+    route.passthrough ||
+    (protocol === "auto" && route.match.protocol === "tcp")
+  );
 }
 
 /** Reports keys of `listener`, as written, that have no meaning for its protocol. */
 export function checkKeys(protocol: Protocol, listener: Tree, report: Report): void {
   const routes = itemsOf(findEntry(listener, "routes"));
   const passes = routes.some((route) => isText(findEntry(route, "passthrough"), "true"));
-  const unused = protocol === "tcp" ? REQUEST_KEYS : protocol === "http" && !passes ? CONNECTION_KEYS : [];
+  const isAllRelayed = protocol === "tcp" || protocol === "udp";
+  const unused = isAllRelayed ? REQUEST_KEYS : protocol === "http" && !passes ? CONNECTION_KEYS : [];
   for (const [map, keys] of unused) {
     const tree = map === "" ? listener : findEntry(listener, map);
     reportKeys(tree, keys, map, `a listener with protocol: ${protocol}`, report);
   }
+  const what = `a listener with protocol: ${protocol}`;
+  reportKeys(listener, protocol === "udp" ? STREAM_KEYS : ["udp"], "", what, report);
   for (const route of routes) {
     const match = findEntry(route, "match");
-    if (protocol !== "auto") reportKeys(match, ["protocol"], "match", `a listener with protocol: ${protocol}`, report);
-    const isTcp = protocol === "tcp" || isText(findEntry(match, "protocol"), "tcp");
+    if (protocol !== "auto") reportKeys(match, ["protocol"], "match", what, report);
+    const isTcp = isAllRelayed || isText(findEntry(match, "protocol"), "tcp");
     if (isTcp || isText(findEntry(route, "passthrough"), "true")) checkRoute(route, report);
     else checkRequestRoute(route, report);
   }

@@ -7,7 +7,14 @@ import { accessSync, constants, lstatSync, rmSync, statSync } from "node:fs";
 import { BoundSocket, connect, isIP } from "node:net";
 import { dirname } from "node:path";
 import type { Address } from "../config/address-values.ts";
+import { bindUdp, type UdpPlace } from "../net/udp.ts";
 import type { PostedSocket } from "../worker/messages.ts";
+
+/** How the text of a UDP address begins. */
+const UDP = "udp:";
+const QUIC = "quic:";
+
+type Mutable<T extends readonly unknown[]> = T[number][];
 
 export type Wanted = { readonly name: string; readonly address: Address };
 
@@ -16,13 +23,14 @@ export type Opening = {
   /** Addresses by listener name; a port 0 is replaced by the number of the bound port. */
   readonly places: ReadonlyMap<string, Place>;
   /**
-   * Bound sockets of new addresses, by the number of the worker that listens; null for a Unix socket. Connections of a
-   * `shared` one are distributed over all workers.
+   * Bound sockets of new addresses, by the number of the worker that listens; null for a Unix socket and for `udp`, which
+   * the worker binds. Connections of a `shared` one are distributed over all workers.
    */
   readonly sockets: readonly {
     readonly address: string;
     readonly workers: readonly (BoundSocket | null)[];
     readonly shared: boolean;
+    readonly udp: UdpPlace | null;
   }[];
 };
 
@@ -33,6 +41,7 @@ type Place = {
   readonly host: string;
   readonly port: number;
   readonly path: string;
+  readonly udp: boolean;
 };
 
 /** Never removed: it takes the sockets of leaving workers, and accepts on addresses that cannot be shared. */
@@ -60,7 +69,7 @@ export class Listeners {
   /** Binds the addresses that are not in service. @throws Error with the listener and the address */
   async open(wanted: readonly Wanted[]): Promise<Opening> {
     const places = new Map<string, Place>();
-    const sockets: { address: string; workers: (BoundSocket | null)[]; shared: boolean }[] = [];
+    const sockets: Mutable<Opening["sockets"]> = [];
     try {
       for (const { name, address } of wanted) {
         const key = keyOf(name, address);
@@ -70,7 +79,8 @@ export class Listeners {
           continue;
         }
         const { place, workers } = await this.#bind(key, name, address);
-        sockets.push({ address: place.text, workers, shared: place.path === "" && !this.#reusePort });
+        const shared = place.path === "" && !place.udp && !this.#reusePort;
+        sockets.push({ address: place.text, workers, shared, udp: this.#udpOf(place) });
         places.set(name, place);
       }
     } catch (error) {
@@ -83,7 +93,7 @@ export class Listeners {
   /** Takes the opened addresses into service, and removes all others. */
   commit(opening: Opening): void {
     this.#serving = new Map([...opening.places.values()].map((place) => [place.key, place]));
-    for (const place of this.#serving.values()) this.#own.add(place.path === "" ? place.port : place.path);
+    for (const place of this.#serving.values()) this.#own.add(ownerKey(place));
     const addresses = new Set([...this.#serving.values()].map((place) => place.text));
     for (const address of this.#transferred.keys()) if (!addresses.has(address)) this.#transferred.delete(address);
   }
@@ -98,14 +108,20 @@ export class Listeners {
     const sockets: PostedSocket[] = [];
     for (const address of this.takeAssigned(worker)) this.addTransferred(address);
     if (worker === FIRST_WORKER) this.#transferred.clear();
-    for (const { text, host, port, path } of this.#serving.values()) {
+    for (const place of this.#serving.values()) {
+      const { text, host, port, path } = place;
+      const udp = this.#udpOf(place);
+      if (udp !== null) {
+        if (udp.reusePort || worker === FIRST_WORKER) sockets.push({ address: text, socket: null, shared: false, udp });
+        continue;
+      }
       if (path === "" && this.#reusePort) {
         if (this.#assign(worker, text)) continue;
-        sockets.push({ address: text, socket: bindPort(host, port, true), shared: false });
+        sockets.push({ address: text, socket: bindPort(host, port, true), shared: false, udp: null });
       } else if (worker === FIRST_WORKER) {
         if (path !== "") rmSync(path, { force: true });
         const socket = path === "" ? bindPort(host, port, false) : null;
-        sockets.push({ address: text, socket, shared: path === "" });
+        sockets.push({ address: text, socket, shared: path === "", udp: null });
       }
     }
     return sockets;
@@ -135,20 +151,36 @@ export class Listeners {
 
   async #bind(key: string, name: string, address: Address): Promise<{ place: Place; workers: (BoundSocket | null)[] }> {
     const { text, path, port } = address;
+    const udp = isUdp(text);
     try {
       if (path !== "") {
         if (!this.#own.has(path)) await clearStalePath(path);
         // A Unix socket has no `reusePort` and cannot be posted: only the first worker binds and serves it.
-        return { place: { key, text, host: "", port, path }, workers: [null] };
+        return { place: { key, text, host: "", port, path, udp }, workers: [null] };
       }
       const host = await numericHost(address.host);
       // Bound without `reusePort`: a port of another process is an error, even if that process allows sharing.
-      const number = port !== 0 && this.#own.has(port) ? port : probe(host, port);
+      const isOwn = port !== 0 && this.#own.has(ownerKey({ port, path, udp }));
+      const number = isOwn ? port : udp ? await probeUdp(host, port) : probe(host, port);
       const shown = port === 0 ? text.replace(/0$/, String(number)) : text;
-      return { place: { key, text: shown, host, port: number, path }, workers: this.#bindForWorkers(host, number) };
+      const place = { key, text: shown, host, port: number, path, udp };
+      return { place, workers: udp ? this.#udpWorkers(place) : this.#bindForWorkers(host, number) };
     } catch (error) {
       throw new Error(`listener ${name}: cannot listen at ${text}: ${describe(error)}`, { cause: error });
     }
+  }
+
+  /** What a worker binds for a UDP address; null: it is none. */
+  #udpOf({ text, host, port, udp }: Place): UdpPlace | null {
+    // Sessions that are found by their connection ID must all be on one worker.
+    return udp ? { host, port, reusePort: this.#reusePort && !text.startsWith(QUIC) } : null;
+  }
+
+  #udpWorkers(place: Place): null[] {
+    const workers: null[] = [];
+    if (!this.#udpOf(place)!.reusePort) return [null];
+    for (const worker of this.#workers()) workers[worker] = null;
+    return workers;
   }
 
   #bindForWorkers(host: string, port: number): BoundSocket[] {
@@ -162,6 +194,15 @@ export class Listeners {
     }
     return this.#reusePort ? workers : [bindPort(host, port, false)];
   }
+}
+
+function isUdp(text: string): boolean {
+  return text.startsWith(UDP) || text.startsWith(QUIC);
+}
+
+/** Identifies a port of TCP or UDP, or a path. */
+function ownerKey({ port, path, udp }: Pick<Place, "port" | "path" | "udp">): number | string {
+  return path !== "" ? path : udp ? `udp ${port}` : port;
 }
 
 /** Identifies an address. Port 0 is a different port for each listener. */
@@ -179,6 +220,13 @@ function probe(host: string, port: number): number {
   const socket = bindPort(host, port, false);
   const number = socket.address().port;
   socket.close();
+  return number;
+}
+
+async function probeUdp(host: string, port: number): Promise<number> {
+  const socket = await bindUdp({ host, port, reusePort: false });
+  const number = socket.address().port;
+  await new Promise<void>((closed) => socket.close(closed));
   return number;
 }
 

@@ -12,6 +12,7 @@ import { makeProxyHeader, type ProxyHeaderOptions } from "../net/proxy-header.ts
 import { ALPN, type TlsClientOptions } from "../net/tls-client.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
 import { GrpcProbe } from "./grpc-probe.ts";
+import { probeUdp } from "./udp-probe.ts";
 
 /** Called once, unless the check is cancelled before. */
 export type OnResult = (result: CheckResult) => void;
@@ -59,6 +60,7 @@ export function probe(
   { endpoint, timeout, tls, proxyProtocol }: ProbeTarget,
   onResult: OnResult,
 ): () => void {
+  if (plan.kind === "udp") return probeUdp(plan, endpoint, timeout, ofError, onResult);
   const protocol = makeProtocol(plan, endpoint, tls !== null);
   const evaluation = {
     request: protocol.request,
@@ -75,7 +77,11 @@ export function probe(
   return startProbe<CheckResult>({ ...endpoint, tls, protocols, proxyHeader }, timeout, evaluation, onResult);
 }
 
-function makeProtocol(plan: NativeProbe, endpoint: EndpointPlan, isTls: boolean): NativeProtocol {
+function makeProtocol(
+  plan: Exclude<NativeProbe, { kind: "udp" }>,
+  endpoint: EndpointPlan,
+  isTls: boolean,
+): NativeProtocol {
   if (plan.kind === "http") return new HttpProbe(plan, endpoint);
   return plan.kind === "grpc" ? new GrpcProbe(plan, endpoint, isTls) : new TcpProbe(plan);
 }

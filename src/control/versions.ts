@@ -51,9 +51,9 @@ export class Versions {
   async take(plan: Plan, sockets: Sockets): Promise<void> {
     const workers = this.#committed === null ? this.#options.workers.up() : this.serving();
     const socketsFor = (worker: number) =>
-      sockets.flatMap(({ address, workers, shared }) => {
+      sockets.flatMap(({ address, workers, shared, udp }) => {
         const socket = workers[worker];
-        return socket === undefined ? [] : [{ address, socket, shared }];
+        return socket === undefined ? [] : [{ address, socket, shared, udp }];
       });
     if (workers.length === 0) {
       this.#options.release(plan.version);

@@ -27,6 +27,8 @@ export const TUNNEL_ENDS = [
   "endpoint_reset",
   "idle_timeout",
   "lifetime",
+  "complete",
+  "evicted",
   "drained",
   "internal",
 ] as const;

@@ -114,6 +114,9 @@ export const UPSTREAM_CELLS = {
 /** Why a listener refuses a connection: its limits, and its lists of addresses. */
 export const REFUSALS = ["connections", "connectionsPerClient", "connectionRatePerClient", "allow", "deny"] as const;
 
+/** Why datagrams are dropped: limits, full queues, a draining listener, too large for the network, errors of the system. */
+export const DATAGRAM_DROPS = ["limit", "queue", "draining", "size", "failed"] as const;
+
 /** How connections from the senders of PROXY protocol headers begin. */
 export const PROXY_HEADERS = ["v1", "v2", "local", "none", "invalid", "timeout", "aborted"] as const;
 
@@ -167,6 +170,7 @@ export const LISTENER_CELLS = layOut({
   tunnelSeconds: 1,
   detected: DETECTED_PROTOCOLS.length,
   proxyHeaders: PROXY_HEADERS.length,
+  datagramDrops: DATAGRAM_DROPS.length,
 });
 
 /** Index of `code` in one of these lists; of `other` if it is not in it. */

@@ -7,6 +7,7 @@ import {
   BANDWIDTH_LIMITS,
   CLUSTER_CELLS,
   CONNECTION_RESULTS,
+  DATAGRAM_DROPS,
   DETECTED_PROTOCOLS,
   HTTP2_ERRORS,
   LISTENER_CELLS,
@@ -120,6 +121,9 @@ function registerListeners(register: Register, counters: Counters): void {
     "sluice_http2_errors_total",
     "HTTP/2 connections ended for a fault of the client's, by error.",
     () => listReasons(counters, "listener", LISTENER_CELLS.http2Errors, HTTP2_ERRORS, "error"),
+  );
+  register("counter", "sluice_udp_datagrams_dropped_total", "UDP datagrams that were not relayed, by reason.", () =>
+    listReasons(counters, "listener", LISTENER_CELLS.datagramDrops, DATAGRAM_DROPS),
   );
   register(
     "counter",

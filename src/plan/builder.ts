@@ -142,6 +142,7 @@ class PlanBuilder {
       strictSniHost: listener.tls?.strictSniHost ?? false,
       chain: listener.chain.map((use) => this.#instances.add(use)),
       routes: requests.map((route) => this.#route(listener, route, "requests")),
+      udp: listener.udp,
       tcp: connections.length === 0 ? null : this.#tcp(listener, connections),
       slot: this.#sources.listenerRow(address),
       cells: cells("listener", { listener: name }),
@@ -226,9 +227,15 @@ class PlanBuilder {
 
 function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
   if (probe.kind === "grpc") return { kind: "grpc", service: probe.service, host: probe.host ?? "" };
+  if (probe.kind === "udp") return { kind: "udp", send: hexOf(probe.send), expect: hexOf(probe.expect) };
   if (probe.kind === "tcp") return { kind: "tcp", send: probe.send, expect: probe.expect };
   const { method, path, host = "", status } = probe;
   return { kind: "http", method, path, host, statuses: status };
+}
+
+/** Bytes that are configured as text or, after `0x`, in hexadecimal. */
+function hexOf(text: string): string {
+  return text.startsWith("0x") ? text.slice(2) : Buffer.from(text).toString("hex");
 }
 
 function planPassive({ health: { passive } }: ClusterConfig): PassivePlan | null {

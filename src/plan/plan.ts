@@ -135,6 +135,8 @@ export type ProbePlan =
   /** `service`: empty for the whole server; `host`: as of HTTP. */
   | { readonly kind: "grpc"; readonly service: string; readonly host: string }
   | { readonly kind: "tcp"; readonly send: string; readonly expect: string }
+  /** Both in hexadecimal. */
+  | { readonly kind: "udp"; readonly send: string; readonly expect: string }
   /** Index into `Plan.instances`. */
   | { readonly kind: "plugin"; readonly instance: number };
 
@@ -159,7 +161,7 @@ export type ListenerPlan = {
   /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is replaced by the bound port. */
   readonly address: string;
   /** `auto`: the first bytes of a connection decide. */
-  readonly protocol: "http" | "tcp" | "auto";
+  readonly protocol: "http" | "tcp" | "udp" | "auto";
   /** Null: plain. */
   readonly tls: TlsServerOptions | null;
   /** Peers that begin connections with a PROXY protocol header: blocks in CIDR notation, and `unix`. Null: none. */
@@ -205,7 +207,13 @@ export type ListenerPlan = {
   readonly chain: readonly number[];
   /** Of requests. */
   readonly routes: readonly RoutePlan[];
-  /** Connections that are relayed without being interpreted; null: there are none. */
+  readonly udp: {
+    /** Datagrams of the endpoint for one of the client, after which a session ends; 0: unknown. */
+    readonly responses: number;
+    /** Sessions are also found by the connection IDs of QUIC. */
+    readonly quic: boolean;
+  };
+  /** Connections, or UDP sessions, that are relayed without being interpreted; null: there are none. */
   readonly tcp: TcpPlan | null;
   /** Row of its address in the connection counts, equal in all versions. */
   readonly slot: number;

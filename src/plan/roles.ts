@@ -46,7 +46,7 @@ export function checkRoles({ plan, origins }: Built): Problem[] {
     if (active?.probe.kind === "plugin") check(active.probe.instance, CHECKER);
   }
   for (const listener of plan.listeners) {
-    const role = listener.protocol === "tcp" ? CONNECTION_FILTER : LISTENER_FILTER;
+    const role = listener.protocol !== "http" ? CONNECTION_FILTER : LISTENER_FILTER;
     for (const instance of listener.chain) check(instance, role);
     for (const { chain, action } of listener.routes) {
       for (const instance of chain) check(instance, FILTER);

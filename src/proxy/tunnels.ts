@@ -22,7 +22,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Port } from "./port.ts";
 
 /** Reasons that are logged: failures other than those of clients. */
-const LOGGED: readonly TunnelEnd[] = ["endpoint_reset", "idle_timeout", "internal"];
+const LOGGED: readonly TunnelEnd[] = ["endpoint_reset", "idle_timeout", "evicted", "internal"];
 
 /** Longest idle timeout of a half-closed upgraded connection, ms. */
 const HALF_CLOSED_IDLE = 30_000;
@@ -50,6 +50,9 @@ type Relay = Pick<TunnelOptions, "client" | "endpoint" | "idle" | "lifetime"> & 
   readonly fromEndpoint: Received;
 };
 type Framed = Pick<TunnelOptions, "halfClosedIdle" | "frames">;
+
+/** What a UDP session reports to its tunnel. */
+export type RelayedTunnel = Pick<TunnelOwner, "relayed" | "ended">;
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -89,10 +92,19 @@ export class Tunnels {
     this.#begin(x, { ...relay, halfClosedIdle: relay.idle, frames: null });
   }
 
+  /** Adds a UDP session, which calls `relayed` and `ended` of the returned tunnel. `drain`: ends the session. */
+  openSession(x: Exchange, port: Port, drain: () => void): RelayedTunnel {
+    const owner = new OpenTunnel(this, this.#context, x, port);
+    owner.relay = { drain };
+    this.#open.add(owner);
+    port.tunnelOpened(owner);
+    return owner;
+  }
+
   #begin(x: Exchange, { port, fromClient, fromEndpoint, ...options }: Relay & Framed): void {
     const owner = new OpenTunnel(this, this.#context, x, port);
     const tunnel = new Tunnel({ ...options, owner, buffers: this.#context.buffers });
-    owner.tunnel = tunnel;
+    owner.relay = tunnel;
     this.#open.add(owner);
     port.tunnelOpened(owner);
     tunnel.begin(fromClient, fromEndpoint);
@@ -112,7 +124,7 @@ export class Tunnels {
 
   /** Drains the tunnels to endpoints for which `isRemoved` returns true. */
   drainEndpoints(isRemoved: (slot: number) => boolean): void {
-    for (const { slot, tunnel } of this.#open) if (isRemoved(slot)) tunnel!.drain();
+    for (const { slot, relay } of this.#open) if (isRemoved(slot)) relay!.drain();
   }
 
   remove(tunnel: OpenTunnel): void {
@@ -125,6 +137,7 @@ export class Tunnels {
 }
 
 const TCP = Buffer.from("tcp");
+const UDP = Buffer.from("udp");
 /** Of a TCP connection: shared, because it stays empty. */
 const NO_HEAD = new Head();
 NO_HEAD.version = VERSION.tcp;
@@ -133,7 +146,7 @@ class OpenTunnel implements TunnelOwner {
   readonly slot: number;
   /** Milliseconds since 1970. */
   readonly openedAt: number;
-  tunnel: Tunnel | null = null;
+  relay: { drain(): void } | null = null;
   readonly #tunnels: Tunnels;
   readonly #context: WorkerContext;
   readonly #port: Port;
@@ -154,7 +167,7 @@ class OpenTunnel implements TunnelOwner {
     this.#port = port;
     this.#labels = { listener: x.listenerName, cluster: x.clusterName, endpoint: address };
     this.#client = x.clientAddress;
-    this.#protocol = x.upgrade?.text ?? TCP;
+    this.#protocol = x.upgrade?.text ?? (port.state!.plan.protocol === "udp" ? UDP : TCP);
     this.#record = context.accessLog.enabled ? recordOf(x) : null;
     context.columns.addInFlight(context.worker, slot, 1);
   }
@@ -193,6 +206,8 @@ class OpenTunnel implements TunnelOwner {
       accessLog.line(record, performance.now());
     }
     const { cluster, endpoint } = this.#labels;
+    // The end of UDP sessions is not announced: the idle timeout is their usual one.
+    if (reason === "idle_timeout" && this.#protocol === UDP) return;
     if (LOGGED.includes(reason) && warnings.admits("tunnel_ended", `${cluster} ${endpoint} ${reason}`))
       warnings.write("a tunnel ended unexpectedly", { ...this.#labels, reason, cause });
   }

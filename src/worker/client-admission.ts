@@ -5,13 +5,17 @@
  */
 import type { ClientCounts } from "../net/client-counts.ts";
 import { type ClientRows, networkOf } from "../net/client-rows.ts";
+import type { Connection } from "../net/connection.ts";
 import { hasAddress } from "../net/networks.ts";
 import type { RateTable } from "../net/rate-table.ts";
 import { LISTENER_CELLS, REFUSALS } from "../observe/series.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import { isTrusted } from "../proxy/forwarded.ts";
-import type { AcceptedConnection, Port } from "../proxy/port.ts";
+import type { Port } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
+
+/** An accepted connection, or a UDP session. */
+export type Client = Pick<Connection, "peerAddress" | "proxied">;
 
 type Refusal = (typeof REFUSALS)[number];
 
@@ -24,14 +28,14 @@ export type ClientAdmissionOptions = {
 export class ClientAdmission {
   readonly #options: ClientAdmissionOptions;
   /** Connections that are counted for their client: those accepted under `limits.connectionsPerClient`. */
-  readonly #counted = new Map<AcceptedConnection, ClientRows>();
+  readonly #counted = new Map<Client, ClientRows>();
 
   constructor(options: ClientAdmissionOptions) {
     this.#options = options;
   }
 
   /** Counts a new connection for its client; returns false if it is refused. */
-  admit(connection: AcceptedConnection, port: Port): boolean {
+  admit(connection: Client, port: Port): boolean {
     const state = port.state!;
     const { limits } = state.plan;
     const { peerAddress: client } = connection;
@@ -43,7 +47,7 @@ export class ClientAdmission {
     return this.#isWithinRate(connection, port) && this.#isWithinCount(connection, port);
   }
 
-  #isWithinRate({ peerAddress: client }: AcceptedConnection, port: Port): boolean {
+  #isWithinRate({ peerAddress: client }: Client, port: Port): boolean {
     const { slot, limits } = port.state!.plan;
     const rate = limits.connectionRatePerClient;
     if (rate === undefined) return true;
@@ -52,7 +56,7 @@ export class ClientAdmission {
     return this.refuse(port, "connectionRatePerClient", { limit: rate.rate, client });
   }
 
-  #isWithinCount(connection: AcceptedConnection, port: Port): boolean {
+  #isWithinCount(connection: Client, port: Port): boolean {
     const { slot, limits } = port.state!.plan;
     const limit = limits.connectionsPerClient;
     if (limit === 0) return true;
@@ -76,7 +80,7 @@ export class ClientAdmission {
     return false;
   }
 
-  closed(connection: AcceptedConnection): void {
+  closed(connection: Client): void {
     const rows = this.#counted.get(connection);
     if (rows === undefined) return;
     this.#counted.delete(connection);

@@ -70,6 +70,7 @@ const SUBREQUEST_LISTENER: ListenerPlan = {
   strictSniHost: false,
   chain: [],
   routes: [],
+  udp: { responses: 0, quic: false },
   tcp: null,
   slot: -1,
   cells: -1,

@@ -21,6 +21,8 @@ export type ListenersOptions = {
   readonly transferred: LinksOptions["transferred"];
   /** Whether a prepared version has a listener at an address. */
   readonly isPrepared: (address: string) => boolean;
+  /** Whether nothing else of the worker drains. */
+  readonly isDrained: () => boolean;
   /** All connections have closed after `drain`. Called once. */
   readonly drained: () => void;
 };
@@ -74,8 +76,8 @@ export class Listeners {
   drain(grace: number): void {
     this.#draining = true;
     const drainIdle = Math.min(LAST_REQUEST, grace / 2);
-    for (const listener of this.#listeners.values()) listener.drain(drainIdle, () => this.#checkDrained());
-    this.#checkDrained();
+    for (const listener of this.#listeners.values()) listener.drain(drainIdle, () => this.checkDrained());
+    this.checkDrained();
     setTimeout(() => {
       for (const listener of [...this.#listeners.values(), ...this.#leaving]) listener.close();
     }, grace).unref();
@@ -129,11 +131,12 @@ export class Listeners {
       this.#leaving.delete(listener);
       listener.port.state!.snapshot.leave();
     }
-    if (this.#draining) this.#checkDrained();
+    if (this.#draining) this.checkDrained();
   }
 
-  #checkDrained(): void {
-    if (this.#drained || this.#leaving.size > 0) return;
+  /** Calls `drained` once nothing drains any more. */
+  checkDrained(): void {
+    if (!this.#draining || this.#drained || this.#leaving.size > 0 || !this.#options.isDrained()) return;
     for (const listener of this.#listeners.values()) if (!listener.isDrained) return;
     this.#drained = true;
     this.#options.drained();

@@ -8,6 +8,7 @@ import type { ClientTable } from "../net/client-counts.ts";
 import type { TlsCertificate } from "../net/managed-certificates.ts";
 import type { Rates } from "../net/rate-table.ts";
 import type { Staple } from "../net/staples.ts";
+import type { UdpPlace } from "../net/udp.ts";
 import type { EndpointSet, Plan } from "../plan/plan.ts";
 import type { PluginEvent } from "../plugin/host/report.ts";
 import type { HealthEvent } from "../proxy/context.ts";
@@ -40,7 +41,7 @@ export type ToWorker =
   /**
    * Build version `plan.version` without serving it; reply `ready` or `failed`. New addresses listen after `commit`.
    * `sockets` are for addresses new to this worker (`ListenerPlan.address`). A Unix socket cannot be posted: its `socket`
-   * is null, only worker 0 gets it, and binds its path. Connections of a `shared` one are distributed over all workers.
+   * is null, only worker 0 gets it, and binds its path. A UDP socket neither: each worker that gets it binds `udp`. Connections of a `shared` one are distributed over all workers.
    */
   | { type: "prepare"; plan: Plan; sockets: PostedSocket[] }
   /** Serve the prepared version; reply `committed`. */
@@ -78,7 +79,12 @@ export type ToWorker =
   /** The number of workers is reduced: transfer the listening sockets to worker 0, then drain. */
   | { type: "leave"; grace: number };
 
-export type PostedSocket = { address: string; socket: BoundSocket | null; shared: boolean };
+export type PostedSocket = {
+  address: string;
+  socket: BoundSocket | null;
+  shared: boolean;
+  udp: UdpPlace | null;
+};
 
 export type CheckJob = {
   readonly number: number;

@@ -39,6 +39,7 @@ import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
 import { ProtocolStart } from "./protocol-start.ts";
 import { SlotsInUse } from "./slots-in-use.ts";
+import { UdpListeners } from "./udp-listeners.ts";
 import { WantedCertificates } from "./wanted-certificates.ts";
 
 /** A version that was built, current or not, and what it uses. `pools`: keys in `#pools`. */
@@ -53,6 +54,7 @@ class Worker {
   readonly #context: WorkerContext;
   readonly #pipeline: Pipeline;
   readonly #listeners: Listeners;
+  readonly #udp: UdpListeners;
   readonly #pluginChecks: PluginChecks;
   readonly #plugins: PluginHost;
   readonly #keyValue: KeyValueStore;
@@ -97,9 +99,10 @@ class Worker {
       clients: new ClientCounts(init.clients, init.worker),
       rates,
     });
+    const counts = new ConnectionCounts(init.connections, init.worker);
     this.#listeners = new Listeners({
       context: this.#context,
-      counts: new ConnectionCounts(init.connections, init.worker),
+      counts,
       clients,
       incoming: {
         admission: this.#pipeline.admission,
@@ -119,7 +122,15 @@ class Worker {
       },
       transferred: (address) => post({ type: "transferred", address }),
       isPrepared: (address) => this.#isPrepared(address),
+      isDrained: () => this.#udp.isDrained,
       drained: () => this.#drained(),
+    });
+    this.#udp = new UdpListeners({
+      context: this.#context,
+      pipeline: this.#pipeline,
+      counts,
+      clients,
+      closed: () => this.#listeners.checkDrained(),
     });
     this.#pools = new EndpointPools(this.#context, this.#pipeline.attempts);
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, result) =>
@@ -220,6 +231,7 @@ class Worker {
     this.#plugins.tick();
     accessLog.tick(clock.now);
     warnings.tick();
+    this.#udp.tick();
     this.#slotsInUse.sweep();
     this.#drainMarked(columns);
     this.#keyValue.repair();
@@ -229,7 +241,10 @@ class Worker {
     const { version } = plan;
     this.#preparing = plan;
     try {
-      for (const { address, socket, shared } of sockets) this.#listeners.addSocket(address, socket, shared);
+      for (const { address, socket, shared, udp } of sockets)
+        if (udp === null) this.#listeners.addSocket(address, socket, shared);
+        else await this.#udp.bind(address, udp);
+      if (this.#preparing !== plan) this.#udp.dropUnserved(); // aborted meanwhile
       const outgoing = new Outgoing(this.#pipeline, this.#origins);
       const strategies = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
       const parts = {
@@ -247,7 +262,7 @@ class Worker {
       this.#versions.set(version, built);
       post({ type: "ready", version });
     } catch (error) {
-      this.#listeners.dropUnserved();
+      this.#dropUnserved();
       post({ type: "failed", version, problem: error instanceof Error ? error.message : String(error) });
     }
     this.#preparing = null;
@@ -322,7 +337,9 @@ class Worker {
     const before = this.#serving;
     this.#serving = next;
     this.#pipeline.tunnels.grace = next.plan.grace;
-    this.#listeners.serve(next.snapshot.listeners);
+    const listeners = [...next.snapshot.listeners].filter(([, { plan }]) => plan.protocol !== "udp");
+    this.#listeners.serve(new Map(listeners));
+    this.#udp.serve(next.snapshot.listeners);
     this.#context.accessLog.configure(next.plan.accessLog);
     next.instances.commit();
     // The control plane starts checks again for the new version.
@@ -335,12 +352,17 @@ class Worker {
   #abort(version: number): void {
     if (version === this.#preparing?.version) {
       this.#preparing = null;
-      return this.#listeners.dropUnserved();
+      return this.#dropUnserved();
     }
     const aborted = this.#versions.get(version);
     if (aborted === undefined || aborted === this.#serving) return;
-    this.#listeners.dropUnserved();
+    this.#dropUnserved();
     aborted.snapshot.retire();
+  }
+
+  #dropUnserved(): void {
+    this.#listeners.dropUnserved();
+    this.#udp.dropUnserved();
   }
 
   /** Frees the guests and pools of a version without exchanges. */
@@ -390,6 +412,7 @@ class Worker {
 
   #drain(grace: number): void {
     this.#pipeline.tunnels.grace = grace;
+    this.#udp.drain(grace);
     this.#listeners.drain(grace);
   }
 

@@ -1,5 +1,6 @@
 /** The configurations of docs/protocols.md, run unchanged except for addresses. Each has a check, by its heading. */
 import assert from "node:assert/strict";
+import { Resolver } from "node:dns/promises";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
@@ -9,6 +10,7 @@ import { test } from "node:test";
 import { WebSocket } from "ws";
 import { readProxyHeader } from "../../src/net/proxy-protocol.ts";
 import { Authority } from "../support/certificates.ts";
+import { DnsServer } from "../support/dns-server.ts";
 import { call, openClient, startService } from "./grpc.ts";
 import { openSession, request } from "./http2.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
@@ -99,6 +101,25 @@ checks["HTTP, HTTPS and TCP on one port"] = {
     assert.equal(await peer.send("PING\r\n").take("."), "broker.");
   },
 };
+
+checks.UDP = {
+  async peers(t) {
+    const servers = [await new DnsServer().start(), await new DnsServer().start()];
+    for (const server of servers) {
+      server.zone.addresses.set("app.test", ["192.0.2.1"]);
+      atEnd(t, () => server.close());
+    }
+    return Object.fromEntries(
+      servers.map(({ address }, i) => [`127.0.0.1:900${i + 1}`, Number(address.split(":")[1])]),
+    );
+  },
+  async check(_, { port }) {
+    const resolver = new Resolver();
+    resolver.setServers([`127.0.0.1:${port}`]);
+    assert.deepEqual(await resolver.resolve4("app.test"), ["192.0.2.1"]);
+  },
+};
+
 checks["PROXY protocol from a load balancer"] = {
   async peers(t) {
     const { port } = await startUpstream(t, ({ headers }, response) => response.end(headers["x-forwarded-for"]));

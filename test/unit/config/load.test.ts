@@ -393,7 +393,7 @@ const wrong: [what: string, text: string, message: RegExp][] = [
   [
     "a check by nothing",
     cluster("health: { active: {} }"),
-    /active: expected one of the keys http, grpc, tcp, plugin, found none/,
+    /active: expected one of the keys http, grpc, tcp, udp, plugin, found none/,
   ],
   ["a check by two", cluster("health: { active: { http: /, tcp: true } }"), /found http and tcp/],
   ["a check by no plugin", cluster("health: { active: { plugin: doc } }"), /plugin: unknown health check "doc"/],

@@ -242,6 +242,7 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
     halfClose: false,
     strictSniHost: false,
     chain: [],
+    udp: { responses: 0, quic: false },
     tcp: null,
     routes: [],
     slot: 0,

@@ -36,6 +36,7 @@ const listener: ListenerPlan = {
   halfClose: false,
   strictSniHost: false,
   chain: [],
+  udp: { responses: 0, quic: false },
   tcp: null,
   routes: [],
   slot: 0,
@@ -134,7 +135,7 @@ test("a version cancelled while its guests start is discarded, and the next one 
     instances: Array.from({ length: 300 }, (_, i) => planOf({ key: String(i) })),
     listeners: [listener, { ...listener, address }],
   };
-  send({ type: "prepare", plan: slow, sockets: [{ address, socket, shared: false }] }, [socket as never]);
+  send({ type: "prepare", plan: slow, sockets: [{ address, socket, shared: false, udp: null }] }, [socket as never]);
   send({ type: "abort", version: 2 });
   assert.deepEqual(await receive("disposed"), { type: "disposed", version: 2 });
   send({ type: "prepare", plan: { ...plan, version: 3 }, sockets: [] });

@@ -1,0 +1,176 @@
+/**
+ * The UDP sessions of one listening address on this worker, by the client's address and port; with `udp.quic` also by
+ * connection ID (RFC 9000 section 5.1), because a NAT may give a client another address during a connection. At
+ * most MAX_SESSIONS are open: each has a socket, and source addresses can be forged. Beyond that, the oldest session whose
+ * endpoint has sent nothing is ended; if there is none, the datagram is dropped.
+ */
+import type { RemoteInfo, Socket } from "node:dgram";
+import { hasLongHeader, readLongHeader, readShortHeader } from "../../net/quic-ids.ts";
+import { DATAGRAM_DROPS, LISTENER_CELLS } from "../../observe/series.ts";
+import type { WorkerContext } from "../../proxy/context.ts";
+import type { Pipeline } from "../../proxy/pipeline.ts";
+import type { Port } from "../../proxy/port.ts";
+import { type DatagramDrop, type SessionOwner, UdpSession } from "./udp-session.ts";
+
+const MAX_SESSIONS = 16_384;
+/** Datagrams queued for clients; beyond it they are dropped. */
+const MAX_QUEUED = 4 * 1024 * 1024;
+/** Idle timeout unless the listener has one, ms. */
+const IDLE = 60_000;
+/** Connection IDs of one session: an endpoint chooses one in its handshake, and a second one after a retry. */
+const MAX_IDS = 4;
+/** How long a client must have been silent at its address before its session follows it to another one, ms. */
+const REBIND_AFTER = 1000;
+
+export type UdpSessionsOptions = {
+  readonly context: WorkerContext;
+  readonly pipeline: Pipeline;
+  readonly port: Port;
+  /** Counts a new session; returns false if it is refused. */
+  readonly admit: (session: UdpSession) => boolean;
+  /** Whether `allow` and `deny` admit the address. */
+  readonly isAllowed: (client: string) => boolean;
+  /** A counted session has ended. */
+  readonly ended: (session: UdpSession) => void;
+};
+
+export class UdpSessions implements SessionOwner {
+  readonly context: WorkerContext;
+  readonly pipeline: Pipeline;
+  readonly port: Port;
+  readonly #options: UdpSessionsOptions;
+  readonly #socket: Socket;
+  readonly #byClient = new Map<string, UdpSession>();
+  readonly #byId = new Map<string, UdpSession>();
+  /** The lengths of connection IDs that endpoints use. */
+  readonly #idLengths = new Set<number>();
+  /** Sessions whose endpoint has sent nothing yet, oldest first. */
+  readonly #unanswered = new Set<UdpSession>();
+  readonly #sessions = new Set<UdpSession>();
+
+  constructor(socket: Socket, options: UdpSessionsOptions) {
+    this.#options = options;
+    this.#socket = socket;
+    this.context = options.context;
+    this.pipeline = options.pipeline;
+    this.port = options.port;
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  /** A datagram of a client. */
+  receive(bytes: Buffer, from: RemoteInfo): void {
+    if (this.port.state === null) return this.dropped("failed");
+    this.port.received(bytes.length);
+    const key = keyOf(from);
+    const session = this.#byClient.get(key) ?? this.#findById(bytes, from, key) ?? this.#open(key, from);
+    session?.guard(() => session.send(bytes));
+  }
+
+  #open(key: string, from: RemoteInfo): UdpSession | null {
+    if (this.port.draining) return this.#refuse("draining");
+    if (this.size >= MAX_SESSIONS) this.#evict();
+    if (this.size >= MAX_SESSIONS) return this.#refuse("limit");
+    const session = new UdpSession(this, from, peerOf(from.address));
+    if (!this.#options.admit(session)) return this.#refuse("limit");
+    this.#byClient.set(key, session);
+    this.#unanswered.add(session);
+    this.#sessions.add(session);
+    session.guard(() => session.begin());
+    // A plugin may have denied it at once.
+    return session.alive ? session : null;
+  }
+
+  #refuse(reason: DatagramDrop): null {
+    this.dropped(reason);
+    return null;
+  }
+
+  #evict(): void {
+    for (const session of this.#unanswered) return session.end("evicted");
+  }
+
+  /** The session of a client whose address has changed. */
+  #findById(bytes: Buffer, from: RemoteInfo, key: string): UdpSession | undefined {
+    if (this.#byId.size === 0) return undefined;
+    const session = this.#sessionOf(bytes);
+    if (session === undefined || this.context.clock.now - session.receivedAt < REBIND_AFTER) return undefined;
+    if (!this.#options.isAllowed(peerOf(from.address))) return undefined;
+    this.#byClient.delete(keyOf(session.from));
+    this.#byClient.set(key, session);
+    session.from = from;
+    return session;
+  }
+
+  #sessionOf(packet: Buffer): UdpSession | undefined {
+    if (hasLongHeader(packet)) return this.#byId.get(readLongHeader(packet)?.destination ?? "");
+    for (const length of this.#idLengths) {
+      const id = readShortHeader(packet, length);
+      const session = id === null ? undefined : this.#byId.get(id);
+      if (session !== undefined) return session;
+    }
+    return undefined;
+  }
+
+  /** An endpoint chooses the ID of the packets that it receives, and states it as source in the handshake. */
+  #learnId(session: UdpSession, packet: Buffer): void {
+    const id = readLongHeader(packet)?.source ?? "";
+    if (id === "" || session.ids.length >= MAX_IDS || this.#byId.has(id)) return;
+    session.ids.push(id);
+    this.#byId.set(id, session);
+    this.#idLengths.add(id.length);
+  }
+
+  sendToClient(session: UdpSession, bytes: Buffer): void {
+    const { plan } = this.port.state!;
+    if (plan.udp.quic && hasLongHeader(bytes)) this.#learnId(session, bytes);
+    if (this.#socket.getSendQueueSize() > MAX_QUEUED) return this.dropped("queue");
+    this.port.sent(bytes.length);
+    this.#socket.send(bytes, session.from.port, session.from.address);
+  }
+
+  settled(session: UdpSession): void {
+    this.#unanswered.delete(session);
+  }
+
+  ended(session: UdpSession): void {
+    if (!this.#sessions.delete(session)) return;
+    this.#unanswered.delete(session);
+    const key = keyOf(session.from);
+    if (this.#byClient.get(key) === session) this.#byClient.delete(key);
+    for (const id of session.ids) this.#byId.delete(id);
+    this.#options.ended(session);
+  }
+
+  dropped(reason: DatagramDrop): void {
+    const { state } = this.port;
+    if (state === null) return;
+    const { cells, warnings } = this.context;
+    cells[state.plan.cells + LISTENER_CELLS.datagramDrops + DATAGRAM_DROPS.indexOf(reason)]!++;
+    if (warnings.admits("datagram_dropped", `${state.plan.name} ${reason}`))
+      warnings.write("UDP datagram dropped", { listener: state.plan.name, reason });
+  }
+
+  /** Ends the sessions whose time is over. */
+  sweep(): void {
+    if (this.size === 0) return;
+    const { idle, lifetime } = this.port.state!.plan.tcp!;
+    const limit = this.port.idleLimit(idle === 0 ? IDLE : idle);
+    for (const session of this.#sessions) session.guard(() => session.sweep(this.context.clock.now, limit, lifetime));
+  }
+
+  close(): void {
+    for (const session of [...this.#sessions]) session.end("drained");
+  }
+}
+
+function keyOf({ address, port }: RemoteInfo): string {
+  return `${address} ${port}`;
+}
+
+/** An IPv4 address that a dual-stack socket shows as IPv6. */
+function peerOf(address: string): string {
+  return address.startsWith("::ffff:") ? address.slice(7) : address;
+}

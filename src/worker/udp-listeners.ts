@@ -1,0 +1,128 @@
+/** The UDP addresses of this worker, those in service and those that drain, and the counts of their sessions. */
+import type { ConnectionCounts } from "../net/connection-counts.ts";
+import { bindUdp, type UdpPlace } from "../net/udp.ts";
+import { LISTENER_CELLS } from "../observe/series.ts";
+import type { UdpSession } from "../protocol/udp/udp-session.ts";
+import type { WorkerContext } from "../proxy/context.ts";
+import type { Pipeline } from "../proxy/pipeline.ts";
+import type { Port } from "../proxy/port.ts";
+import type { ListenerState } from "../proxy/snapshot.ts";
+import type { ClientAdmission } from "./client-admission.ts";
+import { UdpListener } from "./udp-listener.ts";
+
+/** Milliseconds without a datagram after which a session ends while its listener or worker drains. */
+const LAST_DATAGRAM = 2000;
+
+export type UdpListenersOptions = {
+  readonly context: WorkerContext;
+  readonly pipeline: Pipeline;
+  readonly counts: ConnectionCounts;
+  readonly clients: ClientAdmission;
+  /** A drained listener has closed. */
+  readonly closed: () => void;
+};
+
+export class UdpListeners {
+  readonly #options: UdpListenersOptions;
+  readonly #listeners = new Map<string, UdpListener>();
+  /** Removed listeners whose sessions have not ended yet. */
+  readonly #leaving = new Set<UdpListener>();
+
+  constructor(options: UdpListenersOptions) {
+    this.#options = options;
+  }
+
+  /** Binds an address. Its datagrams are dropped until it is served. @throws Error */
+  async bind(address: string, place: UdpPlace): Promise<void> {
+    const socket = await bindUdp(place);
+    const { context, pipeline } = this.#options;
+    const listener = new UdpListener(socket, {
+      context,
+      pipeline,
+      admit: (port, session) => this.#admit(port, session),
+      ended: (port, session) => this.#ended(port, session),
+    });
+    this.#listeners.set(address, listener);
+  }
+
+  /** Serves these states; drains the listeners without one. */
+  serve(states: ReadonlyMap<string, ListenerState>): void {
+    for (const [address, listener] of this.#listeners) {
+      const state = states.get(address);
+      if (state === undefined) {
+        this.#listeners.delete(address);
+        this.#leave(listener);
+        continue;
+      }
+      const { state: before } = listener.port;
+      if (before !== null) this.#count(before, -listener.sessions);
+      this.#count(state, listener.sessions);
+      listener.port.serve(state);
+    }
+  }
+
+  /** Closes the listeners of a version that was not committed. */
+  dropUnserved(): void {
+    for (const [address, listener] of this.#listeners) {
+      if (listener.port.state !== null) continue;
+      listener.close();
+      this.#listeners.delete(address);
+    }
+  }
+
+  /** The sessions end when they are idle, at the latest after `grace` ms. */
+  drain(grace: number): void {
+    const all = [...this.#listeners.values(), ...this.#leaving];
+    const drainIdle = Math.min(LAST_DATAGRAM, grace / 2);
+    for (const listener of all) listener.drain(drainIdle, this.#options.closed);
+    setTimeout(() => {
+      for (const listener of all) listener.close();
+    }, grace).unref();
+  }
+
+  get isDrained(): boolean {
+    return this.#leaving.size === 0 && [...this.#listeners.values()].every((listener) => listener.isClosed);
+  }
+
+  tick(): void {
+    const { now } = this.#options.context.clock;
+    for (const listener of this.#listeners.values()) listener.tick(now);
+    for (const listener of this.#leaving) listener.tick(now);
+  }
+
+  /** Drains a removed listener. Its snapshot is retained until its last session has ended. */
+  #leave(listener: UdpListener): void {
+    const { snapshot } = listener.port.state!;
+    snapshot.enter();
+    this.#leaving.add(listener);
+    listener.drain(LAST_DATAGRAM, () => {
+      this.#leaving.delete(listener);
+      snapshot.leave();
+      this.#options.closed();
+    });
+  }
+
+  /** Counts a session; returns false if it is refused. */
+  #admit(port: Port, session: UdpSession): boolean {
+    const { counts, clients } = this.#options;
+    const { slot, limits } = port.state!.plan;
+    const { connections: limit } = limits;
+    if (!counts.enter(slot, limit)) return clients.refuse(port, "connections", { limit });
+    if (!clients.admit(session, port)) {
+      counts.leave(slot);
+      return false;
+    }
+    this.#count(port.state!, 1);
+    return true;
+  }
+
+  #ended({ state }: Port, session: UdpSession): void {
+    this.#options.clients.closed(session);
+    this.#options.counts.leave(state!.plan.slot);
+    this.#count(state!, -1);
+  }
+
+  #count({ plan }: ListenerState, by: number): void {
+    this.#options.context.cells[plan.cells + LISTENER_CELLS.connections]! += by;
+  }
+}
