@@ -74,13 +74,15 @@ plugins: { tenant: { wasm: ./tenant.wasm } }`;
   }, "lines in the new file");
 
   // With a file at the path already, only the signal makes it the one that is written.
-  renameSync(file, `${file}.2`);
-  writeFileSync(file, "");
-  sluice.kill("SIGHUP");
-  await until(async () => {
-    await get("/hup");
-    return read().some((line) => line.includes("/hup"));
-  }, "lines in the file that SIGHUP opened");
+  for (const signal of ["SIGUSR1", "SIGHUP"] as const) {
+    renameSync(file, `${file}.${signal}`);
+    writeFileSync(file, "");
+    sluice.kill(signal);
+    await until(async () => {
+      await get(`/${signal}`);
+      return read().some((line) => line.includes(signal));
+    }, `lines in the file that ${signal} opened`);
+  }
 
   sluice.config(make(fields)(sluice.ports).replace("./access.log", "./second.log"));
   assert.equal((await sluice.reload()).status, 200);
