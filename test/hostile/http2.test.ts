@@ -399,6 +399,33 @@ testInUsualMode("padding is subject to flow control, and is credited", async (t)
   assert.equal(upstream.requests[0]!.body.length, sent);
 });
 
+testInUsualMode("DATA frames of one byte are joined within a read, and keep their order", async (t) => {
+  const upstream = await startRawUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const client = await open(t, sluice, Buffer.concat([HELLO, headers(1, POST, 4), headers(3, POST, 4)]));
+  const texts = [1, 3].map((id) => Buffer.from(Array.from({ length: 5000 }, (_, i) => 97 + ((i * id) % 26))));
+  const frames = Array.from({ length: 50 }, (_, i) =>
+    [1, 3].flatMap((id, k) =>
+      [...texts[k]!.subarray(100 * i, 100 * (i + 1))].map((byte, j) =>
+        j % 7 === 0
+          ? frame(FRAME.data, FRAME_FLAG.padded, id, Buffer.from([2, byte, 0, 0]))
+          : frame(FRAME.data, 0, id, Buffer.from([byte])),
+      ),
+    ),
+  );
+  client.send(Buffer.concat(frames.flat()));
+  client.send(Buffer.concat([frame(FRAME.data, 1, 1), headers(3, [["x-end", "1"]])]));
+  const bodies = new Set<string>();
+  for (const k of [0, 1]) {
+    const endpoint = await upstream.connection(k);
+    await endpoint.waits(() => /\r\n0\r\n(x-end: 1\r\n)?\r\n$/.test(endpoint.text), "the end");
+    const chunks = endpoint.text.slice(endpoint.text.indexOf("\r\n\r\n") + 2).match(/[0-9a-f]+\r\n[a-z]+\r\n/g)!;
+    assert.ok(chunks.length < 200, `${chunks.length} chunks`);
+    bodies.add(chunks.map((chunk) => chunk.split("\r\n")[1]).join(""));
+  }
+  assert.deepEqual(bodies, new Set(texts.map(String)));
+});
+
 testInUsualMode("streams get no byte of one another", async (t) => {
   const sizes = [65_536, 10, 1 << 20, 200, 3 * 65_536, 3000];
   const upstream = await startUpstream(t, ({ url }, response) => {
