@@ -139,6 +139,8 @@ const NOT_CAUSED = [
   "sluice_tunnels_ended_total",
   "sluice_tcp_connections_total",
   "sluice_protocols_detected_total",
+  "sluice_proxy_protocol_headers_total",
+  "sluice_bandwidth_pauses_total",
   "sluice_udp_datagrams_dropped_total",
   "sluice_plugin_refused_total",
   "sluice_plugin_rollout_percent",
