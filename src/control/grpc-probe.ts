@@ -5,23 +5,13 @@
 
 import { findGrpcType, GRPC, readStatus } from "../http/grpc.ts";
 import { Head } from "../http/head.ts";
-import {
-  DEFAULT_WINDOW,
-  FRAME,
-  FRAME_FLAG,
-  FRAME_HEAD,
-  type FrameHandler,
-  FrameReader,
-  PREFACE,
-  writeFrameHead,
-} from "../http2/frames.ts";
-import { DECODED, HpackDecoder } from "../http2/hpack-decoder.ts";
+import { DEFAULT_WINDOW, FRAME, FRAME_FLAG, type FrameHandler, FrameReader } from "../http2/frames.ts";
+import { HpackDecoder } from "../http2/hpack-decoder.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
+import { decodeHead, STREAM, writeRequest } from "./http2-probe.ts";
 
-const STREAM = 1;
 const TABLE_SIZE = 4096;
-const LIMITS = { head: 16_384, headers: 100 };
 /** Bytes that are read at most, and of the message. */
 const MAX_RECEIVED = DEFAULT_WINDOW;
 const MAX_MESSAGE = 1024;
@@ -50,7 +40,7 @@ export class GrpcProbe implements FrameHandler {
   constructor({ service, host }: ProbePlan & { kind: "grpc" }, endpoint: EndpointPlan, isTls: boolean) {
     this.#service = service;
     const authority = host || (endpoint.path === "" ? endpoint.address : "localhost");
-    const fields = [
+    const fields: [string, string][] = [
       [":method", "POST"],
       [":scheme", isTls ? "https" : "http"],
       [":path", "/grpc.health.v1.Health/Check"],
@@ -59,13 +49,7 @@ export class GrpcProbe implements FrameHandler {
       ["te", "trailers"],
       ["user-agent", "sluice-health-check"],
     ];
-    const block = Buffer.concat(fields.map(([name, value]) => literal(name!, value!)));
-    this.request = Buffer.concat([
-      PREFACE,
-      frame(FRAME.settings, 0, 0, Buffer.alloc(0)),
-      frame(FRAME.headers, FRAME_FLAG.endHeaders, STREAM, block),
-      frame(FRAME.data, FRAME_FLAG.endStream, STREAM, requestMessage(service)),
-    ]);
+    this.request = writeRequest(fields, requestMessage(service));
   }
 
   receive(bytes: Buffer): string | null {
@@ -88,12 +72,9 @@ export class GrpcProbe implements FrameHandler {
   }
 
   #headers(flags: number, bytes: Buffer, start: number, end: number): boolean {
-    if ((flags & FRAME_FLAG.endHeaders) === 0) return this.#end("headers over 16384 bytes");
-    if ((flags & FRAME_FLAG.padded) !== 0) end -= bytes[start++]!;
-    if ((flags & FRAME_FLAG.priority) !== 0) start += 5;
     const head = new Head();
-    if (start > end || this.#decoder.decode(bytes, start, end, head, LIMITS) !== DECODED.complete)
-      return this.#end("malformed headers");
+    const problem = decodeHead(this.#decoder, flags, bytes.subarray(start, end), head);
+    if (problem !== "") return this.#end(problem);
     const status = head.get(":status");
     if (!this.#hasHead && status !== undefined && status.startsWith("1")) return true;
     if (!this.#hasHead && status !== "200") return this.#end(`status ${status}`);
@@ -127,24 +108,6 @@ export class GrpcProbe implements FrameHandler {
     this.#result ??= result;
     return false;
   }
-}
-
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(FRAME_HEAD);
-  writeFrameHead(head, 0, payload.length, type, flags, stream);
-  return Buffer.concat([head, payload]);
-}
-
-/** A field that is not indexed, neither by its name (RFC 7541 section 6.2.2). Texts are shorter than 16 KiB. */
-function literal(name: string, value: string): Buffer {
-  return Buffer.concat([Buffer.of(0), text(name), text(value)]);
-}
-
-function text(value: string): Buffer {
-  const bytes = Buffer.from(value, "latin1");
-  const { length } = bytes;
-  const prefix = length < 127 ? [length] : [127, ((length - 127) & 0x7f) | 0x80, (length - 127) >> 7];
-  return Buffer.concat([Buffer.from(prefix), bytes]);
 }
 
 /** HealthCheckRequest, with the head of a message of gRPC. */

@@ -12,6 +12,7 @@ import { makeProxyHeader, type ProxyHeaderOptions } from "../net/proxy-header.ts
 import { ALPN, type TlsClientOptions } from "../net/tls-client.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
 import { GrpcProbe } from "./grpc-probe.ts";
+import { Http2Probe } from "./http2-probe.ts";
 import { probeUdp } from "./udp-probe.ts";
 
 /** Called once, unless the check is cancelled before. */
@@ -61,9 +62,12 @@ export function probe(
   onResult: OnResult,
 ): () => void {
   if (plan.kind === "udp") return probeUdp(plan, endpoint, timeout, ofError, onResult);
-  const protocol = makeProtocol(plan, endpoint, tls !== null);
+  let protocol = makeProtocol(plan, endpoint, tls !== null);
   const evaluation = {
-    request: protocol.request,
+    request: (selected: string) => {
+      if (selected === "h2" && plan.kind === "http") protocol = new Http2Probe(plan, endpoint, true);
+      return protocol.request;
+    },
     sent: () => (protocol.expectsResponse ? null : HEALTHY),
     received: (bytes: Buffer) => resultOf(protocol.receive(bytes)),
     ended: () => resultOf(protocol.end()),
@@ -73,7 +77,7 @@ export function probe(
     broken: (error: unknown): CheckResult => ({ result: "failed", problem: `internal error: ${String(error)}` }),
   };
   const proxyHeader = proxyProtocol === null ? null : makeProxyHeader(proxyProtocol, null);
-  const protocols = plan.kind === "grpc" ? ALPN.http2 : ALPN.http1;
+  const protocols = plan.kind === "grpc" ? ALPN.http2 : ALPN[plan.kind === "http" ? plan.protocol : "http1"];
   return startProbe<CheckResult>({ ...endpoint, tls, protocols, proxyHeader }, timeout, evaluation, onResult);
 }
 
@@ -82,7 +86,8 @@ function makeProtocol(
   endpoint: EndpointPlan,
   isTls: boolean,
 ): NativeProtocol {
-  if (plan.kind === "http") return new HttpProbe(plan, endpoint);
+  if (plan.kind === "http")
+    return plan.protocol === "http2" ? new Http2Probe(plan, endpoint, isTls) : new HttpProbe(plan, endpoint);
   return plan.kind === "grpc" ? new GrpcProbe(plan, endpoint, isTls) : new TcpProbe(plan);
 }
 

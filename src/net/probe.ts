@@ -6,7 +6,8 @@ import { type TlsClientOptions, tlsClient } from "./tls-client.ts";
 
 /** The request of a probe and the evaluation of the response. A method that returns null continues the probe. */
 export interface ProbeProtocol<Result> {
-  readonly request: Buffer;
+  /** The request; `protocol`: what the endpoint has selected by ALPN, empty if nothing. */
+  request(protocol: string): Buffer;
   /** The request was sent. */
   sent(): Result | null;
   received(bytes: Buffer): Result | null;
@@ -58,8 +59,9 @@ export function startProbe<Result>(
   };
   const stopTimer = limitTime(timeout, () => evaluate(() => protocol.timedOut(!socket.connecting)));
   socket.on(tls === null ? "connect" : "secureConnect", () => {
-    if (protocol.request.length === 0) evaluate(() => protocol.sent());
-    else socket.write(protocol.request, () => evaluate(() => protocol.sent()));
+    const request = protocol.request((socket as { alpnProtocol?: string | false | null }).alpnProtocol || "");
+    if (request.length === 0) evaluate(() => protocol.sent());
+    else socket.write(request, () => evaluate(() => protocol.sent()));
   });
   socket.on("data", (bytes: Buffer) => evaluate(() => protocol.received(bytes)));
   socket.on("end", () => evaluate(() => protocol.ended()));

@@ -111,7 +111,7 @@ class PlanBuilder {
     const proxyProtocol = cluster.proxyProtocol ?? null;
     const settings = { interval, timeout, healthyAfter, unhealthyAfter, tls, proxyProtocol };
     if (probe.kind !== "plugin") {
-      const plan = { ...settings, probe: planProbe(probe) };
+      const plan = { ...settings, probe: planProbe(probe, cluster.protocol) };
       return { ...plan, key: digest(plan) };
     }
     const instance = this.#instances.add(probe.use);
@@ -225,12 +225,12 @@ class PlanBuilder {
   }
 }
 
-function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>): ProbePlan {
+function planProbe(probe: Exclude<ProbeConfig, { kind: "plugin" }>, protocol: ClusterPlan["protocol"]): ProbePlan {
   if (probe.kind === "grpc") return { kind: "grpc", service: probe.service, host: probe.host ?? "" };
   if (probe.kind === "udp") return { kind: "udp", send: hexOf(probe.send), expect: hexOf(probe.expect) };
   if (probe.kind === "tcp") return { kind: "tcp", send: probe.send, expect: probe.expect };
   const { method, path, host = "", status } = probe;
-  return { kind: "http", method, path, host, statuses: status };
+  return { kind: "http", protocol, method, path, host, statuses: status };
 }
 
 /** Bytes that are configured as text or, after `0x`, in hexadecimal. */

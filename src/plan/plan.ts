@@ -125,6 +125,7 @@ export type CheckPlan = {
 export type ProbePlan =
   | {
       readonly kind: "http";
+      readonly protocol: ClusterPlan["protocol"];
       readonly method: "GET" | "HEAD";
       readonly path: string;
       /** Value of `Host`; empty: the endpoint's address. */

@@ -12,7 +12,7 @@ export function probeEndpoint(
 ): () => void {
   const response = new PendingBuffer();
   const protocol = {
-    request: send,
+    request: () => send,
     sent: () => null,
     received: (bytes: Buffer) => {
       // Searched only from where a match can be new: single bytes must not cost quadratic time.

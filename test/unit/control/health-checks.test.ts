@@ -14,7 +14,7 @@ const CHECK: CheckPlan = {
   key: "a",
   tls: null,
   proxyProtocol: null,
-  probe: { kind: "http", method: "GET", path: "/", host: "", statuses: [{ least: 200, most: 399 }] },
+  probe: { kind: "http", protocol: "http1", method: "GET", path: "/", host: "", statuses: [{ least: 200, most: 399 }] },
   interval: 20,
   timeout: 1000,
   healthyAfter: 2,

@@ -12,6 +12,7 @@ import { makeDirectory } from "./parts.ts";
 
 const HTTP = {
   kind: "http",
+  protocol: "http1",
   method: "GET",
   path: "/healthz",
   host: "",
