@@ -206,7 +206,7 @@ testInUsualMode("data beyond a window ends the stream or the connection, and mem
   for (const client of clients) {
     atEnd(t, () => client.destroy());
     client.on("error", () => undefined);
-    client.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.write("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   }
   await until(() => sluice.output.includes("more than the window of the stream"), "a reset");
   for (const client of clients) client.resume();

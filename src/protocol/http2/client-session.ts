@@ -479,8 +479,9 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
       // Until the endpoint has read the last frames.
       this.connection.arm(this.#plan.timeouts.connect);
     }
-    for (const stream of [...this.#streams.values()]) stream.lost(problem, false, error ?? ERROR.upstreamReset);
+    // Before its streams fail, whose requests may be sent again.
     this.#owner.closed(this, wasReady ? null : (error ?? ERROR.connectFailed), problem, false);
+    for (const stream of [...this.#streams.values()]) stream.lost(problem, false, error ?? ERROR.upstreamReset);
   }
 
   ended(): void {
