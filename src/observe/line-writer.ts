@@ -6,8 +6,11 @@ import { write, writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LogTarget } from "./log-target.ts";
 
-/** Bytes that are written at once; fewer are flushed after `MAX_WAIT` ms. */
-const FLUSH_SIZE = 16 * 1024;
+/**
+ * Bytes that are written at once; fewer are flushed after `MAX_WAIT` ms. A write takes 16 µs of processor time in libuv's
+ * threads, whatever its size: 320 ns for each line of 330 bytes with 16 KiB, 80 ns with 64 KiB.
+ */
+const FLUSH_SIZE = 64 * 1024;
 const MAX_WAIT = 100;
 const MAX_WAITING = 1024 * 1024;
 /** PIPE_BUF: writes of at most that many bytes to a pipe are atomic (POSIX). */

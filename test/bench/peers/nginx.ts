@@ -150,7 +150,7 @@ export const nginxLogging = peerOf({
   work: "plain",
   modules: [],
   http: () => "",
-  location: "access_log /dev/null combined buffer=16k flush=1s; proxy_pass http://app;",
+  location: "access_log /dev/null combined buffer=64k flush=1s; proxy_pass http://app;",
 });
 
 export const nginxLua = peerOf({
