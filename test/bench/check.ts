@@ -22,7 +22,8 @@ export type Expected = {
 const ROUNDS = 16;
 
 /** @throws if the proxy sends a wrong response, forwards the wrong headers, or does not keep connections alive on both sides. */
-export async function checkSubject(subject: Subject, { work, endpoints, large }: Expected): Promise<void> {
+export async function checkSubject(measured: Subject, { work, endpoints, large }: Expected): Promise<void> {
+  const subject = { ...measured, port: measured.checkedPort ?? measured.port };
   const kept = { keepAlive: true, maxSockets: 1 };
   const agent = subject.tls ? new TlsAgent({ ...kept, rejectUnauthorized: false }) : new Agent(kept);
   try {

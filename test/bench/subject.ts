@@ -6,6 +6,8 @@ export type Subject = {
   readonly port: number;
   /** Its port is for https. */
   readonly tls?: boolean | undefined;
+  /** A port of the same server for HTTP/1, if the measured one has HTTP/2 only: responses are checked there. */
+  readonly checkedPort?: number;
   /** The process whose time is counted. */
   readonly pid: number;
   close(): Promise<void>;

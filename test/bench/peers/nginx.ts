@@ -61,13 +61,15 @@ type Flavour = {
   readonly upgrade?: true;
   /** Clients use https. */
   readonly tls?: true;
+  /** Clients without TLS use HTTP/2 with prior knowledge. */
+  readonly http2?: true;
   /** Further locations. */
   readonly server?: (site: Site) => string;
 };
 
 async function startNginx(site: Site, flavour: Flavour): Promise<Subject> {
-  const { name, modules, http, location, server, upgrade, tls } = flavour;
-  const [port = 0] = await freePorts(1);
+  const { name, modules, http, location, server, upgrade, tls, http2 } = flavour;
+  const [port = 0, checkedPort = 0] = await freePorts(2);
   const file = name.replaceAll(/\W+/g, "-");
   const upstreams = GROUP_NAMES.map(
     (group) => `upstream ${group} {
@@ -80,7 +82,8 @@ http { ${nginxHttp(site)}
   ${http(site)}
   ${upstreams.join("\n  ")}
   server {
-    listen 127.0.0.1:${port}${tls ? " ssl http2" : ""} backlog=4096;
+    listen 127.0.0.1:${port}${tls ? " ssl http2" : http2 ? " http2" : ""} backlog=4096;
+    ${http2 ? `listen 127.0.0.1:${checkedPort};` : ""}
     ${tls ? nginxTls(site) : ""}
     location / {
       ${upgrade ? FORWARDED.replace('Connection ""', "Upgrade $http_upgrade; proxy_set_header Connection upgrade") : FORWARDED}
@@ -93,7 +96,8 @@ http { ${nginxHttp(site)}
   const run = ["nginx", "-p", site.path(""), "-c", site.write(`${file}.conf`, text)];
   const program = site.programs.start({ name, run, core: site.proxyCore });
   await waitForPort(program, port);
-  return { name, port, tls, pid: await findWorker(program.pid), close: program.close };
+  const subject = { name, port, tls, pid: await findWorker(program.pid), close: program.close };
+  return http2 ? { ...subject, checkedPort } : subject;
 }
 
 function peerOf(flavour: Flavour): Peer {
@@ -124,6 +128,15 @@ export const nginxFront = peerOf({
   http: () => "",
   location: "proxy_pass http://app;",
   tls: true,
+});
+
+export const nginxHttp2 = peerOf({
+  name: "nginx",
+  work: "plain",
+  modules: [],
+  http: () => "",
+  location: "proxy_pass http://app;",
+  http2: true,
 });
 
 /** Verifies the upstream's certificate, as Sluice does by default. */
