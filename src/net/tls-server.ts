@@ -133,7 +133,7 @@ export class TlsServer {
     this.options = options;
     this.#shared = shared;
     const { certificates, managed } = options;
-    for (const { id, names } of managed) for (const name of names) this.#managed.set(name, id);
+    for (const { id, names } of managed.toReversed()) for (const name of names) this.#managed.set(name, id);
     for (const name of new Set(certificates.flatMap(({ names }) => names))) {
       const context = this.#contextOf(name);
       if (name.startsWith("*.")) this.#wildcard.set(name.slice(1), context);

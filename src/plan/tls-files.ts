@@ -7,6 +7,7 @@ import type { ClusterConfig, Config, ListenerConfig, NamedFile, Place, Problem }
 import { managedId, type TlsCertificate } from "../net/managed-certificates.ts";
 import { TlsClient, type TlsClientOptions } from "../net/tls-client.ts";
 import { signatureSchemes, TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
+import { checkAcme, findUnusedNames } from "./acme-check.ts";
 import { type CertificateOcsp, checkOcsp } from "./tls-ocsp.ts";
 
 type UsesTls = Pick<Config, "listeners" | "clusters"> & { readonly acme?: Config["acme"] | undefined };
@@ -60,7 +61,8 @@ export async function readTlsFiles(config: UsesTls, now = Date.now()): Promise<T
     await readFile(path, "latin1").catch((error: Error) => error),
   ];
   const files = new Map(await Promise.all(listTlsFiles(config).map(read)));
-  return checkTls(config, files, now);
+  const found = checkTls(config, files, now);
+  return { ...found, problems: [...found.problems, ...(await checkAcme(config))] };
 }
 
 function checkTls({ listeners, clusters, acme }: UsesTls, files: Files, now: number): TlsFiles {
@@ -104,6 +106,7 @@ class TlsCheck {
       this.#report(tls.at, '"onDemand" is given without the names that it is for, expected "acme.onDemand"');
     const clients = this.#clients(tls);
     if (this.problems.length > before) return undefined;
+    this.warnings.push(...findUnusedNames(tls, certificates as TlsCertificate[]));
     const options = {
       certificates: certificates as TlsCertificate[],
       managed: tls.managed.map(({ names }) => ({ id: managedId(names), names })),

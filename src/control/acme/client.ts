@@ -87,7 +87,7 @@ export class AcmeClient {
   }
 
   /** `payload` null: reads the object (POST-as-GET). */
-  post(url: string, payload: unknown): Promise<Reply> {
+  async post(url: string, payload: unknown): Promise<Reply> {
     return this.#post(readUrl(url, "url"), payload);
   }
 

@@ -69,6 +69,6 @@ function exchange({ method, url, body, ca }: SendOptions, signal: AbortSignal): 
 export function readRetryAfter(headers: http.IncomingHttpHeaders, now: number, longest: number): number | null {
   const text = headers["retry-after"];
   if (text === undefined) return null;
-  const at = /^\d{1,9}$/.test(text) ? now + Number(text) * 1000 : Date.parse(text);
+  const at = /^\d{1,9}$/.test(text) ? now + Number(text) * 1000 : /^[A-Z]/.test(text) ? Date.parse(text) : Number.NaN;
   return Number.isNaN(at) ? null : Math.min(Math.max(at, now), now + longest);
 }
