@@ -98,9 +98,13 @@ function complete(
   // From now on errors are reported by the event `error`.
   (socket as unknown as Internals)._releaseControl();
   const rejection = alerts === null ? null : rejectionOf(socket, options);
-  if (rejection !== null) alerts!.send(rejection.alert);
+  const isSent = rejection !== null && alerts!.send(rejection.alert);
   alerts?.close();
-  if (rejection !== null) return rejected(new HandshakeError("client_certificate", rejection.cause));
+  if (rejection !== null) {
+    const error = new HandshakeError("client_certificate", rejection.cause);
+    if (isSent) return rejected(error);
+    return void socket.destroy(error);
+  }
   connection.tls = factsOf(socket, options);
   secured();
 }

@@ -76,21 +76,27 @@ export class CertificateAlerts {
   }
 
   /**
-   * Writes an alert as the next record, if it can be made; call it in the event `secure`. What OpenSSL still sends follows
-   * it, and is ignored by the client.
+   * Writes an alert as the last record and ends the write direction; call it in the event `secure`. Returns false if it
+   * cannot: the caller then destroys the socket at once. OpenSSL would write its own next record with the same key and
+   * nonce, so nothing may be written after the alert.
    */
-  send(alert: number): void {
+  send(alert: number): boolean {
     const record = this.#record(Buffer.of(2, alert));
     const handle = (this.#socket as unknown as { _handle: { _parent?: unknown } | null })._handle?._parent;
-    if (record === null || handle === undefined) return;
+    if (record === null || handle === undefined) return false;
     const raw = new Socket({ handle } as unknown as ConstructorParameters<typeof Socket>[0]);
+    const internals = raw as unknown as { _handle: unknown; _final?: (ended: () => void) => void };
     raw.on("error", () => {
       // The client has closed; the caller reports the rejection.
     });
+    if (typeof internals._final !== "function") return false;
     raw.write(record);
+    // Not `end`, which shuts the handle down later.
+    internals._final(() => undefined);
     // The handle is closed by the TLS socket.
-    (raw as unknown as { _handle: unknown })._handle = null;
+    internals._handle = null;
     raw.destroy();
+    return true;
   }
 
   #record(content: Buffer): Buffer | null {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect as connectPlain, createServer as createRelay } from "node:net";
 import { test } from "node:test";
 import { connect } from "node:tls";
 import { compileSource } from "../contract/plugin-harness.ts";
@@ -192,6 +192,32 @@ testInAllModes("clientCertificates: required", async (t) => {
   await sluice.logged((line) => /no certificate/.test(String(line.cause)), "the cause");
 });
 
+/** The records that `openssl s_client` receives, in hexadecimal. */
+async function recordsOf(t: LiveTest, port: number, args: readonly string[]): Promise<string[]> {
+  const received: Buffer[] = [];
+  const relay = createRelay((client) => {
+    const server = connectPlain(port, "127.0.0.1");
+    server.on("data", (data: Buffer) => received.push(data));
+    for (const [one, other] of [
+      [client, server],
+      [server, client],
+    ] as const)
+      one.pipe(other).on("error", () => other.destroy());
+  }).listen(0, "127.0.0.1");
+  atEnd(t, () => relay.close());
+  await once(relay, "listening");
+  const { port: relayed } = relay.address() as AddressInfo;
+  await run("openssl", ["s_client", "-connect", `127.0.0.1:${relayed}`, ...args], "GET / HTTP/1.0\r\n\r\n");
+  const bytes = Buffer.concat(received);
+  const records: string[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const end = at + 5 + bytes.readUInt16BE(at + 3);
+    records.push(bytes.toString("hex", at, end));
+    at = end;
+  }
+  return records;
+}
+
 testInAllModes("a client whose certificate is rejected gets an alert with the reason", async (t) => {
   for (const name of ["good", "withdrawn"]) authority.issue(name);
   authority.issue("expired", { days: -1 });
@@ -220,6 +246,14 @@ testInAllModes("a client whose certificate is rejected gets an alert with the re
   for (const suite of ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"])
     assert.equal(await alertOf(as("foreign", "-ciphersuites", suite)), "48", suite);
   await sluice.metricIs(13, "sluice_tls_handshakes_total", { result: "client_certificate" });
+  // Another record would be encrypted with the nonce of the alert.
+  for (const [version, last] of [
+    ["-tls1_3", "1703030013"],
+    ["-tls1_2", "15030300020230"],
+  ] as const) {
+    const seen = await recordsOf(t, port, ["-CAfile", ca, "-ign_eof", ...as("foreign", version)]);
+    assert.ok(seen.at(-1)!.startsWith(last), `${version}: ${seen.join(" ")}`);
+  }
   const byCurl = async (...more: string[]) => (await curl("/", { port, ca, more })).out;
   assert.match(await byCurl(), /alert certificate required/);
   const foreign = ["--cert", authority.path("foreign.pem"), "--key", authority.path("foreign.key")];
