@@ -13,6 +13,7 @@ import { openSite, type Site } from "./site.ts";
 import { runSoak } from "./soak.ts";
 import { runStream } from "./stream.ts";
 import { renderOutcome } from "./table.ts";
+import { runTcp } from "./tcp.ts";
 import { runWebSockets } from "./websockets.ts";
 import { runWhere } from "./where.ts";
 
@@ -27,6 +28,7 @@ const ROWS: readonly Row[] = [
   { name: "idle-tls", title: "Memory for an idle TLS connection", run: runIdleTls },
   { name: "handshakes", title: "TLS handshakes, full and resumed", run: runHandshakes },
   { name: "websockets", title: "WebSocket messages, and memory for an idle one", run: runWebSockets },
+  { name: "tcp", title: "TCP: messages, new connections, and memory for an idle one", run: runTcp },
   { name: "stream", title: "Memory while a large body flows", run: runStream },
   { name: "soak", title: "One reload of a plugin after another, under load", run: runSoak },
   { name: "flood", title: "Other traffic beside a hostile plugin", run: runFlood },

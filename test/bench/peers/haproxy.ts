@@ -68,6 +68,33 @@ ${backend(site, "canary", tls.server ?? "")}
   return { name, port, tls: tls.bind !== undefined, pid: program.pid, close: program.close };
 }
 
+/** Relays bytes. */
+async function startTcp(site: Site): Promise<Subject> {
+  const name = "HAProxy";
+  const [port = 0] = await freePorts(1);
+  const text = `global
+  nbthread 1
+  maxconn 9000
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+frontend db
+  bind 127.0.0.1:${port} backlog 4096
+  default_backend app
+backend app
+  balance roundrobin
+${site.groups.app.map((address, index) => `  server app${index} ${address}`).join("\n")}
+`;
+  const run = ["haproxy", "-db", "-f", site.write("haproxy-tcp.cfg", text)];
+  const program = site.programs.start({ name, run, core: site.proxyCore });
+  await waitForPort(program, port);
+  return { name, port, pid: program.pid, close: program.close };
+}
+
+export const haproxyTcp: Peer = { name: "HAProxy", work: "plain", start: startTcp };
+
 function peerOf(name: string, work: Work, rules: readonly string[]): Peer {
   return { name, work, start: (site) => startHaproxy(site, name, rules) };
 }

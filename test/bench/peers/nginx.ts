@@ -100,6 +100,24 @@ http { ${nginxHttp(site)}
   return http2 ? { ...subject, checkedPort } : subject;
 }
 
+/** Relays bytes, with its default buffers of 16 KiB. */
+async function startStream(site: Site): Promise<Subject> {
+  const name = "nginx";
+  const [port = 0] = await freePorts(1);
+  const text = `${nginxPreamble(site, "nginx-stream", ["ngx_stream_module.so"])}
+stream {
+  upstream app { ${site.groups.app.map((address) => `server ${address};`).join(" ")} }
+  server { listen 127.0.0.1:${port} backlog=4096; proxy_pass app; proxy_timeout 1h; tcp_nodelay on; }
+}
+`;
+  const run = ["nginx", "-p", site.path(""), "-c", site.write("nginx-stream.conf", text)];
+  const program = site.programs.start({ name, run, core: site.proxyCore });
+  await waitForPort(program, port);
+  return { name, port, pid: await findWorker(program.pid), close: program.close };
+}
+
+export const nginxStream: Peer = { name: "nginx", work: "plain", start: startStream };
+
 function peerOf(flavour: Flavour): Peer {
   return { name: flavour.name, work: flavour.work, start: (site) => startNginx(site, flavour) };
 }

@@ -110,6 +110,8 @@ export const sluice = peerOf("plain", { name: "Sluice", listener: "cluster: app"
 
 export const sluiceFront = peerOf("plain", { name: "Sluice", listener: "cluster: app", tls: true });
 
+export const sluiceTcp = peerOf("plain", { name: "Sluice", listener: "protocol: tcp, cluster: app" });
+
 export const sluiceTlsUpstream: Peer = {
   name: "Sluice",
   work: "plain",
