@@ -1,12 +1,13 @@
 /** Limits of HTTP/2 connections are configurable, and leave room for busy clients. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { constants } from "node:http2";
 import { CODE, FRAME, readUint32 } from "../../src/http2/frames.ts";
 import { openSession, request } from "../e2e/http2.ts";
-import { startUpstream } from "../e2e/peers.ts";
+import { startRawUpstream, startUpstream } from "../e2e/peers.ts";
 import { bounded, simpleConfig, startSluice, testInUsualMode } from "../e2e/program.ts";
-import { frame, framesOf, GET, HELLO, headers, open, repeat, waits } from "./http2-frames.ts";
+import { type Field, frame, framesOf, GET, HELLO, headers, open, repeat, waits } from "./http2-frames.ts";
 
 testInUsualMode("the limits of a listener are announced and enforced", async (t) => {
   const upstream = await startUpstream(t, ({ url }, response) => void (url === "/" && response.end("ok")));
@@ -59,4 +60,26 @@ testInUsualMode("a client that cancels hundreds of requests with a response is s
   assert.equal((await request(session, { ":path": "/" })).body.toString(), "message");
   assert.equal(goneAway, false);
   await sluice.metricIs(0, "sluice_requests_in_flight");
+});
+
+testInUsualMode("what a client sends before its tunnel is open is limited to the window", async (t) => {
+  const upstream = await startRawUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port));
+  const connect: Field[] = [[":method", "CONNECT"], [":protocol", "websocket"], ...GET.slice(1)];
+  const client = await open(t, sluice, Buffer.concat([HELLO, headers(1, connect, 4)]));
+  const endpoint = await upstream.connection(0);
+  const head = await endpoint.head();
+  const data = repeat(frame(FRAME.data, 0, 1, Buffer.alloc(16_000)), 4);
+  client.send(data).send(frame(FRAME.ping, 0, 0, Buffer.alloc(8)));
+  await waits(client, () => framesOf(client.bytes).some(({ type }) => type === FRAME.ping), "a PING");
+  const credit = () => framesOf(client.bytes).some(({ type, stream }) => type === FRAME.windowUpdate && stream === 1);
+  assert.ok(!credit());
+  const key = /^sec-websocket-key: (.*)\r$/im.exec(head)![1];
+  const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+  const response = "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept:";
+  endpoint.send(`${response} ${accept}\r\n\r\n`);
+  await waits(client, credit, "credit");
+  await endpoint.waits(() => endpoint.bytes.length === 64_000, "all that was sent before");
+  client.send(data).send(frame(FRAME.data, 0, 1, Buffer.alloc(10_000)));
+  await endpoint.waits(() => endpoint.bytes.length === 138_000, "the rest");
 });

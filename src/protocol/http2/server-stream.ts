@@ -243,7 +243,8 @@ export class ServerStream implements Downstream, SendingStream, Timed {
 
   /** More of the request's body can be taken. */
   resumeBody(): void {
-    if (!this.#paused) return;
+    // A tunnel has no request body; it grants credit itself.
+    if (!this.#paused || this.#tunnel !== null) return;
     this.#paused = false;
     this.#releaseCredit();
     this.#arm();
