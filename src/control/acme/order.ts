@@ -42,6 +42,8 @@ const LONGEST_POLL = 5000;
 const LONGEST_WAIT = 30_000;
 /** Most certificates of a chain. */
 const MAX_CHAIN = 10;
+/** Errors of an order that may be because of `replaces`, such as for a certificate that was replaced already. */
+const WITHOUT_REPLACES = new Set(["alreadyReplaced", "malformed"]);
 /** States in which an object does not change any more without the client. */
 const PENDING = new Set(["pending", "processing"]);
 
@@ -87,7 +89,10 @@ async function openOrder({ client, names, saved, replaces, save }: OrderOptions)
     }
     await save(null);
   }
-  const reply = await client.newOrder(names, replaces);
+  const reply = await client.newOrder(names, replaces).catch((error: AcmeError) => {
+    if (replaces === null || !WITHOUT_REPLACES.has(error.type)) throw error;
+    return client.newOrder(names, null);
+  });
   const key = makeKey();
   await save({ url: reply.location, key: pemOfKey(key) });
   return { url: reply.location, key, reply };
