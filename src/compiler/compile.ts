@@ -22,8 +22,8 @@ const SDK_FILE = /(?:^|\/)node_modules\/sluice\/sdk\/(.+)$/;
 const ERROR = 3;
 
 /**
- * V8 flags for a short-lived process. The compiler is a WebAssembly module itself: optimising it costs more than it saves for
- * fewer than about thirty builds. Reset afterwards, so that plugins run optimised.
+ * V8 flags for a short-lived process. The compiler is a WebAssembly module itself: optimising it costs more than it
+ * saves for fewer than about thirty builds. Reset afterwards, so that plugins run optimised.
  */
 const UNOPTIMISED = ["--no-wasm-dynamic-tiering", "--no-wasm-tier-up"];
 const OPTIMISED = ["--wasm-dynamic-tiering", "--wasm-tier-up"];
@@ -149,8 +149,8 @@ export async function runCompiler(
 }
 
 /**
- * Removes the sources of AssemblyScript's library, which are 90 % of the map, and the source root; adds the hash of the module
- * to which the map belongs.
+ * Removes the sources of AssemblyScript's library, which are 90 % of the map, and the source root; adds the hash of the
+ * module to which the map belongs.
  */
 function finishSourceMap(text: string, wasm: Uint8Array): string {
   const map = JSON.parse(text) as {

@@ -1,6 +1,6 @@
 /**
- * Entry point of the compiler process, which stays alive between builds. The compiler blocks its thread and uses 450 MiB, so it
- * must not run in a process that serves traffic. The parent sends build jobs and receives reports.
+ * Entry point of the compiler process, which stays alive between builds. The compiler blocks its thread and uses 450
+ * MiB, so it must not run in a process that serves traffic. The parent sends build jobs and receives reports.
  */
 import { type Compiled, compile, formatProblem, type Runtime, writeModule } from "./compile.ts";
 

@@ -96,7 +96,10 @@ function isDotSegment(bytes: Uint8Array, at: number, end: number): boolean {
   return after >= end || bytes[after] === SLASH;
 }
 
-/** The byte that the escape at `at` decodes to; -1 when it is malformed, NUL, a backslash or the start of an overlong form. */
+/**
+ * The byte that the escape at `at` decodes to; -1 when it is malformed, NUL, a backslash or the start of an overlong
+ * form.
+ */
 function readEscape(bytes: Uint8Array, at: number, end: number): number {
   const byte = decodeEscape(bytes, at, end);
   if (byte <= 0 || byte === BACKSLASH) return -1;

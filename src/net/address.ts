@@ -18,8 +18,8 @@ export function readAddress(text: string): string {
 }
 
 /**
- * Normalises the address in an entry of X-Forwarded-For or a node of Forwarded: `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`. A
- * port may be an obfuscated one (RFC 7239 section 6.3).
+ * Normalises the address in an entry of X-Forwarded-For or a node of Forwarded: `192.0.2.1:80`, `[2001:db8::1]:80`,
+ * `2001:db8::1`. A port may be an obfuscated one (RFC 7239 section 6.3).
  */
 export function readNode(text: string): string {
   const [, bracketed, before, port] = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}|_[\w.-]+))?$/.exec(text) ?? [];

@@ -174,7 +174,10 @@ export class TlsServer {
     return scheme === undefined ? chosen : single.get(scheme)!;
   }
 
-  /** For a handshake of TLS 1.2, selects the context of one certificate of `chosen`, so that its OCSP response can be sent. */
+  /**
+   * For a handshake of TLS 1.2, selects the context of one certificate of `chosen`, so that its OCSP response can be
+   * sent.
+   */
   contextForTls12(chosen: ServerContext, offer: Tls12Offer): ServerContext {
     const schemes = chosen.tls12!.map((one) => one.schemes);
     const index = chooseForTls12(this.options.ciphers, schemes, offer);
@@ -250,7 +253,8 @@ export class TlsServer {
       ca: clients === null ? [] : [...clients.ca],
       ...(clients !== null && clients.crl.length > 0 && { crl: [...clients.crl] }),
       secureOptions: SECURE_OPTIONS,
-      // A resumed session does not verify the client's certificate again: only sessions with the same settings may be resumed.
+      // A resumed session does not verify the client's certificate again: only sessions with the same settings may be
+      // resumed.
       sessionIdContext: clients === null ? "sluice" : key.slice(0, 32),
     });
     this.#shared?.tickets.use(context);

@@ -1,4 +1,7 @@
-/** The two modules of prom-client that are used. Its index also loads gateways, clusters and summaries: 35 ms of each start. */
+/**
+ * The two modules of prom-client that are used. Its index also loads gateways, clusters and summaries: 35 ms of each
+ * start.
+ */
 declare module "prom-client/lib/registry.js" {
   export { Registry as default } from "prom-client";
 }

@@ -1,6 +1,6 @@
 /**
- * Implements `helpers()`: compiles a file of helper functions with the compiler's own runtime and without a host, and calls its
- * exports by `@assemblyscript/loader`.
+ * Implements `helpers()`: compiles a file of helper functions with the compiler's own runtime and without a host, and
+ * calls its exports by `@assemblyscript/loader`.
  */
 import { type ASUtil, type Imports, instantiateSync } from "@assemblyscript/loader";
 import { makeHelpersTransform, type Signature } from "../../sdk/helpers.js";

@@ -1,6 +1,6 @@
 /**
- * Converts requests and responses between the form of a test and that of the host. Heads are parsed by the proxy's scanner, so
- * that a test can use only valid messages.
+ * Converts requests and responses between the form of a test and that of the host. Heads are parsed by the proxy's
+ * scanner, so that a test can use only valid messages.
  */
 import type { Fields, HeadersInit, HealthCheckInit, RequestInit, ResponseInit, TestResponse } from "../../sdk/test.js";
 import { Endpoint } from "../cluster/endpoint.ts";

@@ -200,7 +200,10 @@ const configuration: Configuration = {
 };
 
 const SIZE = 2 * 65_536;
-/** Valid values among the invalid, so that calls get far enough to read and write: texts are in slots after the arguments. */
+/**
+ * Valid values among the invalid, so that calls get far enough to read and write: texts are in slots after the
+ * arguments.
+ */
 const TEXTS = ["x-a", "host", "accept", "/a?b", "a", "list.1", "v", "list", "", "connection", "x-a: b\r\n"];
 TEXTS.push("cluster:a/b?c", "cluster:b", "endpoint/z");
 /** More than the arguments of any call. */

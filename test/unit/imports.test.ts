@@ -68,7 +68,10 @@ test("every file of src follows the module rules", () => {
   assert.deepEqual(faults, []);
 });
 
-/** The exchange and its attempts refer to each other. The snapshot that it holds refers to the connectors, which take attempts. */
+/**
+ * The exchange and its attempts refer to each other. The snapshot that it holds refers to the connectors, which take
+ * attempts.
+ */
 const EXCHANGE = "attempt exchange snapshot upstream-stream".split(" ").map((name) => `proxy/${name}.ts`);
 
 /** Files in import cycles, types included. */

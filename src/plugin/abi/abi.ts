@@ -17,7 +17,10 @@ export interface ModuleAbi {
   readonly name: AbiName;
   /** Returns whether the module was built for this ABI, even if it is incomplete; `check` then reports what is missing. */
   recognises(shape: ModuleShape): boolean;
-  /** Checks imports, exports and their types. @throws PluginError that names the wrong or missing one, and what is expected. */
+  /**
+   * Checks imports, exports and their types. @throws PluginError that names the wrong or missing one, and what is
+   * expected.
+   */
   check(bytes: Uint8Array, shape: ModuleShape, names: HookNames): void;
   /** Describes a checked module. @throws PluginError */
   describe(bytes: Uint8Array, shape: ModuleShape, names: HookNames): ModuleTraits;

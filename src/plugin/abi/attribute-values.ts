@@ -20,7 +20,10 @@ const TLVS = 256;
 /** Exceeds all exchange numbers of a worker. */
 const EXCHANGES = 2 ** 31;
 
-/** Writes an attribute to `out` if it has at most `cap` bytes; returns its length, or a STATUS. The range must be checked. */
+/**
+ * Writes an attribute to `out` if it has at most `cap` bytes; returns its length, or a STATUS. The range must be
+ * checked.
+ */
 export function giveAttribute(context: CallContext, target: HookContext, id: number, out: number, cap: number): number {
   const { exchange } = target;
   if (id >= ATTRIBUTE.proxy_tlv && id < ATTRIBUTE.proxy_ssl_tlv + TLVS) return giveTlv(context, target, id, out, cap);

@@ -61,7 +61,10 @@ export class ExchangeValue {
     this.bytes = NOTHING;
   }
 
-  /** The hook that set it has ended. A reverted entry keeps the reference to its predecessor for entries that replaced it. */
+  /**
+   * The hook that set it has ended. A reverted entry keeps the reference to its predecessor for entries that replaced
+   * it.
+   */
   settle(): void {
     this.setter = null;
     if (this.#dropped) return;

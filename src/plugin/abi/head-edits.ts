@@ -21,7 +21,10 @@ import type { CallContext } from "./call-context.ts";
 import { unavailable } from "./hook-scope.ts";
 import { countVisible, isVisible } from "./visible-fields.ts";
 
-/** Sets (`replace`: replaces all values of the name) or adds a header: `bytes[nameStart, nameEnd)`, `bytes[valueStart, valueEnd)`. */
+/**
+ * Sets (`replace`: replaces all values of the name) or adds a header: `bytes[nameStart, nameEnd)`, `bytes[valueStart,
+ * valueEnd)`.
+ */
 export function setHeader(
   context: CallContext,
   part: number,

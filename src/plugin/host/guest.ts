@@ -58,7 +58,10 @@ export class Guest {
     this.#checkHost();
   }
 
-  /** Calls a hook; returns its result. `seen`: bytes that it can read. @throws what `explain` accepts; the guest is then dropped. */
+  /**
+   * Calls a hook; returns its result. `seen`: bytes that it can read. @throws what `explain` accepts; the guest is then
+   * dropped.
+   */
   run(
     hook: number,
     instance: number,

@@ -28,7 +28,10 @@ export class InstanceFailures {
     this.#parts = parts;
   }
 
-  /** `guest`: the guest that failed; null: it could not be started. The stack is read only if it will be logged: it is slow. */
+  /**
+   * `guest`: the guest that failed; null: it could not be started. The stack is read only if it will be logged: it is
+   * slow.
+   */
   explain(guest: Guest | null, hook: number, error: unknown): GuestFailure {
     if (guest === null) return explainStart(error);
     const failure = guest.explain(error);

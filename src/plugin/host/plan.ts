@@ -10,7 +10,10 @@ export type RolloutPlan = {
   readonly share: number;
   /** First of ROLLOUT_CELLS (`observe/series.ts`). */
   readonly cells: number;
-  /** Indices into `Plan.instances`: both versions of each configuration. Chains, routers and strategies name the baseline. */
+  /**
+   * Indices into `Plan.instances`: both versions of each configuration. Chains, routers and strategies name the
+   * baseline.
+   */
   readonly instances: readonly { readonly baseline: number; readonly canary: number }[];
 };
 

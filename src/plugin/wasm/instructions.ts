@@ -75,7 +75,10 @@ shape(SHAPE.none, 0xd4);
 shape(SHAPE.leb, 0xd5, 0xd6);
 shape(SHAPE.special, 0xfc, 0xfe);
 
-/** Skips the immediates of `opcode`, which was just read. Returns the number after a prefix byte, else 0. @throws PluginError */
+/**
+ * Skips the immediates of `opcode`, which was just read. Returns the number after a prefix byte, else 0. @throws
+ * PluginError
+ */
 export function skipImmediates(reader: Reader, opcode: number): number {
   const at = reader.at - 1;
   switch (shapes[opcode]) {

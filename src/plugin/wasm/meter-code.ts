@@ -238,8 +238,8 @@ function writeGrow(writer: Writer, { fuel, stopped }: Appended): void {
 }
 
 /**
- * Sets the fuel and calls a hook. In a suspendable call `maySuspend` is set. It is not reset if the guest traps, since such a
- * guest is discarded.
+ * Sets the fuel and calls a hook. In a suspendable call `maySuspend` is set. It is not reset if the guest traps, since
+ * such a guest is discarded.
  */
 function writeHook(
   writer: Writer,
@@ -265,7 +265,10 @@ function writeSet(writer: Writer, global: number, value: number): void {
   writer.u32(global);
 }
 
-/** The import, where the hook may be suspended; elsewhere `notHere`, since suspending there would be a trap without cause. */
+/**
+ * The import, where the hook may be suspended; elsewhere `notHere`, since suspending there would be a trap without
+ * cause.
+ */
 function writeGuard(
   writer: Writer,
   { maySuspend, notHere, stopped }: Appended,

@@ -1,5 +1,8 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the strings are plugins
-/** The arena keeps objects of the start, zeroes the rest after each call, and stops a guest that stores a pointer beyond its call. */
+/**
+ * The arena keeps objects of the start, zeroes the rest after each call, and stops a guest that stores a pointer beyond
+ * its call.
+ */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { HOOK } from "../../../src/abi/abi.ts";

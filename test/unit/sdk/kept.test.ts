@@ -1,4 +1,7 @@
-/** What a plugin keeps between calls: bytes of a request, the end of a chunk, values that are loaded once; and how old a latency is. */
+/**
+ * What a plugin keeps between calls: bytes of a request, the end of a chunk, values that are loaded once; and how old a
+ * latency is.
+ */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

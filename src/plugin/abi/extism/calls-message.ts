@@ -189,7 +189,10 @@ function describe(call: string, status: number): string {
   }
 }
 
-/** The headers of a part; null for trailers that are absent or not received yet. @throws Fault if they cannot be read here */
+/**
+ * The headers of a part; null for trailers that are absent or not received yet. @throws Fault if they cannot be read
+ * here
+ */
 function readable(context: CallContext, call: string, part: bigint): Head | null {
   const number = Number(part);
   const head = context.scope.readable(number);
@@ -198,7 +201,10 @@ function readable(context: CallContext, call: string, part: bigint): Head | null
   throw new Fault("bad_result", `${call}: part ${part} ${why}`);
 }
 
-/** Writes `name: value` lines of the visible fields, names in lower case; returns their length. `target`: null to only count. */
+/**
+ * Writes `name: value` lines of the visible fields, names in lower case; returns their length. `target`: null to only
+ * count.
+ */
 function writeLines(head: Head, hidden: HiddenNames | null, target: Buffer | null, at: number): number {
   const { fields, bytes } = head;
   let end = at;

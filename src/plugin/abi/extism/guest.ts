@@ -47,7 +47,10 @@ export const extismGuest: GuestAbi = {
   link: (context, module) => new ExtismGuest(context, module),
 };
 
-/** Cost of a hook in addition to the guest's work: units of fuel, and 64ths of a unit per byte of input (measured: 1.5 ns). */
+/**
+ * Cost of a hook in addition to the guest's work: units of fuel, and 64ths of a unit per byte of input (measured: 1.5
+ * ns).
+ */
 const PRICE = { hook: 20, inputByte: 4 } as const;
 
 /** The hooks whose message is read and changed by the calls of `sluice:http/1`. */

@@ -28,7 +28,10 @@ export class JsonWriter {
   #beyond = 0;
   at = 0;
 
-  /** Starts writing to the kernel's memory from `at`, where `room` bytes of JSON and the `headRoom` of each head are free. */
+  /**
+   * Starts writing to the kernel's memory from `at`, where `room` bytes of JSON and the `headRoom` of each head are
+   * free.
+   */
   begin(kernel: Kernel, bytes: Buffer, at: number, room: number): void {
     this.#kernel = kernel;
     this.#bytes = bytes;

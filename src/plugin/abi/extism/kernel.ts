@@ -94,7 +94,10 @@ export class Kernel {
     this.#exports.resize(at, length);
   }
 
-  /** Returns the length of a block by its handle; 0, which `alloc(0)` returns, is an empty block. @throws Fault if invalid */
+  /**
+   * Returns the length of a block by its handle; 0, which `alloc(0)` returns, is an empty block. @throws Fault if
+   * invalid
+   */
   size(call: string, handle: bigint): number {
     if (handle === 0n) return 0;
     const size = this.#exports.size(handle);

@@ -1,4 +1,7 @@
-/** Applies the outputs of an Extism plugin's hooks: JSON that is validated completely, then applied by the edits of all ABIs. */
+/**
+ * Applies the outputs of an Extism plugin's hooks: JSON that is validated completely, then applied by the edits of all
+ * ABIs.
+ */
 import { ATTRIBUTE, HEADERS, HOOK, HOOKS, LIMIT, RESULT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { Fault } from "../../host/fault.ts";
