@@ -31,6 +31,8 @@ export type Service = {
   readonly server: Server;
   /** Unary calls received: their metadata, and a promise of their cancellation. */
   readonly chatsCancelled: readonly true[];
+  /** Services whose health was asked for. */
+  readonly checked: readonly string[];
   readonly calls: {
     readonly metadata: Metadata;
     readonly deadline: Date | number;
@@ -54,6 +56,8 @@ const echo: ServiceDefinition = {
   Unary: method("Unary", false, false),
   Retried: method("Retried", false, false),
   Slow: method("Slow", false, false),
+  Add: { ...method("Add", false, false), path: "/shop.Cart/Add" },
+  Check: { ...method("Check", false, false), path: "/grpc.health.v1.Health/Check" },
   Download: method("Download", false, true),
   Upload: method("Upload", true, false),
   Chat: method("Chat", true, true),
@@ -64,6 +68,7 @@ export async function startService(t: TestContext, chatPath = "/test.Echo/More")
   const server = new Server(LIMITS);
   const calls: Service["calls"] = [];
   const chatsCancelled: true[] = [];
+  const checked: string[] = [];
   let bound = 0;
   const unary = (call: ServerUnaryCall<Buffer, Buffer>, respond: sendUnaryData<Buffer>): void => {
     calls.push({ metadata: call.metadata, deadline: call.getDeadline(), cancelled: once(call, "cancelled") });
@@ -91,6 +96,12 @@ export async function startService(t: TestContext, chatPath = "/test.Echo/More")
       Unary: unary,
       Retried: unary,
       Slow: unary,
+      Add: unary,
+      /** Health: SERVING. */
+      Check: (call: ServerUnaryCall<Buffer, Buffer>, respond: sendUnaryData<Buffer>) => {
+        checked.push(call.request.subarray(2).toString());
+        respond(null, Buffer.from([8, 1]));
+      },
       /** Sends messages of 1 KiB, as many as the request says, and ends; 0: it sends one and waits. */
       Download(call: ServerWritableStream<Buffer, Buffer>) {
         const count = Number(call.request.toString());
@@ -112,7 +123,7 @@ export async function startService(t: TestContext, chatPath = "/test.Echo/More")
     ),
   );
   atEnd(t, () => server.forceShutdown());
-  return { port: bound, server, calls, chatsCancelled };
+  return { port: bound, server, calls, chatsCancelled, checked };
 }
 
 export function openClient(t: TestContext, port: number, options: ChannelOptions = {}): Client {
