@@ -182,6 +182,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     proxied: null,
     admitted(choice) {
       choice?.apply(x);
+      relay(x, listener);
       pipeline.requests.begin(x);
     },
     denied(outcome) {
@@ -193,6 +194,16 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     guard: (run) => run(),
   };
   pipeline.admission.evaluate(listener, handler, trace);
+}
+
+/** Of a connection that is relayed, the request is not seen: its routes are those of connections, without plugins. */
+function relay(x: Exchange, listener: ListenerState): void {
+  const { tcp, plan } = listener;
+  if (tcp === null) return;
+  const at = tcp.router.match(x, 0);
+  if (plan.protocol !== "tcp" && (at < 0 || x.tls === null || !tcp.routes[at]!.passthrough)) return;
+  x.request.version = VERSION.tcp;
+  x.listener = { ...listener, ...tcp, chain: [] };
 }
 
 function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {
@@ -267,7 +278,8 @@ class DryDownstream implements Downstream {
     const scheme = protocol === "https:" ? "https" : "http";
     this.peer = peer;
     this.scheme = scheme;
-    this.tls = scheme === "https" && plan.tls !== null ? simulateTls(hostname) : null;
+    const readsHello = plan.tls !== null || plan.tcp?.readsHello === true;
+    this.tls = scheme === "https" && readsHello ? simulateTls(hostname) : null;
     this.forwarded = makeForwarded(peer, scheme, VERSION.http11);
   }
 

@@ -113,6 +113,22 @@ clusters:
   assert.equal(subjectOf(await handshake({ port, ca, host: "own.example" })), "own");
   assert.equal(subjectOf(await handshake({ port, ca, host: "own.example", more: ["-tls1_2"] })), "own");
   assert.equal(subjectOf(await handshake({ port, ca, host: "far.example", more: ["-tls1_2"] })), "far");
+  const explain = async (url: string) => {
+    const body = JSON.stringify({ url, listener: "web" });
+    const { text } = await sluice.ask("/api/v1/explain", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body,
+    });
+    const { steps = [] }: { steps: Record<string, unknown>[] } = JSON.parse(text);
+    assert.ok(steps.length > 0, text);
+    return ["route", "pick"].map((name) => {
+      const { route, cluster } = steps.find(({ step }) => step === name) ?? {};
+      return route ?? cluster;
+    });
+  };
+  assert.deepEqual(await explain("https://far.example/"), ["far", "far"], "explain");
+  assert.deepEqual(await explain("https://own.example/"), ["0", "app"], "explain");
   await sluice.metricIs(6, "sluice_tcp_connections_total", { listener: "web", route: "far", result: "connected" });
   const line = await sluice.logged((line) => line.route === "far", "the line of a passed connection");
   assert.deepEqual([line.sni, line.cluster, line.status], ["far.example", "far", 0]);
