@@ -35,4 +35,10 @@ test("a warning at each limit, once for each certificate", (t) => {
   assert.deepEqual([upkeep.describe(status)[0]!.days, upkeep.describe(status)[0]!.warning], [10, "14 days"]);
   upkeep.take([{ ...certificate, expires: now - 1.01 * DAY }]);
   assert.deepEqual(lines, ["-1 certificate has expired"]);
+  // One that the proxy renews 30 days before expiry is late 24 days before.
+  lines.splice(0);
+  upkeep.take([{ ...certificate, expires: now + 29 * DAY, renewedAt: 30 }]);
+  assert.deepEqual([lines.splice(0), upkeep.describe(status)[0]!.warning], [[], null]);
+  upkeep.take([{ ...certificate, expires: now + 23 * DAY, renewedAt: 30 }]);
+  assert.deepEqual(lines, [`23 ${soon}`]);
 });
