@@ -1,6 +1,7 @@
 /** HTTP/2 frames that break the protocol, requests that two readers could take differently, and floods. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { CODE, FRAME, FRAME_FLAG, PREFACE, readUint32, SETTING } from "../../src/http2/frames.ts";
@@ -491,6 +492,19 @@ testInUsualMode("malformed requests get 400 and reach no endpoint; the connectio
   await sluice.metricIs(refused.length + 2, "sluice_requests_rejected_total", { reason: "malformed" });
 });
 
+const HOLD: Field[] = POST.map(([name, value]) => [name, name === ":path" ? "/hold" : value]);
+
+/** Processor time of all threads of a process so far, ms. */
+function timeOf(pid: number): number {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  return (
+    tasks.reduce(
+      (sum, task) => sum + Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]),
+      0,
+    ) / 1e6
+  );
+}
+
 const floods: [name: string, make: (i: number) => Buffer][] = [
   ["PING", () => frame(FRAME.ping, 0, 0, Buffer.alloc(8))],
   ["SETTINGS", () => SETTINGS],
@@ -504,6 +518,16 @@ const floods: [name: string, make: (i: number) => Buffer][] = [
     "faults that make us reset",
     (i) => Buffer.concat([headers(2 * i + 1, POST, 4), frame(FRAME.windowUpdate, 0, 2 * i + 1, uint32(0))]),
   ],
+  ["empty DATA", (i) => (i === 0 ? headers(1, HOLD, 4) : frame(FRAME.data, 0, 1))],
+  ["DATA of padding", (i) => (i === 0 ? headers(1, HOLD, 4) : frame(FRAME.data, 8, 1, Buffer.from([1, 0])))],
+  [
+    "DATA on a stream that we have reset",
+    (i) =>
+      i === 0
+        ? Buffer.concat([headers(1, HOLD, 4), frame(FRAME.windowUpdate, 0, 1, uint32(0))])
+        : frame(FRAME.data, 0, 1, Buffer.from("x")),
+  ],
+  ["WINDOW_UPDATE of a stream", (i) => (i === 0 ? headers(1, HOLD, 4) : frame(FRAME.windowUpdate, 0, 1, uint32(1)))],
   ["streams over the limit", (i) => headers(2 * i + 1, [...GET.slice(0, 2), [":path", "/hold"], GET[3]!])],
 ];
 
@@ -514,6 +538,8 @@ testInUsualMode("floods of control frames end the connection", async (t) => {
   for (const [name, make] of floods)
     await t.test(name, async (t) => {
       const client = await open(t, sluice, HELLO);
+      const before = timeOf(sluice.pid);
+      const started = performance.now();
       for (let i = 0; i < 3000; i += 100)
         client.send(Buffer.concat(Array.from({ length: 100 }, (_, k) => make(i + k))));
       const goesAway = () =>
@@ -525,6 +551,8 @@ testInUsualMode("floods of control frames end the connection", async (t) => {
       const stream = other.request({ ":path": "/" });
       const chunks = await bounded(stream.toArray(), "a response on another connection");
       assert.equal(Buffer.concat(chunks).toString(), "ok");
+      const cost = timeOf(sluice.pid) - before;
+      t.diagnostic(`cost ${cost.toFixed(1)} ms of processor time in ${(performance.now() - started).toFixed(0)} ms`);
     });
   await sluice.metricIs(floods.length, "sluice_http2_errors_total", { error: "enhance_your_calm" });
   await sluice.metricIs(0, "sluice_requests_in_flight");

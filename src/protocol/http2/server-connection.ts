@@ -26,6 +26,7 @@ import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../../proxy/port.ts";
 import type { RequestEvents } from "../../proxy/request-events.ts";
 import { ConnectionEnd, type EndingConnection } from "./connection-end.ts";
+import { DataJoiner } from "./data-joiner.ts";
 import { errorCell, errorName } from "./error-names.ts";
 import { COST, FrameBudget } from "./frame-budget.ts";
 import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
@@ -50,9 +51,6 @@ const AFTER_END = "frames of a request after its end";
 /** Priorities of RFC 7540 are ignored, but for this error of its section 5.3.1. */
 const SELF_DEPENDENCY = "a stream that depends on itself";
 
-type Collected = { stream: ServerStream | null; bytes: Buffer; start: number; end: number };
-const NOTHING = Buffer.alloc(0);
-
 /** The fields of the current block. One for the worker suffices, since it is read synchronously. */
 const decoded = new Head(8192, 64);
 
@@ -76,8 +74,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   readonly #budget: FrameBudget;
   readonly #streams = new Map<number, ServerStream>();
   readonly #recent = new RecentStreams();
-  /** DATA of a stream within the current read, which it has not received yet. */
-  readonly #collected: Collected = { stream: null, bytes: NOTHING, start: 0, end: 0 };
+  readonly #joiner = new DataJoiner();
   /** The highest stream that the client has opened, and the highest that is not ignored for a final GOAWAY. */
   #lastStream = 0;
   lastServed = 0;
@@ -156,12 +153,12 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     for (; this.#preface < PREFACE.length && at < end; at++)
       if (bytes[at] !== PREFACE[this.#preface++]) return this.malformed(CODE.protocolError, "no preface of HTTP/2");
     this.#reader.read(bytes, at, end);
-    this.#deliver();
+    this.#joiner.deliver(false);
     if (this.#connection.isBackedUp) this.#connection.pause();
   }
 
   frame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
-    this.#deliver();
+    this.#joiner.deliver(false);
     if (this.#block.stream !== 0 && (type !== FRAME.continuation || stream !== this.#block.stream))
       return this.#fail(CODE.protocolError, "another frame within a header block");
     if (!this.#hasSettings && type !== FRAME.settings)
@@ -220,35 +217,9 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       return this.#resetByFault(stream, CODE.streamClosed, AFTER_END);
     }
     if (padding > 0) stream.credit(padding);
-    this.#collect(stream, bytes, start, end);
-    if (ends) this.#deliver(true);
+    this.#joiner.add(stream, bytes, start, end);
+    if (ends) this.#joiner.deliver(true);
     return true;
-  }
-
-  /**
-   * Joins the content of successive DATA frames of a stream within one read, in place: otherwise each frame of a few bytes
-   * would cost a write to the endpoint.
-   */
-  #collect(stream: ServerStream, bytes: Buffer, start: number, end: number): void {
-    const data = this.#collected;
-    if (data.stream === stream && data.bytes === bytes) {
-      bytes.copyWithin(data.end, start, end);
-      data.end += end - start;
-      return;
-    }
-    this.#deliver();
-    data.stream = stream;
-    data.bytes = bytes;
-    data.start = start;
-    data.end = end;
-  }
-
-  #deliver(ends = false): void {
-    const { stream, bytes, start, end } = this.#collected;
-    if (stream === null) return;
-    this.#collected.stream = null;
-    this.#collected.bytes = NOTHING;
-    stream.receive(bytes, start, end, ends);
   }
 
   #headers(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
@@ -458,7 +429,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #fail(code: number, problem: string): false {
     if (this.#failed) return false;
     this.#failed = true;
-    this.#collected.stream = null;
+    this.#joiner.drop();
     const { name: listener, cells } = this.#plan;
     const error = errorName(code);
     this.#context.cells[cells + LISTENER_CELLS.http2Errors + errorCell(code)]!++;
