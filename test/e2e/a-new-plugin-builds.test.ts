@@ -7,6 +7,8 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
 import { extismModule } from "../support/extism.ts";
 import { launcher } from "./program.ts";
 
@@ -25,6 +27,26 @@ function sluice(...args: string[]): Promise<Ended> {
   });
 }
 
+/** Runs commands one after the other in one process: a start takes longer than most of them. */
+async function sluiceTimes(commands: readonly string[][]): Promise<Ended[]> {
+  const script = `import { cli } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, "../../src/cli/cli.ts")))};
+// Each command adds a listener.
+process.stdout.setMaxListeners(0);
+const print = process.stdout.write.bind(process.stdout);
+const ended = [];
+for (const args of ${JSON.stringify(commands)}) {
+  let [stdout, stderr] = ["", ""];
+  process.stdout.write = (text) => { stdout += text; return true; };
+  process.stderr.write = (text) => { stderr += text; return true; };
+  ended.push({ code: await cli(args), stdout, stderr });
+}
+print(JSON.stringify(ended));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
+    cwd: directory,
+  });
+  return JSON.parse(stdout) as Ended[];
+}
+
 const COST = /\n {4}\w+ +\d+ ns, \d+ units of fuel, no memory growth\n$/;
 const HOOKS = {
   filter: "request_head response_head",
@@ -35,12 +57,14 @@ const HOOKS = {
 
 for (const kind of ["filter", "router", "strategy", "health"] as const) {
   test(`a ${kind} plugin is scaffolded, tested, built and inspected, and its configuration is valid`, async () => {
-    const made = await sluice("plugin", "new", `my-${kind}`, "--kind", kind);
-    assert.equal(made.code, 0, made.stderr);
-    const unbuilt = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
-    assert.equal(unbuilt.code, 1);
+    const [made, unbuilt] = await sluiceTimes([
+      ["plugin", "new", `my-${kind}`, "--kind", kind],
+      ["check", "-c", `my-${kind}/sluice.yaml`],
+    ]);
+    assert.equal(made!.code, 0, made!.stderr);
+    assert.equal(unbuilt!.code, 1);
     assert.match(
-      unbuilt.stdout,
+      unbuilt!.stdout,
       new RegExp(
         `plugins\\.my-${kind}\\.wasm: there is no file \\S+: run \`sluice plugin build my-${kind}/plugin\\.ts\`\\n`,
       ),
@@ -56,7 +80,13 @@ for (const kind of ["filter", "router", "strategy", "health"] as const) {
     assert.match(built.stdout, /\n {4} +\d+ bytes {2}__arena_leave\n/);
     const map = JSON.parse(readFileSync(join(directory, `my-${kind}/plugin.wasm.map`), "utf8"));
     assert.ok(map.sources.includes("plugin.ts"), map.sources.join(" "));
-    const inspected = await sluice("plugin", "inspect", `my-${kind}/plugin.wasm`);
+    // From the source once, and otherwise from what is built: compiling again would be most of this test.
+    const benched = kind === "filter" ? "my-filter" : `my-${kind}/plugin.wasm`;
+    const [inspected, checked, measured] = (await sluiceTimes([
+      ["plugin", "inspect", `my-${kind}/plugin.wasm`],
+      ["check", "-c", `my-${kind}/sluice.yaml`],
+      ["plugin", "bench", benched, "-H", "x-canary: 1"],
+    ])) as [Ended, Ended, Ended];
     assert.equal(inspected.code, 0, inspected.stderr);
     assert.match(inspected.stdout, new RegExp(`\\n  hooks    ${HOOKS[kind]}\\n`));
     // The time of a suspended call is not its cost.
@@ -64,12 +94,8 @@ for (const kind of ["filter", "router", "strategy", "health"] as const) {
     assert.match(inspected.stdout, cost);
     if (kind === "health") assert.match(inspected.stdout, /\n {2}imports {2}sluice:fetch\/1: fetch fetch_body/);
     if (kind === "filter") assert.match(inspected.stdout, /\n {2}config {3}greeting: string {2}\(default hello; Value/);
-    // From the source once, and otherwise from what is built: compiling again would be most of this test.
-    const benched = kind === "filter" ? "my-filter" : `my-${kind}/plugin.wasm`;
-    const measured = await sluice("plugin", "bench", benched, "-H", "x-canary: 1");
     assert.equal(measured.code, 0, measured.stderr);
     assert.match(measured.stdout, kind === "health" ? /^ {2}no measurable hook\n$/ : COST);
-    const checked = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
     assert.equal(checked.code, 0, checked.stdout + checked.stderr);
   });
 }
@@ -198,14 +224,15 @@ test("an error is one line and has its exit code", async () => {
     [["inspect", "none.wasm"], 1, /^sluice: none\.wasm: no such file$/m],
     [["inspect"], 64, /plugin inspect takes one FILE\.wasm/],
   ];
-  for (const [args, code, stderr] of cases) {
-    const ended = await sluice("plugin", ...args);
-    assert.equal(ended.code, code, `${args.join(" ")}: ${ended.stderr}`);
-    assert.match(ended.stderr, stderr);
-    assert.equal(ended.stderr.trimEnd().split("\n").length, 1, ended.stderr);
+  const ends = await sluiceTimes(cases.map(([args]) => ["plugin", ...args]));
+  for (const [index, { code, stderr }] of ends.entries()) {
+    const [args, expected, message] = cases[index]!;
+    assert.equal(code, expected, `${args.join(" ")}: ${stderr}`);
+    assert.match(stderr, message);
+    assert.equal(stderr.trimEnd().split("\n").length, 1, stderr);
   }
-  assert.equal((await sluice("plugin", "new", "twice")).code, 0);
-  const twice = await sluice("plugin", "new", "twice");
-  assert.equal(twice.code, 1);
-  assert.match(twice.stderr, /twice already exists/);
+  assert.equal(ends.length, cases.length);
+  const [first, twice] = await sluiceTimes([1, 2].map(() => ["plugin", "new", "twice"]));
+  assert.deepEqual([first!.code, twice!.code], [0, 1]);
+  assert.match(twice!.stderr, /twice already exists/);
 });
