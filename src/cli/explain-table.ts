@@ -44,7 +44,7 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
       ];
     case "attempt": {
       const result = step.status === 0 ? (step.error ?? "cancelled") : String(step.status);
-      const connection = step.reused ? ", reused connection" : "";
+      const connection = (step.reused ? ", reused connection" : "") + (step.protocol === "2" ? ", HTTP/2" : "");
       return [
         row(
           "attempt",

@@ -44,6 +44,7 @@ export const SOURCE = {
   grpc_status: 34,
   /** A value of the connection's PROXY protocol header, by name. */
   proxy: 35,
+  upstream_protocol: 36,
 } as const satisfies Record<
   Exclude<Named, "user_agent" | "referer"> | "header" | "upstream" | "response" | "proxy",
   number

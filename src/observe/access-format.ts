@@ -91,6 +91,8 @@ export class AccessFormat {
         return text.string(x.scheme);
       case SOURCE.protocol:
         return text.ascii(PROTOCOLS[x.request.version]!);
+      case SOURCE.upstream_protocol:
+        return text.ascii(PROTOCOLS[x.attempt.version] ?? '""');
       case SOURCE.tls_version:
         return text.string(x.client?.tls?.version ?? "");
       case SOURCE.tls_cipher:

@@ -28,8 +28,16 @@ export interface AccessRecord {
   /** `performance.now()` at the first byte received, and when the request head was complete. */
   readonly startedAt: number;
   readonly headAt: number;
-  /** The last attempt: `performance.now()` at its start and at the response head (0: none), and the microseconds between. */
-  readonly attempt: { readonly startedAt: number; readonly respondedAt: number; readonly latency: number };
+  /**
+   * The last attempt: `performance.now()` at its start and at the response head (0: none), the microseconds between, and
+   * the version of the response (-1: none).
+   */
+  readonly attempt: {
+    readonly startedAt: number;
+    readonly respondedAt: number;
+    readonly latency: number;
+    readonly version: number;
+  };
   readonly bytesReceived: number;
   readonly bytesSent: number;
   /** The error of a local response; null for responses of endpoints and plugins. */

@@ -204,6 +204,7 @@ export const ACCESS_FIELDS = [
   "peer",
   "scheme",
   "protocol",
+  "upstream_protocol",
   "tls_version",
   "tls_cipher",
   "sni",

@@ -76,6 +76,11 @@ export class Attempt {
     return this.#head !== null && this.#head.status !== 0;
   }
 
+  /** One of VERSION: of the endpoint's response; -1 without one. */
+  get version(): number {
+    return this.hasResponse ? this.#head!.version : -1;
+  }
+
   /** Clears all but the head, which may be `x.response`. */
   restart(): void {
     this.stream = null;

@@ -8,6 +8,8 @@ export interface TracedAttempt {
   readonly startedAt: number;
   readonly respondedAt: number;
   readonly reused: boolean;
+  /** One of VERSION: of the response; -1 without one. */
+  readonly version: number;
   readonly error: ProxyError | null;
   readonly problem: string;
 }

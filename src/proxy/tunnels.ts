@@ -237,7 +237,7 @@ function recordOf(x: Exchange): AccessRecord {
     attempts,
     startedAt,
     headAt,
-    attempt: { startedAt: x.attempt.startedAt, respondedAt, latency },
+    attempt: { startedAt: x.attempt.startedAt, respondedAt, latency, version: x.attempt.version },
     bytesReceived: 0,
     bytesSent: 0,
     error: null,

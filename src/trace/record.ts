@@ -149,6 +149,8 @@ export type AttemptStep = {
   readonly took: number;
   /** Whether the connection had been used before. */
   readonly reused: boolean;
+  /** The version of the response, if it is not HTTP/1. */
+  readonly protocol?: "2";
   /** The protocol in the Upgrade header that was forwarded; absent: none was. */
   readonly upgrade?: string;
   /** Error type of RFC 9209 section 2.3, and its description; only without a response. */

@@ -275,6 +275,7 @@ export class Trace implements ExchangeTrace {
       failed,
       took: Math.round(((status === 0 ? performance.now() : respondedAt) - startedAt) * 1000),
       reused,
+      ...(attempt.version === VERSION.http2 ? { protocol: VERSION_NUMBERS[VERSION.http2] } : {}),
       ...(exchange.upgrade === null ? {} : { upgrade: exchange.upgrade.text.toString("latin1") }),
       ...(error === null || status !== 0 ? {} : { error: error.type, problem: this.text(problem) }),
     });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { setTimeout } from "node:timers/promises";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { bounded, type LiveTest, type Program, startSluice, testInUsualMode, until } from "./program.ts";
 import {
   ask,
@@ -20,20 +21,41 @@ const HUGE = 64 << 20;
 /** More headers than limits.headers. */
 const MANY = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`x-${i}`, "1"]));
 
+type Setup = { readonly rest?: string; readonly listener?: string; readonly files?: Record<string, Uint8Array> };
+
 const config =
-  (http1: number, http2: number, rest = "") =>
+  (http1: number, http2: number, { rest = "", listener = "" }: Setup) =>
   (ports: { web: number }) =>
     `
 ${rest}
 listeners:
   web:
     address: 127.0.0.1:${ports.web}
+    ${listener}
     routes:
       - { match: { prefix: /http1/ }, cluster: http1, retry: { attempts: 0 } }
       - { match: { prefix: /http2/ }, cluster: http2, retry: { attempts: 0 } }
 clusters:
   http1: { endpoints: ["127.0.0.1:${http1}"] }
   http2: { protocol: http2, endpoints: ["127.0.0.1:${http2}"] }
+`;
+
+/** Upper case to the endpoint, and a mark behind each response; `held` in the path: of whole bodies. */
+const EDIT = `import { Body, Request, Response } from "sluice/sdk";
+export function onRequest(req: Request): void {
+  if (req.path.includes("held")) req.bufferBody();
+}
+export function onRequestBody(req: Request, body: Body): void {
+  const bytes = body.bytes();
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] >= 97 && bytes[i] <= 122) bytes[i] -= 32;
+  body.replace(bytes);
+}
+export function onResponse(req: Request, res: Response): void {
+  if (req.path.includes("held")) res.bufferBody();
+}
+export function onResponseBody(req: Request, res: Response, body: Body): void {
+  if (body.last) body.appendText("!");
+}
 `;
 
 /** What endpoints report: `aborted`, the path of a request whose client has left. */
@@ -74,7 +96,7 @@ const handle: Handler = (incoming, outgoing) => {
   incoming.on("end", () => {
     const body = Buffer.concat(chunks);
     const { method, headers, trailers } = incoming;
-    if (url === "/echo") return void outgoing.end(body);
+    if (url.startsWith("/echo")) return void outgoing.end(body);
     if (url === "/trailers") {
       outgoing.writeHead(200, { trailer: "x-sum" });
       outgoing.write("body");
@@ -90,10 +112,10 @@ const handle: Handler = (incoming, outgoing) => {
 type Pair = { readonly client: Client; readonly to: string; readonly sluice: Program };
 
 /** Runs `check` for every pair, in one program. */
-function testPairs(name: string, check: (pair: Pair, t: LiveTest) => Promise<void>, rest = ""): void {
+function testPairs(name: string, check: (pair: Pair, t: LiveTest) => Promise<void>, setup: Setup = {}): void {
   testInUsualMode(name, async (t) => {
     const [http1, http2] = [await startEndpoint(t, "http1", handle), await startEndpoint(t, "http2", handle)];
-    const sluice = await startSluice(t, config(http1.port, http2.port, rest));
+    const sluice = await startSluice(t, config(http1.port, http2.port, setup), { files: setup.files ?? {} });
     for (const client of [http1Client(t, sluice.port), await http2Client(t, sluice.port)])
       for (const to of ["http1", "http2"])
         await t.test(`${client.name} to ${to}`, () => check({ client, to: `/${to}`, sluice }, t));
@@ -235,3 +257,24 @@ testPairs("a reload under load loses no request", async ({ client, to, sluice })
   ended = true;
   for (const count of await loops) assert.ok(count > 0);
 });
+
+testPairs(
+  "plugins edit bodies, chunk by chunk and as a whole, and the log names both protocols",
+  async ({ client, to, sluice }) => {
+    for (const path of ["/echo", "/echo-held"])
+      for (const length of [5, 200_000]) {
+        const body = Buffer.alloc(length, "abcdefg");
+        const { status, body: got } = await ask(client, { path: `${to}${path}`, method: "POST", body });
+        assert.equal(status, 200);
+        assert.equal(got.toString(), `${body.toString().toUpperCase()}!`, `${path} ${length}`);
+      }
+    const versions = [client.name === "HTTP/1" ? "HTTP/1.1" : "HTTP/2.0", to === "/http1" ? "HTTP/1.1" : "HTTP/2.0"];
+    const line = `"path":"${to}/echo","protocol":"${versions[0]}","upstream_protocol":"${versions[1]}"`;
+    await until(() => sluice.output.includes(line), line);
+  },
+  {
+    rest: "plugins: { edit: { wasm: edit.wasm } }\nlog: { access: { fields: [path, protocol, upstream_protocol] } }",
+    listener: "chain: [edit]",
+    files: { "edit.wasm": await compileSource(EDIT) },
+  },
+);
