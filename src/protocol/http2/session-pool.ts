@@ -17,6 +17,8 @@ import { errorCell, errorName } from "./error-names.ts";
 
 const MAX_SESSIONS = 100;
 const MAX_WAITING = 1000;
+/** How long it is remembered that an endpoint has selected HTTP/1, ms. */
+const HTTP1_TIME = 60_000;
 
 export class SessionPool implements SessionOwner, StreamQueue {
   readonly #context: WorkerContext;
@@ -29,17 +31,17 @@ export class SessionPool implements SessionOwner, StreamQueue {
   /** performance.now() of the last loss of a session; one that is older may be lost too. */
   #lostAt = 0;
   #closed = false;
-  /** The protocol that ALPN has selected; empty: none yet. */
-  #selected: "" | "http1" | "http2" = "";
+  /** The clock's time until which the endpoint is reached by HTTP/1, which ALPN has selected. */
+  #http1Until = 0;
 
   constructor(context: WorkerContext, events: UpstreamEvents) {
     this.#context = context;
     this.#events = events;
   }
 
-  /** The endpoint has selected HTTP/1. */
+  /** The endpoint has selected HTTP/1. Asked again after HTTP1_TIME: it may have been replaced. */
   get isHttp1(): boolean {
-    return this.#selected === "http1";
+    return this.#context.clock.now < this.#http1Until;
   }
 
   /** Opens a stream for the attempt: now, or when there is a session. */
@@ -109,7 +111,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
   selectedHttp1(session: ClientSession): boolean {
     const { target, connection } = session;
     if (target.plan.protocol !== "auto") return false;
-    this.#selected = "http1";
+    this.#http1Until = this.#context.clock.now + HTTP1_TIME;
     this.#sessions.splice(this.#sessions.indexOf(session), 1);
     new ClientConnection(this.#context, this.#events, target, connection).adopt();
     for (const stream of [...this.#waiting]) stream.target.http1.open(stream.release());
@@ -117,7 +119,6 @@ export class SessionPool implements SessionOwner, StreamQueue {
   }
 
   ready(session: ClientSession): void {
-    this.#selected = "http2";
     this.#count(session, 1);
     if (session.limit > 0) this.#capacity = session.limit;
     this.#serve();
