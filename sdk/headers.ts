@@ -1,6 +1,6 @@
 import { HEADERS, STATUS } from "./abi";
 import { KEY, KEY_CAP, VALUE, VALUE_CAP, equals, narrow, startsWith, widen } from "./bytes";
-import { header_add, header_at, header_count, header_get, header_own, header_remove, header_set } from "./imports";
+import { header_add, header_at, header_count, header_get, header_own, header_remove, header_set, head_read } from "./imports";
 import { check } from "./status";
 
 const NAME_CAP: i32 = 256;
@@ -152,6 +152,24 @@ export class Headers {
   /** Value of field `index` (0 to `count` - 1); empty out of range. */
   valueAt(index: i32): string {
     return this.at(index, 1);
+  }
+
+  /** All fields in order, a line each: the name in lower case, a colon, the value, CR and LF. One call of the host. */
+  lines(): string {
+    const size = head_read(this.part, VALUE, 0);
+    if (size < 0) return "";
+    const bytes = new ArrayBuffer(size);
+    const from = changetype<usize>(bytes);
+    head_read(this.part, from, size);
+    const lines: string[] = [];
+    for (let i: u32 = 0, count = load<u32>(from); i < count; i++) {
+      const entry = from + 4 + 16 * <usize>i;
+      lines.push(widen(from + load<u32>(entry), load<u32>(entry, 4)).toLowerCase());
+      lines.push(":");
+      lines.push(widen(from + load<u32>(entry, 8), load<u32>(entry, 12)));
+      lines.push("\r\n");
+    }
+    return lines.join("");
   }
 
   private at(index: i32, what: i32): string {

@@ -381,7 +381,7 @@ export const TICK_EVERY = 1000;
  * Fuel, in units; the costs of instructions are in `prices.ts`.
  *
  * The budget of a hook call is `limits.fuel` (`default` without it) plus `perByte` for each byte that it can read: the
- * heads of request and response as received, the body chunk, and the first MiB of each response fetched in the call.
+ * heads of request and response as received, the body chunk, trailers, and the first MiB of each response fetched in the call.
  * Start-up code and `configure` have `start` plus `perConfigByte` for each byte of the configuration as JSON.
  * A host call costs `hostCall` plus one unit per `bytesPerUnit` copied. A guest that exceeds its budget is ended (`fuel`).
  */

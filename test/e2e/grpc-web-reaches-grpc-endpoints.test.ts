@@ -26,6 +26,13 @@ async function startEndpoint(t: LiveTest): Promise<Endpoint> {
     }
     const body = Buffer.concat(chunks);
     endpoint.requests.push({ headers: incoming.headers, body });
+    const many = /^\/many\/(\d+)\/(\d+)$/.exec(incoming.url!);
+    if (many !== null) {
+      response.writeHead(200, { "content-type": "application/grpc", trailer: "grpc-status" }).write(body);
+      const fields = Array.from({ length: Number(many[1]) }, (_, i) => [`x-${i}`, "v".repeat(Number(many[2]))]);
+      response.addTrailers([["grpc-status", "0"], ...fields] as never);
+      return response.end();
+    }
     if (incoming.url === "/plain") return response.writeHead(503, { "content-type": "text/html" }).end("<p>");
     if (incoming.url === "/only")
       return response.writeHead(200, { "content-type": "application/grpc", "grpc-status": "5" }).end();
@@ -113,7 +120,8 @@ clusters:
     await assertStreams(endpoint, client, "application/grpc-web-text");
     await assertErrors(client);
   }
-  await sluice.metricIs(4, "sluice_grpc_requests_total", { grpc_status: "0" });
+  await sluice.metricIs(10, "sluice_grpc_requests_total", { grpc_status: "0" });
+  assert.equal(await sluice.metric("sluice_plugin_failures_total"), 0);
   await sluice.metricIs(2, "sluice_grpc_requests_total", { grpc_status: "4" });
 });
 
@@ -156,6 +164,24 @@ async function assertErrors(client: Client): Promise<void> {
   assert.equal(Buffer.concat(await plain.body.toArray()).toString(), "<p>");
   const bad = await client("/s/M", { "content-type": "application/grpc-web-text" }, "not base64!");
   assert.deepEqual([bad.status, bad.headers["grpc-status"]], [200, "3"]);
+
+  // Neither many trailers nor large ones make the filter fail.
+  for (const [count, size] of [
+    [1, 15_000],
+    [98, 0],
+    [60, 100],
+  ] as const) {
+    const response = await client(
+      `/many/${count}/${size}`,
+      { "content-type": "application/grpc-web-text" },
+      "AAAAAAA=",
+    );
+    const text = decode(Buffer.concat(await response.body.toArray()).toString("latin1")).toString("latin1");
+    assert.ok(
+      text.includes("grpc-status:0\r\n") && text.endsWith(`x-${count - 1}:${"v".repeat(size)}\r\n`),
+      `${count}: ${text.slice(-40)}`,
+    );
+  }
 
   const late = await client("/hang", { ...type, "grpc-timeout": "200m" }, frame("x"));
   const body = Buffer.concat(await late.body.toArray()).toString("latin1");
