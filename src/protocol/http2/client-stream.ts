@@ -288,6 +288,8 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     if (this.#paused || this.#delivers) {
       this.#kept.append(bytes, start, end);
       this.#keptEnd = ends;
+      // The rest of the request is discarded: some clients read the response only after they have sent all of it.
+      if (ends && !this.#requestEnded) this.#events.writable(this.#attempt!);
       return;
     }
     this.#deliver(bytes, start, end, ends);
