@@ -24,7 +24,7 @@ const SERIES_CELLS = {
   grpcMethod: GRPC_CELLS,
   /** `sluice_request_duration_seconds{listener,route}` */
   duration: HISTOGRAM_CELLS,
-  /** `sluice_tcp_connections_total{listener,route,cluster,result}` */
+  /** `sluice_relay_connections_total{listener,route,cluster,result}` */
   connections: CONNECTION_RESULTS.length,
   /** `sluice_upstream_duration_seconds{cluster,endpoint}`, `sluice_upstream_failures_total{cluster,endpoint,reason}` */
   upstream: UPSTREAM_CELLS.size,

@@ -181,7 +181,10 @@ function registerTunnels(register: Register, counters: Counters): void {
     "Durations of ended tunnels, summed.",
     one(LISTENER_CELLS.tunnelSeconds),
   );
-  register("counter", "sluice_tcp_connections_total", "TCP connections, by the result of connecting.", () =>
-    listReasons(counters, "connections", 0, CONNECTION_RESULTS, "result"),
+  register(
+    "counter",
+    "sluice_relay_connections_total",
+    "TCP connections and UDP sessions, by the result of connecting.",
+    () => listReasons(counters, "connections", 0, CONNECTION_RESULTS, "result"),
   );
 }

@@ -238,7 +238,7 @@ export type TcpPlan = {
   /** The ClientHello is read, for `match.sni` and `match.alpn`; its time limit. */
   readonly readsHello: boolean;
   readonly detect: number;
-  /** CONNECTION_RESULTS of connections without a route: `sluice_tcp_connections_total{listener,route="",cluster=""}`. */
+  /** CONNECTION_RESULTS of connections without a route: `sluice_relay_connections_total{listener,route="",cluster=""}`. */
   readonly noRouteCells: number;
 };
 
@@ -258,8 +258,8 @@ export type RoutePlan = {
   /** Bytes per second in each direction, of all requests and connections together; undefined: no limit. */
   readonly bandwidth?: number;
   /**
-   * STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index; of TCP connections
-   * CONNECTION_RESULTS of `sluice_tcp_connections_total{listener,route,cluster,result}`.
+   * STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index; of connections that are relayed
+   * CONNECTION_RESULTS of `sluice_relay_connections_total{listener,route,cluster,result}`.
    */
   readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
   /** The same with `cluster=""`, for requests that end before a cluster is chosen. */

@@ -30,7 +30,7 @@ export type RouteState = {
   readonly passthrough: boolean;
   /** On connections to endpoints; null: unlimited. */
   readonly bandwidth: Bandwidth | null;
-  /** First cell of `sluice_requests_total`, or `sluice_tcp_connections_total`, by cluster index; -1: none. */
+  /** First cell of `sluice_requests_total`, or `sluice_relay_connections_total`, by cluster index; -1: none. */
   readonly requestCells: Int32Array;
   /** The same with `cluster=""`, for responses without a cluster. */
   readonly noClusterCells: number;

@@ -137,7 +137,7 @@ const NOT_CAUSED = [
   "sluice_tls_ocsp_expiry_seconds",
   "sluice_connections_refused_total",
   "sluice_tunnels_ended_total",
-  "sluice_tcp_connections_total",
+  "sluice_relay_connections_total",
   "sluice_protocols_detected_total",
   "sluice_proxy_protocol_headers_total",
   "sluice_bandwidth_pauses_total",

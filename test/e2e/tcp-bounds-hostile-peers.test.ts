@@ -29,7 +29,7 @@ clusters:
     await first.waits(() => first.received > 0, "the endpoint's ClientHello");
     leaving.reset();
     await bounded(first.closed, "the endpoint's connection ends with its client");
-    await sluice.metricIs(1, "sluice_tcp_connections_total", { listener: "db", result: "client_gone" });
+    await sluice.metricIs(1, "sluice_relay_connections_total", { listener: "db", result: "client_gone" });
     const gone = await sluice.logged((line) => line.outcome === "client_gone", "its line");
     assert.deepEqual([gone.listener, gone.bytes_sent], ["db", 0]);
 
@@ -37,7 +37,7 @@ clusters:
     atEnd(t, () => late.socket.destroy());
     late.send(Buffer.alloc(32 * 1024 * 1024));
     assert.equal(await bounded(late.closed, "the time limit"), "reset");
-    await sluice.metricIs(1, "sluice_tcp_connections_total", { listener: "brief", result: "connect_timeout" });
+    await sluice.metricIs(1, "sluice_relay_connections_total", { listener: "brief", result: "connect_timeout" });
     assert.ok((await sluice.metric("sluice_bytes_received_total", { listener: "brief" })) < 1024 * 1024);
     await sluice.metricIs(0, "sluice_connections_active", { listener: "db" });
   },
@@ -109,5 +109,5 @@ clusters: { app: ["127.0.0.1:${app.port}"], other: ["127.0.0.1:${other.port}"] }
   const denied = await sluice.logged((line) => line.outcome === "denied", "its line");
   assert.deepEqual([denied.client, denied.listener, denied.status], ["127.0.0.2", "db", 0]);
   await sluice.metricIs(1, "sluice_connections_denied_total", { listener: "db" });
-  await sluice.metricIs(1, "sluice_tcp_connections_total", { cluster: "other", result: "connected" });
+  await sluice.metricIs(1, "sluice_relay_connections_total", { cluster: "other", result: "connected" });
 });

@@ -83,8 +83,8 @@ clusters:
     assert.equal(weighted.toString(), "one\nhi");
 
     const labels = { listener: "db", route: "0", cluster: "both", result: "connected" };
-    await sluice.metricIs(4, "sluice_tcp_connections_total", labels);
-    await sluice.metricIs(1, "sluice_tcp_connections_total", {
+    await sluice.metricIs(4, "sluice_relay_connections_total", labels);
+    await sluice.metricIs(1, "sluice_relay_connections_total", {
       listener: "parts",
       route: "weighted",
       cluster: "first",
@@ -136,12 +136,12 @@ clusters:
     );
     for (let i = 0; i < 4; i++) assert.equal((await roundTrip(t, sluice.port, Buffer.from("x"))).toString(), "up\nx");
     assert.ok((await sluice.metric("sluice_retries_total", { cluster: "mixed" })) >= 1);
-    await sluice.metricIs(4, "sluice_tcp_connections_total", { cluster: "mixed", result: "connected" });
+    await sluice.metricIs(4, "sluice_relay_connections_total", { cluster: "mixed", result: "connected" });
 
     // It may be reset before the client has seen that it is connected.
     const refused = new Peer(connect(sluice.ports.alone!, "127.0.0.1"));
     assert.equal(await bounded(refused.closed, "the refusal"), "reset");
-    await sluice.metricIs(1, "sluice_tcp_connections_total", { cluster: "down", result: "connect_refused" });
+    await sluice.metricIs(1, "sluice_relay_connections_total", { cluster: "down", result: "connect_refused" });
     const failed = await sluice.logged((line) => line.listener === "alone" && "outcome" in line, "its line");
     assert.deepEqual([failed.outcome, failed.attempts, failed.bytes_sent], ["connect_refused", 2, 0]);
 

@@ -129,7 +129,7 @@ clusters:
   };
   assert.deepEqual(await explain("https://far.example/"), ["far", "far"], "explain");
   assert.deepEqual(await explain("https://own.example/"), ["0", "app"], "explain");
-  await sluice.metricIs(6, "sluice_tcp_connections_total", { listener: "web", route: "far", result: "connected" });
+  await sluice.metricIs(6, "sluice_relay_connections_total", { listener: "web", route: "far", result: "connected" });
   const line = await sluice.logged((line) => line.route === "far", "the line of a passed connection");
   assert.deepEqual([line.sni, line.cluster, line.status], ["far.example", "far", 0]);
 });
@@ -179,7 +179,7 @@ clusters:
       ["garbage", Buffer.concat([Buffer.from([22, 3, 1, 0, 9, 1, 0, 0, 5]), Buffer.alloc(5, 255)])],
       ["another record", Buffer.from([21, 3, 1, 0, 2, 1, 0])],
     ] as const) {
-      const before = await sluice.metric("sluice_tcp_connections_total", { listener: "web", result: "no_route" });
+      const before = await sluice.metric("sluice_relay_connections_total", { listener: "web", result: "no_route" });
       if (bytes === null) {
         const socket = connect({ port, host: "127.0.0.1", servername: "b.example" });
         const [error] = await bounded(once(socket, "error"), what);
@@ -189,7 +189,7 @@ clusters:
         peer.send(bytes);
         assert.equal(await bounded(peer.closed, what), "reset", what);
       }
-      await sluice.metricIs(before + 1, "sluice_tcp_connections_total", { listener: "web", result: "no_route" });
+      await sluice.metricIs(before + 1, "sluice_relay_connections_total", { listener: "web", result: "no_route" });
     }
     await sluice.logged(({ event }) => event === "no_route", "the missing route");
 
