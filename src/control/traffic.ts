@@ -19,7 +19,7 @@ export function describeListeners({ plan, rates, counters, certificates }: Liste
   const byListener = sumBy(rates, ({ listener }) => listener!);
   const byRoute = sumBy(rates, ({ listener, route }) => keyOf(listener!, route!));
   return (plan?.listeners ?? []).map((listener) => {
-    const { name, address, tls, chain, routes, tcp, cells } = listener;
+    const { name, address, tls, chain, routes, relay, cells } = listener;
     return {
       name,
       address,
@@ -29,7 +29,7 @@ export function describeListeners({ plan, rates, counters, certificates }: Liste
       chain: namesOf(plan!, chain),
       traffic: byListener.get(name) ?? NO_TRAFFIC,
       unrouted: byRoute.get(keyOf(name, "")) ?? NO_TRAFFIC,
-      routes: [...routes, ...(tcp?.routes ?? [])].map((route) => describeRoute(plan!, listener, route, byRoute)),
+      routes: [...routes, ...(relay?.routes ?? [])].map((route) => describeRoute(plan!, listener, route, byRoute)),
     };
   });
 }

@@ -22,9 +22,9 @@ import type {
   PassivePlan,
   Plan,
   ProbePlan,
+  RelayPlan,
   RouteAction,
   RoutePlan,
-  TcpPlan,
   TracePlan,
 } from "./plan.ts";
 
@@ -143,7 +143,7 @@ class PlanBuilder {
       chain: listener.chain.map((use) => this.#instances.add(use)),
       routes: requests.map((route) => this.#route(listener, route, "requests")),
       udp: listener.udp,
-      tcp: connections.length === 0 ? null : this.#tcp(listener, connections),
+      relay: connections.length === 0 ? null : this.#relay(listener, connections),
       slot: this.#sources.listenerRow(address),
       cells: cells("listener", { listener: name }),
       requestCells: cells("requests", { listener: name, route: "", cluster: "" }),
@@ -152,7 +152,7 @@ class PlanBuilder {
     };
   }
 
-  #tcp(listener: ListenerConfig, routes: readonly RouteConfig[]): TcpPlan {
+  #relay(listener: ListenerConfig, routes: readonly RouteConfig[]): RelayPlan {
     const labels = { listener: listener.name, route: "", cluster: "" };
     return {
       ...listener.relay,

@@ -215,7 +215,7 @@ export type ListenerPlan = {
     readonly quic: boolean;
   };
   /** Connections, or UDP sessions, that are relayed without being interpreted; null: there are none. */
-  readonly tcp: TcpPlan | null;
+  readonly relay: RelayPlan | null;
   /** Row of its address in the connection counts, equal in all versions. */
   readonly slot: number;
   /** First of LISTENER_CELLS. */
@@ -228,7 +228,7 @@ export type ListenerPlan = {
   readonly grpcMethods: readonly { readonly method: string; readonly cells: number }[];
 };
 
-export type TcpPlan = {
+export type RelayPlan = {
   /** The first that matches is used. */
   readonly routes: readonly RoutePlan[];
   /** Time without a byte in either direction; 0: the cluster's `timeouts.tunnel`. */

@@ -47,8 +47,8 @@ export type ListenerState = {
   readonly hooks: number;
   readonly router: Router;
   readonly routes: readonly RouteState[];
-  /** Of TCP connections; null: there are none. */
-  readonly tcp: { readonly router: Router; readonly routes: readonly RouteState[] } | null;
+  /** Of connections and UDP sessions that are relayed; null: there are none. */
+  readonly relay: { readonly router: Router; readonly routes: readonly RouteState[] } | null;
   readonly trusted: Networks | null;
   /** First cells of `sluice_grpc_method_requests_total` by method; null: they are not counted. */
   readonly grpcMethods: ReadonlyMap<string, number> | null;

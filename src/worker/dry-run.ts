@@ -182,7 +182,7 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
     proxied: null,
     admitted(choice) {
       choice?.apply(x);
-      relay(x, listener);
+      useRelayRoutes(x, listener);
       pipeline.requests.begin(x);
     },
     denied(outcome) {
@@ -197,13 +197,13 @@ function begin(pipeline: Pipeline, listener: ListenerState, plan: Plan, request:
 }
 
 /** Of a connection that is relayed, the request is not seen: its routes are those of connections, without plugins. */
-function relay(x: Exchange, listener: ListenerState): void {
-  const { tcp, plan } = listener;
-  if (tcp === null) return;
-  const at = tcp.router.match(x, 0);
-  if (plan.protocol !== "tcp" && (at < 0 || x.tls === null || !tcp.routes[at]!.passthrough)) return;
+function useRelayRoutes(x: Exchange, listener: ListenerState): void {
+  const { relay, plan } = listener;
+  if (relay === null) return;
+  const at = relay.router.match(x, 0);
+  if (plan.protocol !== "tcp" && (at < 0 || x.tls === null || !relay.routes[at]!.passthrough)) return;
   x.request.version = VERSION.tcp;
-  x.listener = { ...listener, ...tcp, chain: [] };
+  x.listener = { ...listener, ...relay, chain: [] };
 }
 
 function writeHead({ method, url, headers, body }: ExplainRequest): Buffer {
@@ -278,7 +278,7 @@ class DryDownstream implements Downstream {
     const scheme = protocol === "https:" ? "https" : "http";
     this.peer = peer;
     this.scheme = scheme;
-    const readsHello = plan.tls !== null || plan.tcp?.readsHello === true;
+    const readsHello = plan.tls !== null || plan.relay?.readsHello === true;
     this.tls = scheme === "https" && readsHello ? simulateTls(hostname) : null;
     this.forwarded = makeForwarded(peer, scheme, VERSION.http11);
   }

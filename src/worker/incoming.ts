@@ -66,7 +66,7 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
   #admit(): void {
     if (!this.#options.clients.admit(this.#connection, this.#port)) return this.#connection.reset();
     const { tls, plan } = this.#port.state!;
-    if (tls !== null || plan.tcp?.readsHello)
+    if (tls !== null || plan.relay?.readsHello)
       this.#tls = new TlsStart(this.#connection, this.#port, this.#options.tls, this);
     this.#admission = this.#options.admission.evaluate(this.#port.state!, this);
   }

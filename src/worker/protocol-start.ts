@@ -43,10 +43,10 @@ export class ProtocolStart implements ServerHandler {
     this.#port = port;
     this.#options = options;
     this.#makeTcp = options.makeTcp ?? null;
-    const { timeouts, tcp } = port.state!.plan;
+    const { timeouts, relay } = port.state!.plan;
     if (this.#makeTcp === null) connection.arm(port.idleLimit(timeouts.head));
     // The time began before, if the first bytes were tried as TLS.
-    else if (connection.deadline === 0) connection.arm(tcp!.detect);
+    else if (connection.deadline === 0) connection.arm(relay!.detect);
   }
 
   receive(bytes: Buffer, start: number, end: number): void {

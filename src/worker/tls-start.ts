@@ -89,8 +89,8 @@ export class TlsStart implements Waiting {
     this.#server = tls;
     this.#options = options;
     this.#events = events;
-    const isDetecting = tls === null || (plan.protocol === "auto" && plan.tcp !== null);
-    connection.arm(isDetecting ? plan.tcp!.detect : plan.timeouts.handshake);
+    const isDetecting = tls === null || (plan.protocol === "auto" && plan.relay !== null);
+    connection.arm(isDetecting ? plan.relay!.detect : plan.timeouts.handshake);
   }
 
   /** Receives bytes of the hello. */
@@ -126,17 +126,17 @@ export class TlsStart implements Waiting {
 
   /** What the hello says, if the connection is to be relayed; null: TLS is terminated. */
   #passes({ serverName }: ClientHello): HelloFacts | null {
-    const { tcp, plan } = this.#state;
-    if (tcp === null) return null;
+    const { relay, plan } = this.#state;
+    if (relay === null) return null;
     const { bytes, start, end } = this.#hello;
     const facts = { serverName, offered: readOfferedProtocols(bytes, start, end) };
     this.#offered = facts.offered;
     if (this.#server === null) return facts;
     const clientAddress = this.#connection.peerAddress || "unknown";
-    const at = tcp.router.match({ request: NO_HEAD, scheme: "https", clientAddress, tls: facts }, 0);
+    const at = relay.router.match({ request: NO_HEAD, scheme: "https", clientAddress, tls: facts }, 0);
     // Without a route the connection is reset, which needs no handshake.
     if (at < 0) return plan.protocol === "tcp" ? facts : null;
-    return tcp.routes[at]!.passthrough ? facts : null;
+    return relay.routes[at]!.passthrough ? facts : null;
   }
 
   #receivedPlain(): void {
@@ -264,12 +264,12 @@ export class TlsStart implements Waiting {
   }
 
   timedOut(): void {
-    const { plan, tcp } = this.#state;
+    const { plan, relay } = this.#state;
     // The endpoint may be the one that sends first.
     if (
       !this.#decided &&
       this.#hello.length === 0 &&
-      tcp !== null &&
+      relay !== null &&
       (this.#server === null || plan.protocol === "auto")
     ) {
       this.#decided = true;

@@ -171,7 +171,7 @@ class Worker {
     };
     if (plan.protocol === "tcp" || passed !== undefined) return makeTcp();
     if (connection.tls?.protocol) return make(connection.tls.protocol === "h2");
-    const detectsTcp = plan.protocol === "auto" && plan.tcp !== null;
+    const detectsTcp = plan.protocol === "auto" && plan.relay !== null;
     if (connection.tls !== null && !detectsTcp) return make(false);
     const internal = (error: unknown): void => this.#pipeline.internal(null, error);
     return new ProtocolStart(connection, port, { make, makeTcp: detectsTcp ? makeTcp : null, internal });

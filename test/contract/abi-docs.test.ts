@@ -7,7 +7,10 @@ import * as abi from "../../src/abi/abi.ts";
 import { PRICE, SURCHARGE } from "../../src/abi/prices.ts";
 
 const page = readFileSync(join(import.meta.dirname, "../../docs/abi.md"), "utf8");
-const cells = Array.from(page.matchAll(/^\| `([^`]+)`( -?\d+)?(?: \+ n)? \|/gm), ([, name, number = ""]) => name! + number);
+const cells = Array.from(
+  page.matchAll(/^\| `([^`]+)`( -?\d+)?(?: \+ n)? \|/gm),
+  ([, name, number = ""]) => name! + number,
+);
 
 test("the tables list exactly the exports, hooks, imports, attributes and columns", () => {
   const calls = Object.values(abi.IMPORTS).flatMap((group) => Object.keys(group));

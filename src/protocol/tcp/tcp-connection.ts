@@ -124,10 +124,10 @@ export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, S
 
   /** The first route that matches; with `protocol: auto`, `passthrough` is for TLS only. */
   #selectRoute(x: Exchange): RouteState | null {
-    const { tcp, plan } = x.listener!;
-    if (tcp === null) return null;
-    for (let at = tcp.router.match(x, 0); at >= 0; at = tcp.router.match(x, at + 1)) {
-      const route = tcp.routes[at]!;
+    const { relay, plan } = x.listener!;
+    if (relay === null) return null;
+    for (let at = relay.router.match(x, 0); at >= 0; at = relay.router.match(x, at + 1)) {
+      const route = relay.routes[at]!;
       if (!route.passthrough || plan.protocol === "tcp" || this.#hello !== null) return route;
     }
     return null;
@@ -156,7 +156,7 @@ export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, S
     endAttempt(this.context, x.attempt, 0, false, false);
     this.#count(x, "connected");
     const { tunnel } = x.cluster!.plan.timeouts;
-    const { idle, lifetime } = x.listener!.plan.tcp!;
+    const { idle, lifetime } = x.listener!.plan.relay!;
     this.#pipeline.tunnels.relay(x, {
       client: this.#connection,
       endpoint,
@@ -203,7 +203,7 @@ export class TcpConnection implements ServerHandler, Downstream, AttemptOwner, S
 
   #count({ route, cluster, listener }: Exchange, result: string): void {
     const found = route === null || cluster === null ? -1 : route.requestCells[cluster.index]!;
-    const cells = found >= 0 ? found : (route?.noClusterCells ?? listener!.plan.tcp?.noRouteCells ?? -1);
+    const cells = found >= 0 ? found : (route?.noClusterCells ?? listener!.plan.relay?.noRouteCells ?? -1);
     if (cells >= 0) this.context.cells[cells + reasonCell(CONNECTION_RESULTS, result)]!++;
   }
 

@@ -108,10 +108,10 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
     x.listener.snapshot.enter();
     x.startedAt = x.headAt = performance.now();
     choice?.apply(x);
-    const { tcp } = x.listener;
-    const at = tcp === null ? -1 : tcp.router.match(x, 0);
+    const { relay } = x.listener;
+    const at = relay === null ? -1 : relay.router.match(x, 0);
     if (at < 0) return this.#fail(x, ERROR.noRoute);
-    x.route = tcp!.routes[at]!;
+    x.route = relay!.routes[at]!;
     x.routeName = x.route.name;
     takeCluster(x);
     this.#advance(x, pick(this, x));
@@ -277,7 +277,7 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
 
   #countResult({ route, cluster, listener }: Exchange, result: string): void {
     const found = route === null || cluster === null ? -1 : route.requestCells[cluster.index]!;
-    const cells = found >= 0 ? found : (route?.noClusterCells ?? listener!.plan.tcp?.noRouteCells ?? -1);
+    const cells = found >= 0 ? found : (route?.noClusterCells ?? listener!.plan.relay?.noRouteCells ?? -1);
     if (cells >= 0) this.context.cells[cells + reasonCell(CONNECTION_RESULTS, result)]!++;
   }
 

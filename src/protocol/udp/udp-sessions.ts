@@ -156,7 +156,7 @@ export class UdpSessions implements SessionOwner {
   /** Ends the sessions whose time is over. */
   sweep(): void {
     if (this.size === 0) return;
-    const { idle, lifetime } = this.port.state!.plan.tcp!;
+    const { idle, lifetime } = this.port.state!.plan.relay!;
     const limit = this.port.idleLimit(idle === 0 ? IDLE : idle);
     for (const session of this.#sessions) session.guard(() => session.sweep(this.context.clock.now, limit, lifetime));
   }

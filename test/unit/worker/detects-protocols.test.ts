@@ -15,7 +15,7 @@ function detect(
 ): { protocol: string; bytes: string } {
   const found = { protocol: "", bytes: "" };
   const connection = { alive: true, deadline: 0, arm: () => {} } as unknown as AcceptedConnection;
-  const plan = { timeouts: { head: 1 }, limits: { target: TARGET }, tcp: { detect: 1 } };
+  const plan = { timeouts: { head: 1 }, limits: { target: TARGET }, relay: { detect: 1 } };
   const port = { idleLimit: (limit: number) => limit, state: { plan } } as unknown as Port;
   const make = (protocol: string) => (): ServerHandler => {
     assert.equal(found.protocol, "", "once");

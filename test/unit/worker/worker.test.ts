@@ -37,7 +37,7 @@ const listener: ListenerPlan = {
   strictSniHost: false,
   chain: [],
   udp: { responses: 0, quic: false },
-  tcp: null,
+  relay: null,
   routes: [],
   slot: 0,
   cells: 100,
