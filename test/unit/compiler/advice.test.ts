@@ -69,7 +69,7 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["const b = req.body;", /3:15: Request has no `body`: export `onRequestBody\(/],
   ["req.setHeader('a', 'b');", /3:5: Request has no `setHeader`: write `headers\.set\(/],
   ["req.headers.append('a', 'b');", /3:13: Headers has no `append`: write `add\(/],
-  ["req.hosts;", /3:5: Property 'hosts' does not exist on Request, which has headers, log, method, .*host, /],
+  ["req.hosts;", /3:5: Property 'hosts' does not exist on Request, which has headers, trailers, log, method, .*host, /],
   ["const m = req.path.match('x');", /3:20: a string has no `match`: write `new Regex/],
   ["type T = { a: string };", /2:\d+: .*no objects without a class/],
   ["['x'].map((s) => s + 'y');", /write the type of the result, such as `list\.map<string>/],

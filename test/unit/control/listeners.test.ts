@@ -94,7 +94,7 @@ test("a Unix socket is the first worker's; a stale socket file is removed, one i
   renameSync(join(directory, "old.sock"), path);
   server.close();
   const opening = await makeListeners(2).open([wishPath(path)]);
-  assert.deepEqual(opening.sockets, [{ address: `unix:${path}`, workers: [null], shared: false }]);
+  assert.deepEqual(opening.sockets, [{ address: `unix:${path}`, workers: [null], shared: false, udp: null }]);
   assert.ok(!existsSync(path));
   writeFileSync(path, "precious");
   await assert.rejects(makeListeners(1).open([wishPath(path)]), /the path is a file that is not a socket/);
