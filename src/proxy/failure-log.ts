@@ -52,11 +52,15 @@ export function logRejection(context: WorkerContext, x: Exchange, error: ProxyEr
   });
 }
 
-/** No route of the listener matches the TCP connection. */
+/** No route of the listener matches the TCP connection or UDP session. */
 export function logNoRoute({ warnings }: WorkerContext, x: Exchange): void {
   if (!warnings.admits("no_route", x.listenerName)) return;
   const sni = x.tls?.serverName ?? "";
-  warnings.write("no route for a TCP connection", { listener: x.listenerName, client: x.clientAddress, sni });
+  warnings.write("no route for a TCP connection or UDP session", {
+    listener: x.listenerName,
+    client: x.clientAddress,
+    sni,
+  });
 }
 
 /** No endpoint of `x.cluster` can take the request. */

@@ -6,7 +6,7 @@ import type { WorkerContext } from "./context.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
-/** What the steps need that connections without a request share (`protocol/tcp/`). */
+/** What the steps need that connections without a request share (`protocol/relay/`). */
 export interface StepControl {
   readonly context: WorkerContext;
   /** Makes the response an error response. */

@@ -10,7 +10,7 @@ import { ERROR, type ProxyError } from "../../proxy/error.ts";
 /** Exactly one of these is called, unless the attempt is cancelled. */
 export interface AttemptOwner {
   connected(endpoint: Connection<DialHandler>): void;
-  failed(error: ProxyError, problem: string): void;
+  attemptFailed(error: ProxyError, problem: string): void;
   /** An exception was thrown. */
   broken(error: unknown): void;
 }
@@ -65,7 +65,7 @@ export class TcpAttempt implements DialHandler {
   #fail(error: ProxyError, problem: string): void {
     const owner = this.#owner;
     this.#owner = null;
-    owner?.failed(error, problem);
+    owner?.attemptFailed(error, problem);
   }
 
   broken(error: unknown): void {

@@ -6,25 +6,19 @@
  * metrics, slots and the access log.
  */
 import type { RemoteInfo, Socket } from "node:dgram";
-import { performance } from "node:perf_hooks";
 import type { TunnelEnd } from "../../net/tunnel.ts";
 import { makeUdpClient } from "../../net/udp.ts";
-import { CONNECTION_RESULTS, type DATAGRAM_DROPS, reasonCell } from "../../observe/series.ts";
-import { endAttempt } from "../../proxy/account.ts";
+import type { DATAGRAM_DROPS } from "../../observe/series.ts";
 import type { AdmissionHandler, PendingAdmission } from "../../proxy/admission.ts";
-import { pick, recover } from "../../proxy/attempts.ts";
+import type { Attempt } from "../../proxy/attempt.ts";
 import { connectError, isLocalCause } from "../../proxy/connect-error.ts";
 import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
-import type { Downstream } from "../../proxy/downstream.ts";
-import { ERROR, type ProxyError } from "../../proxy/error.ts";
-import type { Exchange } from "../../proxy/exchange.ts";
-import { PHASE } from "../../proxy/phase.ts";
+import { ERROR } from "../../proxy/error.ts";
 import type { Pipeline } from "../../proxy/pipeline.ts";
-import type { StepControl } from "../../proxy/pipeline-control.ts";
 import type { Port } from "../../proxy/port.ts";
-import { takeCluster } from "../../proxy/routing.ts";
 import type { RelayedTunnel } from "../../proxy/tunnels.ts";
+import { RelayExchange, type RelayOwner } from "../relay/relay-exchange.ts";
 
 /** Datagrams kept until the endpoint has sent its first one, to be sent to another endpoint; further ones are not kept. */
 const MAX_KEPT = 8;
@@ -47,8 +41,8 @@ export interface SessionOwner {
   dropped(reason: DatagramDrop): void;
 }
 
-export class UdpSession implements AdmissionHandler, Downstream, StepControl {
-  readonly context: WorkerContext;
+export class UdpSession implements AdmissionHandler, RelayOwner {
+  readonly #context: WorkerContext;
   readonly #owner: SessionOwner;
   /** The client's address; may change with `protocol: quic`. */
   from: RemoteInfo;
@@ -59,8 +53,8 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
   receivedAt: number;
   activeAt: number;
   #admission: PendingAdmission | null = null;
-  /** Until the endpoint has sent its first datagram. */
-  #exchange: Exchange | null = null;
+  /** Null until it is admitted. Its exchange lasts until the endpoint has sent its first datagram. */
+  #relay: RelayExchange | null = null;
   #socket: Socket | null = null;
   #connected = false;
   #tunnel: RelayedTunnel | null = null;
@@ -74,14 +68,12 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
   #responses = 0;
 
   readonly peer: string;
-  readonly scheme = "http";
   readonly tls = null;
   readonly proxied = null;
   readonly connection = null;
-  readonly forwarded = Buffer.alloc(0);
 
   constructor(owner: SessionOwner, from: RemoteInfo, peer: string) {
-    this.context = owner.context;
+    this.#context = owner.context;
     this.#owner = owner;
     this.from = from;
     this.peer = peer;
@@ -99,22 +91,8 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
   admitted(choice: ConnectionChoice | null): void {
     this.#admission = null;
     const { pipeline, port } = this.#owner;
-    const x = (this.#exchange = pipeline.exchanges.take());
-    x.request.reset();
-    x.client = this;
-    x.clientAddress = this.peer;
-    x.listener = port.state!;
-    x.listenerName = x.listener.plan.name;
-    x.listener.snapshot.enter();
-    x.startedAt = x.headAt = performance.now();
-    choice?.apply(x);
-    const { relay } = x.listener;
-    const at = relay === null ? -1 : relay.router.match(x, 0);
-    if (at < 0) return this.#fail(x, ERROR.noRoute);
-    x.route = relay!.routes[at]!;
-    x.routeName = x.route.name;
-    takeCluster(x);
-    this.#advance(x, pick(this, x));
+    this.#relay = new RelayExchange(pipeline, port, this, choice);
+    this.#relay.begin(false);
   }
 
   denied(): void {
@@ -122,20 +100,9 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
     this.#close();
   }
 
-  /** Steps of the pipeline return `pick`, `forward`, or by `error` `done`. */
-  #advance(x: Exchange, phase: number): void {
-    let next = phase;
-    if (next === PHASE.pick) next = pick(this, x);
-    if (next === PHASE.forward) this.#connect(x);
-  }
-
-  #connect(x: Exchange): void {
-    const { context } = this;
-    const attempt = x.beginAttempt();
-    const { host, port, slot, path } = attempt.endpoint!;
-    attempt.startedAt = x.attempts === 1 ? x.headAt : performance.now();
-    context.columns.addInFlight(context.worker, slot, 1);
-    if (path !== "") return this.#attemptFailed(x, null, "a Unix socket receives no UDP datagrams");
+  connect(attempt: Attempt): void {
+    const { host, port, path } = attempt.endpoint!;
+    if (path !== "") return this.#attemptFailed(attempt, null, "a Unix socket receives no UDP datagrams");
     this.#connected = false;
     const socket = (this.#socket = makeUdpClient(host));
     socket.on("connect", () => this.guard(() => this.#connectedTo(socket)));
@@ -153,7 +120,7 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
 
   /** A datagram of the client. */
   send(bytes: Buffer): void {
-    this.receivedAt = this.activeAt = this.context.clock.now;
+    this.receivedAt = this.activeAt = this.#context.clock.now;
     this.#requests++;
     this.#count(bytes.length, 0);
     if (this.#tunnel === null) {
@@ -171,9 +138,9 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
   /** A datagram of the endpoint. */
   #receive(bytes: Buffer): void {
     if (this.#ended) return;
-    this.activeAt = this.context.clock.now;
+    this.activeAt = this.#context.clock.now;
     this.#responses++;
-    if (this.#exchange !== null) this.#settle(this.#exchange);
+    if (this.#attempt !== null) this.#settle();
     this.#count(0, bytes.length);
     this.#owner.sendToClient(this, bytes);
     const { responses } = this.#owner.port.state!.plan.udp;
@@ -181,51 +148,34 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
   }
 
   /** The endpoint has responded: no other one is tried any more. */
-  #settle(x: Exchange): void {
-    this.#exchange = null;
-    this.#kept = [];
-    x.attempt.respondedAt = performance.now();
-    endAttempt(this.context, x.attempt, 0, false, false);
-    this.#open(x);
+  #settle(): void {
+    this.#open(true);
     this.#owner.settled(this);
   }
 
-  #open(x: Exchange): void {
-    this.#countResult(x, "connected");
-    this.#tunnel = this.#owner.pipeline.tunnels.openSession(x, this.#owner.port, () => this.end("drained"));
-    this.#tunnel.relayed(this.#received, this.#sent);
-    this.#release(x);
+  #open(hasResponded: boolean): void {
+    this.#kept = [];
+    const { pipeline, port } = this.#owner;
+    this.#relay!.relay(hasResponded, (x) => {
+      this.#tunnel = pipeline.tunnels.openSession(x, port, () => this.end("drained"));
+      this.#tunnel.relayed(this.#received, this.#sent);
+    });
   }
 
   #socketFailed(socket: Socket, error: NodeJS.ErrnoException): void {
     if (this.#socket !== socket || this.#ended) return;
     if (error.code === "EMSGSIZE") return this.#owner.dropped("size");
-    if (this.#exchange === null) return this.end("endpoint_reset", error.message);
-    this.#attemptFailed(this.#exchange, error, error.message);
+    if (this.#attempt === null) return this.end("endpoint_reset", error.message);
+    this.#attemptFailed(this.#attempt, error, error.message);
   }
 
-  #attemptFailed(x: Exchange, error: NodeJS.ErrnoException | null, problem: string): void {
+  #attemptFailed(attempt: Attempt, error: NodeJS.ErrnoException | null, problem: string): void {
     this.#closeSocket();
-    x.attempt.local = isLocalCause(error);
-    x.attempt.error = connectError(error);
-    x.attempt.problem = problem;
-    this.#advance(x, recover(this, x));
+    attempt.local = isLocalCause(error);
+    this.#relay!.attemptFailed(connectError(error), problem);
   }
 
-  /** No further attempt is possible. */
-  error(x: Exchange, error: ProxyError): number {
-    this.#fail(x, error);
-    return PHASE.done;
-  }
-
-  /** Counts and logs a session without an endpoint. */
-  #fail(x: Exchange, error: ProxyError): void {
-    this.#exchange = null;
-    endAttempt(this.context, x.attempt, 0, false);
-    x.error = error;
-    this.#countResult(x, error.code);
-    this.context.accessLog.line(x, performance.now());
-    this.#release(x);
+  failed(): void {
     this.#close();
   }
 
@@ -240,18 +190,13 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
   sweep(now: number, idle: number, lifetime: number): void {
     if (now - this.activeAt >= idle) return this.end("idle_timeout");
     if (lifetime > 0 && now - this.openedAt >= lifetime) return this.end("lifetime");
-    const connect = this.#exchange?.cluster?.plan.timeouts.connect ?? Number.POSITIVE_INFINITY;
+    const connect = this.#attempt?.exchange.cluster?.plan.timeouts.connect ?? Number.POSITIVE_INFINITY;
     if (now - this.openedAt >= connect) this.#openSilent();
   }
 
   /** The endpoint has sent nothing, as those of logs and metrics never do: neither a success nor a failure of it. */
   #openSilent(): void {
-    const x = this.#exchange;
-    if (x === null || !x.attempt.inFlight) return;
-    this.#exchange = null;
-    this.#kept = [];
-    endAttempt(this.context, x.attempt, 0, false);
-    this.#open(x);
+    if (this.#attempt?.inFlight === true) this.#open(false);
   }
 
   #close(): void {
@@ -275,28 +220,16 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
     this.#tunnel?.relayed(received, sent);
   }
 
-  #countResult({ route, cluster, listener }: Exchange, result: string): void {
-    const found = route === null || cluster === null ? -1 : route.requestCells[cluster.index]!;
-    const cells = found >= 0 ? found : (route?.noClusterCells ?? listener!.plan.relay?.noRouteCells ?? -1);
-    if (cells >= 0) this.context.cells[cells + reasonCell(CONNECTION_RESULTS, result)]!++;
-  }
-
-  #release(x: Exchange): void {
-    const { snapshot } = x.listener!;
-    if (x.pluginMemory !== null) x.releasePluginMemory();
-    x.reset();
-    this.#owner.pipeline.exchanges.giveBack(x);
-    snapshot.leave();
-  }
-
   /** An exception in it ends this session only. */
   guard(run: () => void): void {
     try {
       run();
     } catch (error) {
       this.#owner.pipeline.internal(null, error);
-      if (this.#exchange !== null) this.#fail(this.#exchange, ERROR.internal);
-      else if (!this.#ended) this.end("endpoint_reset", "internal error");
+      if (this.#attempt !== null) {
+        this.#relay!.end(ERROR.internal);
+        this.#close();
+      } else if (!this.#ended) this.end("endpoint_reset", "internal error");
     }
   }
 
@@ -304,18 +237,8 @@ export class UdpSession implements AdmissionHandler, Downstream, StepControl {
     return !this.#ended;
   }
 
-  // ── Without a request there is no response ────────────────────────────────────────────────────────────────────
-
-  sendHeaders(): boolean {
-    return true;
+  /** The current one, until the endpoint has sent its first datagram. */
+  get #attempt(): Attempt | null {
+    return this.#relay?.exchange?.attempt ?? null;
   }
-
-  sendBody(): boolean {
-    return true;
-  }
-
-  sendInterim(): void {}
-  resumeBody(): void {}
-  finished(): void {}
-  reset(): void {}
 }
