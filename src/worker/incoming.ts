@@ -56,10 +56,19 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
 
   /** Starts with the header, or with the client's address; may complete asynchronously. */
   begin(): void {
+    if (this.#hasGone) return this.#connection.destroy();
     const { proxies } = this.#port.state!;
     if (proxies !== null && isOneOf(proxies, this.#connection.peerAddress))
       this.#proxy = new ProxyStart(this.#connection, this.#port, this.#options.proxyLog);
     else this.#admit();
+  }
+
+  /**
+   * The client reset the connection before it was accepted: the system has no address of it any more, but still its bytes.
+   * They must not be served, since no list and no limit would apply. Clients of Unix sockets have no address.
+   */
+  get #hasGone(): boolean {
+    return this.#connection.peerAddress === "" && !this.#port.state!.plan.address.startsWith("unix:");
   }
 
   /** The client's address is known. */

@@ -171,3 +171,27 @@ testInUsualMode("limits.connectionRatePerClient and allow apply to addresses, ov
   for (const reason of ["limits.connectionRatePerClient is reached", "its address is refused by allow"])
     assert.ok(reasons.includes(`client connection refused: ${reason}`), reason);
 });
+
+testInEachMode("a client that has reset its connection before it is accepted is not served", async (t) => {
+  const upstream = await startUpstream(t);
+  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: "deny: [127.0.0.2]" }));
+  const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+  // Its connection to the upstream is idle then, and a further request would reach the upstream at once.
+  assert.equal((await exchange(t, sluice.port, get)).status, 200);
+  sluice.kill("SIGSTOP");
+  try {
+    for (const localAddress of [...Array<string>(20).fill("127.0.0.2"), "127.0.0.1"]) {
+      const client = await connectTo(t, sluice.port, { localAddress });
+      client.send(get.replace("GET", "POST").replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n")).reset();
+    }
+  } finally {
+    sluice.kill("SIGCONT");
+  }
+  assert.equal((await exchange(t, sluice.port, get)).status, 200);
+  await sluice.metricIs(0, "sluice_connections_active");
+  assert.deepEqual(
+    upstream.requests.map(({ method }) => method),
+    ["GET", "GET"],
+  );
+  assert.equal(await sluice.metric("sluice_requests_total"), 2);
+});
