@@ -4,6 +4,8 @@
  * never exceeded. A worker writes only its own column, which the supervisor subtracts when the worker has exited.
  */
 export const MAX_LISTENERS = 4096;
+/** The row of the UDP sessions of all listeners. */
+export const UDP_SESSIONS = MAX_LISTENERS;
 
 /** The first word is the number of columns. */
 const HEADER = 1;
@@ -14,8 +16,8 @@ export class ConnectionCounts {
   readonly #width: number;
   readonly #worker: number;
 
-  static allocate(workers: number, listeners = MAX_LISTENERS): SharedArrayBuffer {
-    const buffer = new SharedArrayBuffer(4 * (HEADER + listeners * (1 + workers)));
+  static allocate(workers: number, rows = MAX_LISTENERS + 1): SharedArrayBuffer {
+    const buffer = new SharedArrayBuffer(4 * (HEADER + rows * (1 + workers)));
     new Int32Array(buffer)[0] = workers;
     return buffer;
   }

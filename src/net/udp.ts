@@ -53,3 +53,13 @@ async function bind(address: string, port: number, reusePort: boolean): Promise<
 export function makeUdpClient(host: string): Socket {
   return createSocket({ type: isIPv6(host) ? "udp6" : "udp4", lookup: keepAddress });
 }
+
+/** How many files and sockets this process may have open. */
+export function openFilesLimit(): number {
+  const { report } = process;
+  // Otherwise it would list the addresses of all interfaces.
+  (report as { excludeNetwork?: boolean }).excludeNetwork = true;
+  const { userLimits } = report.getReport() as { userLimits?: { open_files?: { soft: number | string } } };
+  const limit = Number(userLimits?.open_files?.soft);
+  return Number.isNaN(limit) ? Number.POSITIVE_INFINITY : limit;
+}

@@ -30,6 +30,7 @@ export class UdpListener {
     this.#sessions = new UdpSessions(socket, {
       context: options.context,
       pipeline: options.pipeline,
+      hasRoom: options.hasRoom,
       port,
       admit: (session) => options.admit(port, session),
       isAllowed: (client) => refusingList(port.state!, client) === null,

@@ -1,6 +1,6 @@
 /** The UDP addresses of this worker, those in service and those that drain, and the counts of their sessions. */
-import type { ConnectionCounts } from "../net/connection-counts.ts";
-import { bindUdp, type UdpPlace } from "../net/udp.ts";
+import { type ConnectionCounts, UDP_SESSIONS } from "../net/connection-counts.ts";
+import { bindUdp, openFilesLimit, type UdpPlace } from "../net/udp.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
 import type { UdpSession } from "../protocol/udp/udp-session.ts";
 import type { WorkerContext } from "../proxy/context.ts";
@@ -27,6 +27,11 @@ export class UdpListeners {
   readonly #listeners = new Map<string, UdpListener>();
   /** Removed listeners whose sessions have not ended yet. */
   readonly #leaving = new Set<UdpListener>();
+  /**
+   * Most sessions of all workers, each of which has a socket: half of what the process may open, since sources can be
+   * forged, and TCP must be served meanwhile. Read with the first listener.
+   */
+  #most = 0;
 
   constructor(options: UdpListenersOptions) {
     this.#options = options;
@@ -34,11 +39,13 @@ export class UdpListeners {
 
   /** Binds an address. Its datagrams are dropped until it is served. @throws Error */
   async bind(address: string, place: UdpPlace): Promise<void> {
+    if (this.#most === 0) this.#most = openFilesLimit() / 2;
     const socket = await bindUdp(place);
     const { context, pipeline } = this.#options;
     const listener = new UdpListener(socket, {
       context,
       pipeline,
+      hasRoom: () => this.#options.counts.open(UDP_SESSIONS) < this.#most,
       admit: (port, session) => this.#admit(port, session),
       ended: (port, session) => this.#ended(port, session),
     });
@@ -112,6 +119,7 @@ export class UdpListeners {
       counts.leave(slot);
       return false;
     }
+    counts.enter(UDP_SESSIONS, 0);
     this.#count(port.state!, 1);
     return true;
   }
@@ -119,6 +127,7 @@ export class UdpListeners {
   #ended({ state }: Port, session: UdpSession): void {
     this.#options.clients.closed(session);
     this.#options.counts.leave(state!.plan.slot);
+    this.#options.counts.leave(UDP_SESSIONS);
     this.#count(state!, -1);
   }
 

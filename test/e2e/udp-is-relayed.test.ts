@@ -1,5 +1,6 @@
 /** `protocol: udp`: datagrams reach endpoints and their responses the client; sessions are balanced, limited, and end. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { Resolver } from "node:dns/promises";
 import { once } from "node:events";
@@ -286,4 +287,29 @@ clusters:
   const { stdout, stderr } = await runSluice("check", "-c", `${sluice.directory}/sluice.yaml`);
   assert.match(stdout + stderr, /"halfClose" has no meaning in a listener with protocol: udp/);
   sluice.config(config("")(sluice.ports));
+});
+
+testInUsualMode("udp-is-relayed: sessions leave descriptors for TCP, whatever their clients' addresses", async (t) => {
+  const echo = await startEcho(t, "echo");
+  const app = await startRawUpstream(t, (peer) => void peer.send("tcp."));
+  const sluice = await startSluice(
+    t,
+    ({ web, tcp }) => `
+listeners:
+  udp: { address: "127.0.0.1:${web}", protocol: udp, cluster: udp }
+  tcp: { address: "127.0.0.1:${tcp}", protocol: tcp, cluster: tcp }
+clusters:
+  udp: ["127.0.0.1:${echo.port}"]
+  tcp: ["127.0.0.1:${app.port}"]
+`,
+    { ports: ["tcp"], onSpawn: (pid) => void spawnSync("prlimit", ["--nofile=300:300", `--pid=${pid}`]) },
+  );
+  const clients = await Promise.all(Array.from({ length: 320 }, () => openPeer(t)));
+  for (const client of clients.slice(0, 150)) client.send("x", sluice.port);
+  for (const client of clients.slice(0, 150)) await client.get(0);
+  for (const client of clients.slice(150)) client.send("x", sluice.port);
+  await sluice.metricIs(170, "sluice_udp_datagrams_dropped_total", { listener: "udp", reason: "limit" });
+  await sluice.metricIs(150, "sluice_connections_active", { listener: "udp" });
+  assert.equal(await (await connectTo(t, sluice.ports.tcp!)).take("."), "tcp.");
+  assert.equal(echo.received.length, 150);
 });

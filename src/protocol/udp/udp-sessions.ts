@@ -1,10 +1,11 @@
 /**
  * The UDP sessions of one listening address on this worker, by the client's address and port; with `udp.quic` also by
  * connection ID (RFC 9000 section 5.1), because a NAT may give a client another address during a connection. At
- * most MAX_SESSIONS are open: each has a socket, and source addresses can be forged. Beyond that, the oldest session whose
- * endpoint has sent nothing is ended; if there is none, the datagram is dropped.
+ * most MAX_SESSIONS are open, and not more than the process has sockets for: each has one, and source addresses can be
+ * forged. Beyond that, the oldest session whose endpoint has sent nothing is ended; if there is none, the datagram is dropped.
  */
 import type { RemoteInfo, Socket } from "node:dgram";
+import { readPeer } from "../../net/address.ts";
 import { hasLongHeader, readLongHeader, readShortHeader } from "../../net/quic-ids.ts";
 import { DATAGRAM_DROPS, LISTENER_CELLS } from "../../observe/series.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
@@ -26,6 +27,8 @@ export type UdpSessionsOptions = {
   readonly context: WorkerContext;
   readonly pipeline: Pipeline;
   readonly port: Port;
+  /** Whether the process has sockets left for another session. */
+  readonly hasRoom: () => boolean;
   /** Counts a new session; returns false if it is refused. */
   readonly admit: (session: UdpSession) => boolean;
   /** Whether `allow` and `deny` admit the address. */
@@ -71,9 +74,9 @@ export class UdpSessions implements SessionOwner {
 
   #open(key: string, from: RemoteInfo): UdpSession | null {
     if (this.port.draining) return this.#refuse("draining");
-    if (this.size >= MAX_SESSIONS) this.#evict();
-    if (this.size >= MAX_SESSIONS) return this.#refuse("limit");
-    const session = new UdpSession(this, from, peerOf(from.address));
+    if (this.#isFull) this.#evict();
+    if (this.#isFull) return this.#refuse("limit");
+    const session = new UdpSession(this, from, readPeer(from.address));
     if (!this.#options.admit(session)) return this.#refuse("limit");
     this.#byClient.set(key, session);
     this.#unanswered.add(session);
@@ -88,6 +91,10 @@ export class UdpSessions implements SessionOwner {
     return null;
   }
 
+  get #isFull(): boolean {
+    return this.size >= MAX_SESSIONS || !this.#options.hasRoom();
+  }
+
   #evict(): void {
     for (const session of this.#unanswered) return session.end("evicted");
   }
@@ -97,7 +104,7 @@ export class UdpSessions implements SessionOwner {
     if (this.#byId.size === 0) return undefined;
     const session = this.#sessionOf(bytes);
     if (session === undefined || this.context.clock.now - session.receivedAt < REBIND_AFTER) return undefined;
-    if (!this.#options.isAllowed(peerOf(from.address))) return undefined;
+    if (!this.#options.isAllowed(readPeer(from.address))) return undefined;
     this.#byClient.delete(keyOf(session.from));
     this.#byClient.set(key, session);
     session.from = from;
@@ -168,9 +175,4 @@ export class UdpSessions implements SessionOwner {
 
 function keyOf({ address, port }: RemoteInfo): string {
   return `${address} ${port}`;
-}
-
-/** An IPv4 address that a dual-stack socket shows as IPv6. */
-function peerOf(address: string): string {
-  return address.startsWith("::ffff:") ? address.slice(7) : address;
 }
