@@ -112,7 +112,8 @@ export class Listeners {
       const { text, host, port, path } = place;
       const udp = this.#udpOf(place);
       if (udp !== null) {
-        if (udp.reusePort || worker === FIRST_WORKER) sockets.push({ address: text, socket: null, shared: false, udp });
+        if (!this.#isSingle(place) || worker === FIRST_WORKER)
+          sockets.push({ address: text, socket: null, shared: false, udp });
         continue;
       }
       if (path === "" && this.#reusePort) {
@@ -170,15 +171,19 @@ export class Listeners {
     }
   }
 
-  /** What a worker binds for a UDP address; null: it is none. */
-  #udpOf({ text, host, port, udp }: Place): UdpPlace | null {
-    // Sessions that are found by their connection ID must all be on one worker.
-    return udp ? { host, port, reusePort: this.#reusePort && !text.startsWith(QUIC) } : null;
+  /** What a worker binds for a UDP address; null: it is none. A listener that drains shares the address with its successor. */
+  #udpOf({ host, port, udp }: Place): UdpPlace | null {
+    return udp ? { host, port, reusePort: this.#reusePort } : null;
+  }
+
+  /** Whether the first worker alone binds a UDP address: sessions that are found by their connection ID must all be on one. */
+  #isSingle({ text }: Place): boolean {
+    return !this.#reusePort || text.startsWith(QUIC);
   }
 
   #udpWorkers(place: Place): null[] {
     const workers: null[] = [];
-    if (!this.#udpOf(place)!.reusePort) return [null];
+    if (this.#isSingle(place)) return [null];
     for (const worker of this.#workers()) workers[worker] = null;
     return workers;
   }

@@ -1,11 +1,15 @@
 /** A UDP address of this worker. It outlives snapshots: sessions reach the current one through its port. */
 import type { RemoteInfo, Socket } from "node:dgram";
+import type { UdpPlace } from "../net/udp.ts";
 import type { UdpSession } from "../protocol/udp/udp-session.ts";
 import { UdpSessions, type UdpSessionsOptions } from "../protocol/udp/udp-sessions.ts";
 import { Port } from "../proxy/port.ts";
 import { refusingList } from "./client-admission.ts";
 
-export type UdpListenerOptions = Omit<UdpSessionsOptions, "port" | "admit" | "isAllowed" | "ended"> & {
+export type UdpListenerOptions = Omit<UdpSessionsOptions, "port" | "admit" | "isAllowed" | "passOn" | "ended"> & {
+  readonly place: UdpPlace;
+  /** The listener in service at the address; undefined: there is none. */
+  readonly current: (place: UdpPlace) => UdpListener | undefined;
   /** Counts a new session; returns false if it is refused. */
   readonly admit: (port: Port, session: UdpSession) => boolean;
   /** A counted session has ended. */
@@ -17,6 +21,7 @@ const SWEEP = 1000;
 
 export class UdpListener {
   readonly port: Port;
+  readonly place: UdpPlace;
   readonly #socket: Socket;
   readonly #sessions: UdpSessions;
   #stopped: () => void = () => {};
@@ -25,6 +30,7 @@ export class UdpListener {
 
   constructor(socket: Socket, options: UdpListenerOptions) {
     this.#socket = socket;
+    this.place = options.place;
     this.port = new Port(options.context.cells, () => {});
     const { port } = this;
     this.#sessions = new UdpSessions(socket, {
@@ -33,15 +39,24 @@ export class UdpListener {
       hasRoom: options.hasRoom,
       port,
       admit: (session) => options.admit(port, session),
+      passOn: (bytes, from) => {
+        const current = options.current(this.place);
+        current?.receive(bytes, from);
+        return current !== undefined;
+      },
       isAllowed: (client) => refusingList(port.state!, client) === null,
       ended: (session) => {
         options.ended(port, session);
         this.#checkDrained();
       },
     });
-    socket.on("message", (bytes: Buffer, from: RemoteInfo) => this.#sessions.receive(bytes, from));
+    socket.on("message", (bytes: Buffer, from: RemoteInfo) => this.receive(bytes, from));
     // A datagram could not be sent to its client.
     socket.on("error", () => this.#sessions.dropped("failed"));
+  }
+
+  receive(bytes: Buffer, from: RemoteInfo): void {
+    this.#sessions.receive(bytes, from);
   }
 
   tick(now: number): void {

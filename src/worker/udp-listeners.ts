@@ -45,11 +45,22 @@ export class UdpListeners {
     const listener = new UdpListener(socket, {
       context,
       pipeline,
+      place,
+      current: (at) => this.#currentAt(at),
       hasRoom: () => this.#options.counts.open(UDP_SESSIONS) < this.#most,
       admit: (port, session) => this.#admit(port, session),
       ended: (port, session) => this.#ended(port, session),
     });
     this.#listeners.set(address, listener);
+  }
+
+  /** A listener that leaves still gets some of the datagrams: the system distributes them over both sockets. */
+  #currentAt({ host, port }: UdpPlace): UdpListener | undefined {
+    for (const listener of this.#listeners.values()) {
+      const { place, port: state } = listener;
+      if (place.host === host && place.port === port && state.state !== null && !state.draining) return listener;
+    }
+    return undefined;
   }
 
   /** Serves these states; drains the listeners without one. */
@@ -97,12 +108,14 @@ export class UdpListeners {
     for (const listener of this.#leaving) listener.tick(now);
   }
 
-  /** Drains a removed listener. Its snapshot is retained until its last session has ended. */
+  /** Drains a removed listener, for the grace period at most. Its snapshot is retained until its last session has ended. */
   #leave(listener: UdpListener): void {
     const { snapshot } = listener.port.state!;
     snapshot.enter();
     this.#leaving.add(listener);
+    const timer = setTimeout(() => listener.close(), this.#options.pipeline.tunnels.grace).unref();
     listener.drain(LAST_DATAGRAM, () => {
+      clearTimeout(timer);
       this.#leaving.delete(listener);
       snapshot.leave();
       this.#options.closed();

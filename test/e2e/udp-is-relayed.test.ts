@@ -313,3 +313,44 @@ clusters:
   assert.equal(await (await connectTo(t, sluice.ports.tcp!)).take("."), "tcp.");
   assert.equal(echo.received.length, 150);
 });
+
+testInUsualMode("udp-is-relayed: an address that is removed and added again serves new clients at once", async (t) => {
+  const echo = await startEcho(t, "echo");
+  const config =
+    (rest: string) =>
+    ({ web }: { readonly web: number }): string =>
+      `
+shutdown: { grace: 4s }
+log: { access: true }
+listeners:
+  other: { address: "127.0.0.1:${web}", protocol: udp, cluster: udp }
+${rest}
+clusters:
+  udp: ["127.0.0.1:${echo.port}"]
+`;
+  const port = await findFreePort();
+  const listener = (udp: string) => `  udp: { address: "127.0.0.1:${port}", protocol: udp, cluster: udp, udp: ${udp} }`;
+  const sluice = await startSluice(t, config(listener("{ quic: true }")));
+  const serve = async (rest: string): Promise<void> => {
+    sluice.config(config(rest)(sluice.ports));
+    const { status, text } = await sluice.reload();
+    assert.equal(status, 200, text);
+  };
+  // Clients that never pause: their sessions end at the end of `shutdown.grace` only.
+  const busy = await Promise.all(Array.from({ length: 20 }, () => openPeer(t)));
+  const timer = setInterval(() => {
+    for (const client of busy) client.send("busy", port);
+  }, 200);
+  atEnd(t, () => clearInterval(timer));
+  for (const client of busy) assert.equal(await client.get(0), "echo busy");
+  await serve("");
+  for (const udp of ["{}", "{ quic: true }", "{}"]) {
+    await serve(listener(udp));
+    const clients = await Promise.all(Array.from({ length: 10 }, () => openPeer(t)));
+    for (const client of clients) client.send("new", port);
+    for (const client of clients) assert.equal(await client.get(0), "echo new");
+  }
+  await sluice.metricIs(0, "sluice_udp_datagrams_dropped_total", { listener: "udp", reason: "draining" });
+  await serve("");
+  await sluice.logged(({ listener, outcome }) => listener === "udp" && outcome === "drained", "the end of a session");
+});

@@ -29,6 +29,8 @@ export type UdpSessionsOptions = {
   readonly port: Port;
   /** Whether the process has sockets left for another session. */
   readonly hasRoom: () => boolean;
+  /** The listener drains: passes the datagram of a new client to the one that has the address now; false: there is none. */
+  readonly passOn: (bytes: Buffer, from: RemoteInfo) => boolean;
   /** Counts a new session; returns false if it is refused. */
   readonly admit: (session: UdpSession) => boolean;
   /** Whether `allow` and `deny` admit the address. */
@@ -66,9 +68,11 @@ export class UdpSessions implements SessionOwner {
   /** A datagram of a client. */
   receive(bytes: Buffer, from: RemoteInfo): void {
     if (this.port.state === null) return this.dropped("failed");
-    this.port.received(bytes.length);
     const key = keyOf(from);
-    const session = this.#byClient.get(key) ?? this.#findById(bytes, from, key) ?? this.#open(key, from);
+    const found = this.#byClient.get(key) ?? this.#findById(bytes, from, key);
+    if (found === undefined && this.port.draining && this.#options.passOn(bytes, from)) return;
+    this.port.received(bytes.length);
+    const session = found ?? this.#open(key, from);
     session?.guard(() => session.send(bytes));
   }
 
