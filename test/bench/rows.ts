@@ -1,7 +1,14 @@
 /** Every row: who is compared, at which work, and what we aim at. */
 import type { Comparison, LoadRow } from "./compare.ts";
 import { caddy } from "./peers/caddy.ts";
-import { haproxy, haproxyCount, haproxyFront, haproxyLua, haproxyTlsUpstream } from "./peers/haproxy.ts";
+import {
+  haproxy,
+  haproxyCount,
+  haproxyFront,
+  haproxyHttp2Upstream,
+  haproxyLua,
+  haproxyTlsUpstream,
+} from "./peers/haproxy.ts";
 import {
   nginx,
   nginxAuth,
@@ -22,6 +29,7 @@ import {
   sluiceChain,
   sluiceFetch,
   sluiceFront,
+  sluiceHttp2Upstream,
   sluiceKeyValue,
   sluiceLogging,
   sluiceNoop,
@@ -175,6 +183,21 @@ export const LOAD_ROWS: readonly LoadRow[] = [
     http2: { connections: 8, streams: 1 },
     peers: [sluice, nginxHttp2],
     comparisons: [{ ours: "Sluice", peer: "nginx", target: 1 }],
+  },
+  {
+    name: "http2-upstream",
+    title: "HTTP/2 to the upstream, HTTP/1.1 from the client",
+    work: "plain",
+    peers: [sluiceHttp2Upstream, haproxyHttp2Upstream],
+    comparisons: [againstNative[1]!],
+  },
+  {
+    name: "http2-both",
+    title: "HTTP/2 to the upstream and from the client, 32 streams on each of 8 connections",
+    work: "plain",
+    http2: { connections: 8, streams: 32 },
+    peers: [sluiceHttp2Upstream, haproxyHttp2Upstream],
+    comparisons: [againstNative[1]!],
   },
   {
     name: "tls-download",

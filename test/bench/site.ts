@@ -24,6 +24,8 @@ export type Site = {
   readonly groups: Groups;
   /** The same upstreams over TLS, with the certificate of `path("site.pem")`. */
   readonly tlsGroups: Groups;
+  /** The same upstreams over HTTP/2 with prior knowledge. */
+  readonly http2Groups: Groups;
   /** As many more addresses of the group `app`, for rows with many endpoints. */
   readonly many: readonly string[];
   /** Writes a generated file; returns its path. */
@@ -60,9 +62,10 @@ export async function openSite(): Promise<Site> {
     renameSync(path(`${name}.new`), path(name));
     return path(name);
   };
-  const addresses = (await freePorts(8)).map((port) => `127.0.0.1:${port}`);
+  const addresses = (await freePorts(12)).map((port) => `127.0.0.1:${port}`);
   const groups = { app: addresses.slice(0, 2), canary: addresses.slice(2, 4) };
-  const tlsGroups = { app: addresses.slice(4, 6), canary: addresses.slice(6) };
+  const tlsGroups = { app: addresses.slice(4, 6), canary: addresses.slice(6, 8) };
+  const http2Groups = { app: addresses.slice(8, 10), canary: addresses.slice(10) };
   const authority = new Authority(directory);
   authority.issue("site");
   write("both.pem", authority.read("site.pem") + authority.read("site.key"));
@@ -72,7 +75,19 @@ export async function openSite(): Promise<Site> {
     await programs.close();
     rmSync(directory, { recursive: true });
   };
-  const site = { programs, proxyCore: 0, loadCore: 1, nodeFlags: [], groups, tlsGroups, many, write, path, close };
+  const site = {
+    programs,
+    proxyCore: 0,
+    loadCore: 1,
+    nodeFlags: [],
+    groups,
+    tlsGroups,
+    http2Groups,
+    many,
+    write,
+    path,
+    close,
+  };
   await startUpstream(site);
   return site;
 }
@@ -129,6 +144,7 @@ async function startUpstream(site: Site): Promise<void> {
   const server = (name: keyof Groups, addresses: readonly string[]): string => `server {
     ${addresses.map((address) => `listen ${address} backlog=4096;`).join(" ")}
     ${site.tlsGroups[name].map((address) => `listen ${address} ssl backlog=4096;`).join(" ")}
+    ${site.http2Groups[name].map((address) => `listen ${address} http2 backlog=4096;`).join(" ")}
     ${nginxTls(site)}
     add_header X-Powered-By upstream;
     location / { return 200 "${BODY[name].replace("\n", "\\n")}"; }

@@ -121,3 +121,9 @@ export const haproxyTlsUpstream: Peer = {
     return startHaproxy({ ...site, groups: site.tlsGroups }, "HAProxy", [], { server });
   },
 };
+
+export const haproxyHttp2Upstream: Peer = {
+  name: "HAProxy",
+  work: "plain",
+  start: (site) => startHaproxy({ ...site, groups: site.http2Groups }, "HAProxy", [], { server: "proto h2" }),
+};

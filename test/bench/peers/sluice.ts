@@ -124,6 +124,18 @@ export const sluiceTlsUpstream: Peer = {
     }),
 };
 
+export const sluiceHttp2Upstream: Peer = {
+  name: "Sluice",
+  work: "plain",
+  start: (site) =>
+    startSluice(site, {
+      name: "Sluice",
+      listener: "cluster: app",
+      groups: site.http2Groups,
+      cluster: "protocol: http2",
+    }),
+};
+
 export const sluiceLogging = peerOf("plain", { name: "Sluice", listener: "cluster: app", access: true });
 
 export const sluiceNoop = peerOf("plain", {
