@@ -24,9 +24,10 @@ export function hasProblem(problems: readonly Problem[], path: string): boolean 
 /** `file:line:col: path.to.key: what is wrong, what was expected`. */
 export function formatProblem(problem: Problem): string {
   const path = problem.path === "" ? "" : `${problem.path}: `;
-  // A problem is one line, but a plugin's message may have several, and control characters that a terminal would interpret.
-  const message = problem.message.replace(/\s*\n\s*/g, ", ").replace(/\p{Cc}/gu, "?");
-  return `${problem.file}:${problem.line}:${problem.column}: ${path}${message}`;
+  // A problem is one line, but a plugin's message may have several; and keys and messages may have characters that a
+  // terminal would interpret.
+  const text = `${path}${problem.message.replace(/\s*\n\s*/g, ", ")}`.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "?");
+  return `${problem.file}:${problem.line}:${problem.column}: ${text}`;
 }
 
 /** The known word nearest to a mistyped one by edit distance; undefined if none is near. */

@@ -693,12 +693,17 @@ test("any text is a configuration or a list of problems with places, never an ex
     "~",
     "\t",
     "é",
+    "\r",
+    "\u2028",
+    "\u202e",
+    "\n\n",
   );
   fc.assert(
     fc.property(fc.array(word, { maxLength: 40 }), (words) => {
       const { config, problems } = loadConfig(words.join(""), { file: "s.yaml", env: { X: "1" } });
       assert.equal(config === null, problems.length > 0);
-      for (const problem of problems) assert.match(formatProblem(problem), /^s\.yaml:[1-9]\d*:[1-9]\d*: .+$/);
+      for (const problem of problems)
+        assert.match(formatProblem(problem), /^s\.yaml:[1-9]\d*:[1-9]\d*: [^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$/u);
     }),
     { numRuns: 500 },
   );
