@@ -10,7 +10,7 @@
 
 import { Head } from "../../http/head.ts";
 import * as frames from "../../http2/frames.ts";
-import { type FrameHandler, FrameReader, readUint32 } from "../../http2/frames.ts";
+import { type FrameHandler, FrameReader } from "../../http2/frames.ts";
 import { DECODED, HpackDecoder } from "../../http2/hpack-decoder.ts";
 import { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { Connection } from "../../net/connection.ts";
@@ -24,6 +24,7 @@ import { ERROR, type ProxyError } from "../../proxy/error.ts";
 
 import type { ClientStream, Http2Target, StreamSession } from "./client-stream.ts";
 import { COST, FrameBudget } from "./frame-budget.ts";
+import { FrameDispatch, type FrameOwner } from "./frame-dispatch.ts";
 import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
 import { HeaderBlock, MAX_CONTINUATIONS } from "./header-block.ts";
 import { ReceiveWindow } from "./receive-window.ts";
@@ -38,8 +39,6 @@ export const MAX_STREAMS = 100;
 /** Bytes of response bodies that an endpoint may send before they are read, over all streams. */
 const RECEIVE_WINDOW = 1024 * 1024;
 const TABLE_SIZE = 4096;
-/** A field that HPACK compresses takes at least this share of its size in a block, unless it repeats. */
-const BLOCK_SLACK = 16 * 1024;
 
 /** Control frames that an endpoint may send at once, and per second. */
 const CONTROL_FRAMES = { burst: 1000, perSecond: 100 };
@@ -68,7 +67,7 @@ export interface SessionOwner {
   internal(error: unknown): void;
 }
 
-export class ClientSession implements DialHandler, FrameHandler, WriterOwner, StreamSession {
+export class ClientSession implements DialHandler, FrameHandler, FrameOwner<ClientStream>, WriterOwner, StreamSession {
   readonly connection: Connection<DialHandler>;
   readonly writer: FrameWriter;
   readonly scheduler: SendScheduler;
@@ -84,18 +83,13 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   readonly #encoder = new HpackEncoder();
   readonly #budget: FrameBudget;
   readonly #receiveWindow = new ReceiveWindow(RECEIVE_WINDOW);
-  readonly #block: HeaderBlock;
-  readonly #streams = new Map<number, ClientStream>();
+  readonly #frames: FrameDispatch<ClientStream>;
   /** Streams whose response head was received in the current read. */
   #delayed: ClientStream[] = [];
   #nextId = 1;
   #opened = 0;
   /** Bytes that the endpoint may have sent on streams before it received their reset. */
   #inTransit = 0;
-  /** Streams that the endpoint allows, and bytes that may be sent on a new one. */
-  #maxStreams = MAX_STREAMS;
-  #initialWindow = DEFAULT_WINDOW;
-  #hasSettings = false;
   /** It takes no further stream. */
   #retired = false;
   #ended = false;
@@ -110,12 +104,23 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
     this.target = target;
     this.#plan = target.plan;
     this.#retiresAt = context.clock.after(target.plan.pool.age);
-    this.#block = new HeaderBlock(MAX_CONTINUATIONS + Math.ceil(target.plan.limits.head / MAX_PAYLOAD));
     this.connection = new Connection(context, null);
     this.connection.handler = this;
     this.writer = new FrameWriter(this.connection, this, context.buffers);
     this.#budget = new FrameBudget(CONTROL_FRAMES, context.clock.now);
     this.scheduler = new SendScheduler(this.connection, this.writer, this.#budget);
+    this.#frames = new FrameDispatch(this, {
+      clock: context.clock,
+      writer: this.writer,
+      scheduler: this.scheduler,
+      budget: this.#budget,
+      encoder: this.#encoder,
+      block: new HeaderBlock(MAX_CONTINUATIONS + Math.ceil(target.plan.limits.head / MAX_PAYLOAD)),
+      maxPush: 0,
+      // Larger ones pay for themselves: they let the proxy send, and end at the largest window.
+      leastIncrement: LEAST_INCREMENT,
+      checksDependency: false,
+    });
   }
 
   connect(): void {
@@ -142,15 +147,15 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   // ── Streams ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   get isReady(): boolean {
-    return this.#hasSettings && !this.#ended;
+    return this.#frames.hasSettings && !this.#ended;
   }
 
   get isConnecting(): boolean {
-    return !this.#hasSettings && !this.#ended;
+    return !this.#frames.hasSettings && !this.#ended;
   }
 
   get isIdle(): boolean {
-    return this.#streams.size === 0;
+    return this.#frames.streams.size === 0;
   }
 
   /** Streams that were opened. */
@@ -160,12 +165,13 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
 
   /** Streams that the endpoint allows at once. */
   get limit(): number {
-    return this.#maxStreams;
+    return Math.min(this.#frames.maxStreams, MAX_STREAMS);
   }
 
   /** A stream can be opened. Retires the session if it has served its requests or its time. */
   canOpen(): boolean {
-    if (!this.#hasSettings || this.#retired || this.#ended || this.#streams.size >= this.#maxStreams) return false;
+    if (!this.#frames.hasSettings || this.#retired || this.#ended || this.#frames.streams.size >= this.limit)
+      return false;
     const { requests } = this.#plan.pool;
     const isOld = this.#retiresAt > 0 && this.#context.clock.now >= this.#retiresAt;
     if (!isOld && (requests === 0 || this.#opened < requests) && this.#nextId < MAX_WINDOW) return true;
@@ -176,7 +182,7 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   /** It takes no further stream, and ends after the last one. */
   retire(): void {
     this.#retired = true;
-    if (this.#streams.size === 0 && this.#hasSettings) this.end();
+    if (this.#frames.streams.size === 0 && this.#frames.hasSettings) this.end();
   }
 
   /** Sends the stream's request. */
@@ -184,15 +190,15 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
     const id = this.#nextId;
     this.#nextId += 2;
     this.#opened++;
-    this.#streams.set(id, stream);
+    this.#frames.streams.set(id, stream);
     const { now } = this.#context.clock;
-    if (this.#streams.size === 1) {
+    if (this.#frames.streams.size === 1) {
       // It may have lost its path while it was idle.
       const isDoubtful = now - this.#receivedAt > this.#plan.timeouts.ping;
       if (isDoubtful) this.#sendPing();
       else this.#armNext();
     }
-    stream.begin(this, id, this.#initialWindow);
+    stream.begin(this, id, this.#frames.initialWindow);
   }
 
   writeRequest(stream: ClientStream, { exchange: x }: Attempt, ends: boolean): void {
@@ -212,11 +218,11 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
 
   streamClosed(stream: ClientStream): void {
     this.scheduler.remove(stream);
-    this.#streams.delete(stream.id);
+    this.#frames.streams.delete(stream.id);
     this.#inTransit = Math.max(0, this.#inTransit) + Math.max(0, stream.receiveWindow.left);
     this.#budget.earn(COST.response);
     if (this.#ended) return;
-    if (this.#streams.size === 0) {
+    if (this.#frames.streams.size === 0) {
       if (this.#retired) return this.end();
       this.#armNext();
     }
@@ -237,99 +243,54 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   }
 
   frame(type: number, flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (this.#block.stream !== 0 && (type !== FRAME.continuation || id !== this.#block.stream))
-      return this.#fail(CODE.protocolError, "another frame within a header block");
-    if (!this.#hasSettings && type !== FRAME.settings)
-      return this.#fail(CODE.protocolError, "a first frame other than SETTINGS");
-    switch (type) {
-      case FRAME.headers:
-        return this.#headers(flags, id, bytes, start, end);
-      case FRAME.continuation:
-        return this.#continuation(flags, bytes, start, end);
-      case FRAME.settings:
-        return this.#settings(flags, id, bytes, start, end);
-      case FRAME.windowUpdate:
-        return this.#windowUpdate(id, bytes, start, end);
-      case FRAME.resetStream:
-        return this.#resetStream(id, bytes, start, end);
-      case FRAME.ping:
-        return this.#ping(flags, id, bytes, start, end);
-      case FRAME.priority:
-        if (id === 0) return this.#fail(CODE.protocolError, "PRIORITY on stream 0");
-        return end - start === 5
-          ? this.#spend(COST.control)
-          : this.#fail(CODE.frameSizeError, "a PRIORITY of another size than 5");
-      case FRAME.goAway:
-        return this.#goAway(id, bytes, start, end);
-      case FRAME.pushPromise:
-        return this.#fail(CODE.protocolError, "PUSH_PROMISE, which was disabled");
-      default:
-        // Unknown frames are ignored (RFC 9113 section 4.1).
-        return this.#spend(COST.control);
-    }
+    return this.#frames.frame(type, flags, id, bytes, start, end);
+  }
+
+  get headLimit(): number {
+    return this.#plan.limits.head;
+  }
+
+  other(type: number): boolean {
+    if (type === FRAME.pushPromise) return this.fail(CODE.protocolError, "PUSH_PROMISE, which was disabled");
+    // Unknown frames are ignored (RFC 9113 section 4.1).
+    return this.#frames.spend(COST.control);
   }
 
   data(flags: number, id: number, bytes: Buffer, start: number, end: number, length: number, padding: number): boolean {
-    if (this.#block.stream !== 0) return this.#fail(CODE.protocolError, "DATA within a header block");
-    if (!this.#hasSettings) return this.#fail(CODE.protocolError, "a first frame other than SETTINGS");
-    if (this.#isIdleId(id)) return this.#fail(CODE.protocolError, "DATA on an idle stream");
     const ends = length >= 0 && (flags & FRAME_FLAG.endStream) !== 0;
-    if (length === padding && !ends && !this.#spend(COST.control)) return false;
+    if (!this.#frames.acceptsData(id, length, padding, ends)) return false;
     // Padding is subject to flow control too (RFC 9113 section 6.1).
     const size = end - start + padding;
     if (!this.#receiveWindow.take(size))
-      return this.#fail(CODE.flowControlError, "more than the window of the connection");
+      return this.fail(CODE.flowControlError, "more than the window of the connection");
     // At once, so that a stream whose client is slow holds no other.
     this.writer.windowUpdate(0, this.#receiveWindow.credit(size));
-    const stream = this.#streams.get(id);
+    const stream = this.#frames.streams.get(id);
     if (stream === undefined) {
       this.#inTransit -= size;
-      return this.#inTransit >= 0 || this.#spend(COST.control);
+      return this.#inTransit >= 0 || this.#frames.spend(COST.control);
     }
     if (!stream.receiveWindow.take(size)) {
-      stream.resetByFault(CODE.flowControlError, "more than the window of the stream");
-      return this.#spend(COST.fault);
+      return this.streamFault(stream, CODE.flowControlError, "more than the window of the stream");
     }
     if (padding > 0) stream.credit(padding);
     stream.receive(bytes, start, end, ends);
     return !this.#ended;
   }
 
-  #headers(flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
-    let at = start;
-    let stop = end;
-    if ((flags & FRAME_FLAG.padded) !== 0) stop -= at < end ? bytes[at++]! : 1;
-    if ((flags & FRAME_FLAG.priority) !== 0) at += 5;
-    if (at > stop) return this.#fail(CODE.protocolError, "padding longer than its frame");
-    if (this.#isIdleId(id)) return this.#fail(CODE.protocolError, "HEADERS on an idle stream");
-    if ((flags & FRAME_FLAG.endHeaders) !== 0) return this.#readBlock(id, flags, bytes, at, stop);
-    this.#block.begin(id, flags, bytes, at, stop);
-    return true;
+  blockBegins(id: number): boolean {
+    return !this.isUnopened(id) || this.fail(CODE.protocolError, "HEADERS on an idle stream");
   }
 
-  #continuation(flags: number, bytes: Buffer, start: number, end: number): boolean {
-    const block = this.#block;
-    if (block.stream === 0) return this.#fail(CODE.protocolError, "CONTINUATION without HEADERS");
-    const limit = this.#plan.limits.head + BLOCK_SLACK;
-    if (!block.append(bytes, start, end, limit))
-      return this.#fail(CODE.enhanceYourCalm, "a header block in too many frames");
-    if (!this.#spend(COST.control)) return false;
-    if ((flags & FRAME_FLAG.endHeaders) === 0) return true;
-    const { stream } = block;
-    const { bytes: all, start: from, end: to } = block.bytes;
-    block.end();
-    return this.#readBlock(stream, block.flags, all, from, to);
-  }
-
-  #readBlock(id: number, flags: number, bytes: Buffer, start: number, end: number): boolean {
-    const stream = this.#streams.get(id);
+  block(id: number, flags: number, bytes: Buffer, start: number, end: number): boolean {
+    const stream = this.#frames.streams.get(id);
     const head = stream === undefined ? null : stream.nextHead;
     const target = head ?? decoded;
     target.reset();
     const result = this.#decoder.decode(bytes, start, end, target, this.#plan.limits);
-    if (result === DECODED.malformed) return this.#fail(CODE.compressionError, "a malformed header block");
+    if (result === DECODED.malformed) return this.fail(CODE.compressionError, "a malformed header block");
     // Frames in transit when the stream was reset.
-    if (stream === undefined) return this.#spend(COST.control);
+    if (stream === undefined) return this.#frames.spend(COST.control);
     const ends = (flags & FRAME_FLAG.endStream) !== 0;
     const isTooLarge = result === DECODED.tooLarge;
     if (head === null) stream.receiveTrailers(decoded, isTooLarge, ends);
@@ -337,116 +298,52 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
     return !this.#ended;
   }
 
-  #settings(flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (id !== 0) return this.#fail(CODE.protocolError, "SETTINGS on a stream");
-    const length = end - start;
-    const isAcknowledgement = (flags & FRAME_FLAG.acknowledge) !== 0;
-    if (length % 6 !== 0 || (isAcknowledgement && length > 0))
-      return this.#fail(CODE.frameSizeError, `SETTINGS of ${length} bytes`);
-    if (!this.#hasSettings && isAcknowledgement) return this.#fail(CODE.protocolError, "no SETTINGS first");
-    if (isAcknowledgement) return this.#spend(COST.control);
-    for (let at = start; at < end; at += 6)
-      if (!this.#apply((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2))) return false;
-    this.writer.acknowledgeSettings();
-    if (!this.#spend(COST.control + length / 60)) return false;
-    if (this.#hasSettings) this.#owner.freed(this);
-    else {
-      this.#hasSettings = true;
+  settingsReceived(isFirst: boolean): boolean {
+    if (isFirst) {
       this.#awaits = AWAITS.use;
       this.#armNext();
       this.#owner.ready(this);
-    }
+    } else this.#owner.freed(this);
     return !this.#ended;
   }
 
-  #apply(setting: number, value: number): boolean {
-    if (setting === SETTING.headerTableSize) this.#encoder.resize(value);
-    else if (setting === SETTING.maxConcurrentStreams) this.#maxStreams = Math.min(value, MAX_STREAMS);
-    else if (setting === SETTING.enablePush && value > 0)
-      return this.#fail(CODE.protocolError, `SETTINGS_ENABLE_PUSH of ${value}`);
-    else if (setting === SETTING.maxFrameSize && (value < MAX_PAYLOAD || value >= 1 << 24))
-      return this.#fail(CODE.protocolError, `SETTINGS_MAX_FRAME_SIZE of ${value}`);
-    else if (setting === SETTING.initialWindowSize) {
-      if (value > MAX_WINDOW) return this.#fail(CODE.flowControlError, `SETTINGS_INITIAL_WINDOW_SIZE of ${value}`);
-      const change = value - this.#initialWindow;
-      this.#initialWindow = value;
-      for (const stream of this.#streams.values())
-        if (!stream.openWindow(change)) return this.#fail(CODE.flowControlError, "a window over 2^31 - 1");
-    }
-    return true;
+  reset(id: number, code: number): boolean {
+    this.#frames.streams.get(id)?.wasReset(code);
+    return this.#frames.spend(COST.control);
   }
 
-  #windowUpdate(id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (end - start !== 4) return this.#fail(CODE.frameSizeError, "a WINDOW_UPDATE of another size than 4");
-    if (id !== 0 && this.#isIdleId(id)) return this.#fail(CODE.protocolError, "WINDOW_UPDATE on an idle stream");
-    const increment = readUint32(bytes, start) & MAX_WINDOW;
-    // Larger ones pay for themselves: they let the proxy send, and end at the largest window.
-    if (increment < LEAST_INCREMENT && !this.#spend(COST.control)) return false;
-    if (id === 0) {
-      if (increment === 0) return this.#fail(CODE.protocolError, "a WINDOW_UPDATE of 0");
-      return this.scheduler.openWindow(increment) || this.#fail(CODE.flowControlError, "a window over 2^31 - 1");
-    }
-    const stream = this.#streams.get(id);
-    if (stream === undefined) return true;
-    const isOver = increment > 0 && !stream.openWindow(increment);
-    if (increment > 0 && !isOver) return true;
-    const code = isOver ? CODE.flowControlError : CODE.protocolError;
-    stream.resetByFault(code, isOver ? "a window over 2^31 - 1" : "a WINDOW_UPDATE of 0");
-    return this.#spend(COST.fault);
-  }
-
-  #resetStream(id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (end - start !== 4) return this.#fail(CODE.frameSizeError, "a RST_STREAM of another size than 4");
-    if (this.#isIdleId(id)) return this.#fail(CODE.protocolError, "RST_STREAM on an idle stream");
-    this.#streams.get(id)?.wasReset(readUint32(bytes, start));
-    return this.#spend(COST.control);
-  }
-
-  #ping(flags: number, id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (id !== 0) return this.#fail(CODE.protocolError, "PING on a stream");
-    if (end - start !== 8) return this.#fail(CODE.frameSizeError, "a PING of another size than 8");
-    if ((flags & FRAME_FLAG.acknowledge) === 0) this.writer.acknowledgePing(bytes, start, end);
-    return this.#spend(COST.control);
+  streamFault(stream: ClientStream, code: number, problem: string): boolean {
+    stream.resetByFault(code, problem);
+    return this.#frames.spend(COST.fault);
   }
 
   /** Streams above the last one that the endpoint names were not processed. It finishes the others. */
-  #goAway(id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (id !== 0) return this.#fail(CODE.protocolError, "GOAWAY on a stream");
-    if (end - start < 8) return this.#fail(CODE.frameSizeError, "a GOAWAY of fewer than 8 bytes");
-    const last = readUint32(bytes, start) & MAX_WINDOW;
-    const code = readUint32(bytes, start + 4);
+  goAway(last: number, code: number): boolean {
     this.#retired = true;
     this.#owner.goAway(this, code);
-    for (const stream of [...this.#streams.values()]) {
+    for (const stream of [...this.#frames.streams.values()]) {
       if (stream.id <= last) continue;
       // Most endpoints end connections in this way, which is no failure.
       if (code === CODE.noError && stream.attempt !== null) stream.attempt.reused = true;
       stream.lost(`the endpoint ended the connection with code ${code} before the request`, true);
     }
-    if (this.#streams.size === 0) this.end();
-    return !this.#ended && this.#spend(COST.control);
+    if (this.#frames.streams.size === 0) this.end();
+    return !this.#ended && this.#frames.spend(COST.control);
   }
 
   /** The stream was never opened: server push is disabled. */
-  #isIdleId(id: number): boolean {
+  isUnopened(id: number): boolean {
     return (id & 1) === 0 || id >= this.#nextId;
-  }
-
-  #spend(cost: number): boolean {
-    return (
-      this.#budget.spend(cost, this.#context.clock.now) ||
-      this.#fail(CODE.enhanceYourCalm, "too many control frames and resets")
-    );
   }
 
   // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   malformed(code: number, problem: string): void {
-    this.#fail(code, problem);
+    this.fail(code, problem);
   }
 
   /** Ends the connection because the endpoint violates the protocol. Returns false. */
-  #fail(code: number, problem: string): false {
+  fail(code: number, problem: string): false {
     if (this.#ended) return false;
     this.#owner.violated(this, code, problem);
     this.writer.goAway(0, code);
@@ -457,7 +354,7 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   /** Ends it in order. */
   end(): void {
     if (this.#ended) return;
-    if (this.#hasSettings) this.writer.goAway(0, CODE.noError);
+    if (this.#frames.hasSettings) this.writer.goAway(0, CODE.noError);
     this.#close(null, "closed");
   }
 
@@ -471,7 +368,7 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   /** `error`: what its streams fail with; null: as a connection that was lost. */
   #close(error: ProxyError | null, problem: string): void {
     if (this.#ended) return;
-    const wasReady = this.#hasSettings;
+    const wasReady = this.#frames.hasSettings;
     this.#ended = true;
     this.writer.flush();
     if (this.connection.alive) {
@@ -481,18 +378,18 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
     }
     // Before its streams fail, whose requests may be sent again.
     this.#owner.closed(this, wasReady ? null : (error ?? ERROR.connectFailed), problem, false);
-    for (const stream of [...this.#streams.values()]) stream.lost(problem, false, error ?? ERROR.upstreamReset);
+    for (const stream of [...this.#frames.streams.values()]) stream.lost(problem, false, error ?? ERROR.upstreamReset);
   }
 
   ended(): void {
     this.#close(
       null,
-      this.#hasSettings ? "the connection ended before the end of the response" : "no HTTP/2: it ended",
+      this.#frames.hasSettings ? "the connection ended before the end of the response" : "no HTTP/2: it ended",
     );
   }
 
   closed(error: Error | null): void {
-    if (!this.#hasSettings && !this.#ended) {
+    if (!this.#frames.hasSettings && !this.#ended) {
       const isConnected = this.#awaits === AWAITS.settings;
       const problem = error?.message ?? "closed before SETTINGS";
       return this.#closeUnready(isConnected ? ERROR.connectFailed : connectError(error), problem, isLocalCause(error));
@@ -503,7 +400,7 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   /** A write has failed: what the endpoint sent before is still read. */
   writeFailed(error: Error): void {
     this.#retired = true;
-    if (this.#streams.size === 0) return this.#abort(error.message);
+    if (this.#frames.streams.size === 0) return this.#abort(error.message);
     this.#writeProblem = error.message;
     this.#awaits = AWAITS.ping;
     this.connection.arm(this.#plan.timeouts.connect);
@@ -517,7 +414,7 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   // ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   delayed(): void {
-    if (!this.#hasSettings || this.#awaits === AWAITS.flush) return;
+    if (!this.#frames.hasSettings || this.#awaits === AWAITS.flush) return;
     this.#awaits = AWAITS.flush;
     this.connection.arm(this.#plan.timeouts.idle);
   }
@@ -534,7 +431,7 @@ export class ClientSession implements DialHandler, FrameHandler, WriterOwner, St
   #armNext(): void {
     if (this.#ended || this.#awaits <= AWAITS.flush) return;
     const { timeouts, pool } = this.#plan;
-    const isUsed = this.#streams.size > 0;
+    const isUsed = this.#frames.streams.size > 0;
     this.#awaits = isUsed ? AWAITS.life : AWAITS.use;
     this.connection.arm(isUsed ? timeouts.ping : pool.idleFor);
   }

@@ -29,6 +29,7 @@ import { ConnectionEnd, type EndingConnection } from "./connection-end.ts";
 import { DataJoiner } from "./data-joiner.ts";
 import { errorCell, errorName } from "./error-names.ts";
 import { COST, FrameBudget } from "./frame-budget.ts";
+import { FrameDispatch, type FrameOwner } from "./frame-dispatch.ts";
 import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
 import { HeaderBlock } from "./header-block.ts";
 import { ReceiveWindow } from "./receive-window.ts";
@@ -37,10 +38,8 @@ import { responseBound, writeResponse, writeTrailers } from "./response-fields.t
 import { SendScheduler } from "./send-scheduler.ts";
 import { ServerStream, type StreamConnection } from "./server-stream.ts";
 
-const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, MAX_PAYLOAD, MAX_WINDOW, PREFACE, SETTING } = frames;
+const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, MAX_WINDOW, PREFACE, SETTING } = frames;
 
-/** A field that HPACK compresses takes at least this share of its size in a block, unless it repeats. */
-const BLOCK_SLACK = 16 * 1024;
 /** Requests on one connection; then it ends, so that long-lived clients are distributed over the workers again. */
 const MAX_REQUESTS = 100_000;
 /** The first byte of the names of pseudo-header fields. */
@@ -48,13 +47,12 @@ const COLON = 0x3a;
 /** Why a stream is reset: an endpoint would read such frames as another request. */
 const AFTER_END = "frames of a request after its end";
 
-/** Priorities of RFC 7540 are ignored, but for this error of its section 5.3.1. */
-const SELF_DEPENDENCY = "a stream that depends on itself";
-
 /** The fields of the current block. One for the worker suffices, since it is read synchronously. */
 const decoded = new Head(8192, 64);
 
-export class Http2Connection implements ServerHandler, FrameHandler, StreamConnection, WriterOwner, EndingConnection {
+export class Http2Connection
+  implements ServerHandler, FrameHandler, FrameOwner<ServerStream>, StreamConnection, WriterOwner, EndingConnection
+{
   readonly peer: string;
   readonly forwarded: Buffer;
   readonly requests: RequestEvents;
@@ -72,7 +70,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   readonly #decoder: HpackDecoder;
   readonly #encoder = new HpackEncoder();
   readonly #budget: FrameBudget;
-  readonly #streams = new Map<number, ServerStream>();
+  readonly #frames: FrameDispatch<ServerStream>;
   readonly #recent = new RecentStreams();
   readonly #joiner = new DataJoiner();
   /** The highest stream that the client has opened, and the highest that is not ignored for a final GOAWAY. */
@@ -84,11 +82,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #requestCount = 0;
   /** Octets of the preface received. */
   #preface = 0;
-  #hasSettings = false;
-  /** Bytes that may be sent on a new stream. */
-  #initialWindow = DEFAULT_WINDOW;
   readonly #receiveWindow: ReceiveWindow;
-  readonly #block = new HeaderBlock();
   readonly #end: ConnectionEnd;
   #failed = false;
 
@@ -107,6 +101,17 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     this.#receiveWindow = new ReceiveWindow(this.#limits.connectionWindow);
     this.#budget = new FrameBudget(this.#limits.controlFrames, context.clock.now);
     this.scheduler = new SendScheduler(connection, this.writer, this.#budget);
+    this.#frames = new FrameDispatch(this, {
+      clock: context.clock,
+      writer: this.writer,
+      scheduler: this.scheduler,
+      budget: this.#budget,
+      encoder: this.#encoder,
+      block: new HeaderBlock(),
+      maxPush: 1,
+      leastIncrement: Number.POSITIVE_INFINITY,
+      checksDependency: true,
+    });
     this.peer = connection.peerAddress || UNKNOWN;
     this.forwarded = makeForwarded(this.peer, this.scheme, VERSION.http2);
     connection.arm(port.state!.plan.timeouts.head);
@@ -135,7 +140,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   }
 
   get hasStreams(): boolean {
-    return this.#streams.size > 0;
+    return this.#frames.streams.size > 0;
   }
 
   get writeTimeout(): number {
@@ -159,62 +164,44 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   frame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
     this.#joiner.deliver(false);
-    if (this.#block.stream !== 0 && (type !== FRAME.continuation || stream !== this.#block.stream))
-      return this.#fail(CODE.protocolError, "another frame within a header block");
-    if (!this.#hasSettings && type !== FRAME.settings)
-      return this.#fail(CODE.protocolError, "a first frame other than SETTINGS");
-    switch (type) {
-      case FRAME.headers:
-        return this.#headers(flags, stream, bytes, start, end);
-      case FRAME.continuation:
-        return this.#continuation(flags, bytes, start, end);
-      case FRAME.settings:
-        return this.#settings(flags, stream, bytes, start, end);
-      case FRAME.windowUpdate:
-        return this.#windowUpdate(stream, bytes, start, end);
-      case FRAME.resetStream:
-        return this.#resetStream(stream, bytes, start, end);
-      case FRAME.ping:
-        return this.#ping(flags, stream, bytes, start, end);
-      case FRAME.priority:
-        if (stream === 0) return this.#fail(CODE.protocolError, "PRIORITY on stream 0");
-        if (end - start !== 5) return this.#fail(CODE.frameSizeError, "a PRIORITY of another size than 5");
-        if (dependencyOf(bytes, start) === stream) return this.#fail(CODE.protocolError, SELF_DEPENDENCY);
-        return this.#spend(COST.control);
-      case FRAME.priorityUpdate:
-        return this.#priorityUpdate(stream, bytes, start, end);
-      case FRAME.goAway:
-        return this.#clientGoesAway(stream, end - start);
-      case FRAME.pushPromise:
-        return this.#fail(CODE.protocolError, "PUSH_PROMISE by a client");
-      default:
-        // Unknown frames are ignored (RFC 9113 section 4.1).
-        return this.#spend(COST.control);
-    }
+    return this.#frames.frame(type, flags, stream, bytes, start, end);
+  }
+
+  other(type: number, id: number, bytes: Buffer, start: number, end: number): boolean {
+    if (type === FRAME.priorityUpdate) return this.#priorityUpdate(id, bytes, start, end);
+    if (type === FRAME.pushPromise) return this.fail(CODE.protocolError, "PUSH_PROMISE by a client");
+    // Unknown frames are ignored (RFC 9113 section 4.1).
+    return this.#frames.spend(COST.control);
+  }
+
+  get headLimit(): number {
+    return this.#plan.limits.head;
+  }
+
+  isUnopened(id: number): boolean {
+    return id === 0 || id > this.#lastStream;
   }
 
   data(flags: number, id: number, bytes: Buffer, start: number, end: number, length: number, padding: number): boolean {
-    if (this.#block.stream !== 0) return this.#fail(CODE.protocolError, "DATA within a header block");
-    if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "DATA on an idle stream");
     const ends = length >= 0 && (flags & FRAME_FLAG.endStream) !== 0;
-    if (length === padding && !ends && !this.#spend(COST.control)) return false;
+    if (!this.#frames.acceptsData(id, length, padding, ends)) return false;
     // Padding is subject to flow control too (RFC 9113 section 6.1).
     const size = end - start + padding;
     if (!this.#receiveWindow.take(size))
-      return this.#fail(CODE.flowControlError, "more than the window of the connection");
-    const stream = this.#streams.get(id);
+      return this.fail(CODE.flowControlError, "more than the window of the connection");
+    const stream = this.#frames.streams.get(id);
     if (stream === undefined) {
       this.credit(size);
-      if (this.#isClosedByClient(id)) return this.#fail(CODE.streamClosed, "DATA on a closed stream");
-      return this.#spend(COST.control);
+      if (this.#isClosedByClient(id)) return this.fail(CODE.streamClosed, "DATA on a closed stream");
+      return this.#frames.spend(COST.control);
     }
     if (!stream.receiveWindow.take(size)) {
       this.credit(size);
-      return this.#resetByFault(stream, CODE.flowControlError, "more than the window of the stream");
+      return this.streamFault(stream, CODE.flowControlError, "more than the window of the stream");
     }
     if (stream.requestEnded) {
       this.credit(size);
-      return this.#resetByFault(stream, CODE.streamClosed, AFTER_END);
+      return this.streamFault(stream, CODE.streamClosed, AFTER_END);
     }
     if (padding > 0) stream.credit(padding);
     this.#joiner.add(stream, bytes, start, end);
@@ -222,33 +209,16 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return true;
   }
 
-  #headers(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
-    let at = start;
-    let stop = end;
-    if ((flags & FRAME_FLAG.padded) !== 0) stop -= at < end ? bytes[at++]! : 1;
-    const hasPriority = (flags & FRAME_FLAG.priority) !== 0;
-    if (hasPriority) at += 5;
-    if (at > stop) return this.#fail(CODE.protocolError, "padding longer than its frame");
-    if (hasPriority && dependencyOf(bytes, at - 5) === stream) return this.#fail(CODE.protocolError, SELF_DEPENDENCY);
-    if ((stream & 1) === 0) return this.#fail(CODE.protocolError, "a stream with an even number");
-    if ((flags & FRAME_FLAG.endHeaders) !== 0) return this.#readBlock(stream, flags, bytes, at, stop);
-    this.#block.begin(stream, flags, bytes, at, stop);
-    this.#connection.arm(this.#plan.timeouts.head);
+  blockBegins(id: number, flags: number): boolean {
+    if ((id & 1) === 0) return this.fail(CODE.protocolError, "a stream with an even number");
+    if ((flags & FRAME_FLAG.endHeaders) === 0) this.#connection.arm(this.#plan.timeouts.head);
     return true;
   }
 
-  #continuation(flags: number, bytes: Buffer, start: number, end: number): boolean {
-    const block = this.#block;
-    if (block.stream === 0) return this.#fail(CODE.protocolError, "CONTINUATION without HEADERS");
-    if (!block.append(bytes, start, end, this.#plan.limits.head + BLOCK_SLACK))
-      return this.#fail(CODE.enhanceYourCalm, "a header block in too many frames");
-    if (!this.#spend(COST.control)) return false;
-    if ((flags & FRAME_FLAG.endHeaders) === 0) return true;
+  block(id: number, flags: number, bytes: Buffer, start: number, end: number): boolean {
+    if ((flags & FRAME_FLAG.endHeaders) !== 0) return this.#readBlock(id, flags, bytes, start, end);
     this.#connection.deadline = 0;
-    const { stream } = block;
-    const { bytes: all, start: from, end: to } = block.bytes;
-    block.end();
-    const continues = this.#readBlock(stream, block.flags, all, from, to);
+    const continues = this.#readBlock(id, flags, bytes, start, end);
     this.#armNext();
     return continues;
   }
@@ -256,20 +226,19 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   #readBlock(id: number, flags: number, bytes: Buffer, start: number, end: number): boolean {
     decoded.reset();
     const result = this.#decoder.decode(bytes, start, end, decoded, this.#plan.limits);
-    if (result === DECODED.malformed) return this.#fail(CODE.compressionError, "a malformed header block");
+    if (result === DECODED.malformed) return this.fail(CODE.compressionError, "a malformed header block");
     const ends = (flags & FRAME_FLAG.endStream) !== 0;
     if (id > this.#lastStream) return this.#open(id, ends, result === DECODED.tooLarge);
-    const stream = this.#streams.get(id);
+    const stream = this.#frames.streams.get(id);
     if (stream === undefined) {
-      if (this.#isClosedByClient(id)) return this.#fail(CODE.streamClosed, "HEADERS on a closed stream");
+      if (this.#isClosedByClient(id)) return this.fail(CODE.streamClosed, "HEADERS on a closed stream");
       // Trailers may follow a reset of ours; a request on a stream that was passed over has to fail (RFC 9113 5.1.1).
       const begins = decoded.count > 0 && decoded.bytes[decoded.fields[0]!] === COLON;
-      return begins ? this.#fail(CODE.protocolError, "a request on a closed stream") : this.#spend(COST.control);
+      return begins ? this.fail(CODE.protocolError, "a request on a closed stream") : this.#frames.spend(COST.control);
     }
-    if (stream.requestEnded) return this.#resetByFault(stream, CODE.streamClosed, AFTER_END);
-    if (!ends) return this.#resetByFault(stream, CODE.protocolError, "trailers that do not end the stream");
-    if (result === DECODED.tooLarge)
-      return this.#resetByFault(stream, CODE.enhanceYourCalm, "trailers over limits.head");
+    if (stream.requestEnded) return this.streamFault(stream, CODE.streamClosed, AFTER_END);
+    if (!ends) return this.streamFault(stream, CODE.protocolError, "trailers that do not end the stream");
+    if (result === DECODED.tooLarge) return this.streamFault(stream, CODE.enhanceYourCalm, "trailers over limits.head");
     stream.receiveTrailers(decoded.copy());
     return true;
   }
@@ -287,19 +256,19 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   /** Begins the request of a new stream. */
   #open(id: number, ends: boolean, isTooLarge: boolean): boolean {
     this.#lastStream = id;
-    if (this.#end.ignoresStreams) return this.#spend(COST.control);
+    if (this.#end.ignoresStreams) return this.#frames.spend(COST.control);
     this.lastServed = id;
     this.#recent.open(id);
-    if (this.#streams.size >= this.#limits.maxConcurrentStreams) {
+    if (this.#frames.streams.size >= this.#limits.maxConcurrentStreams) {
       this.resetStream(id, CODE.refusedStream);
-      return this.#spend(COST.control);
+      return this.#frames.spend(COST.control);
     }
     const listener = this.#port.state!;
     const x = this.#pipeline.exchanges.take();
     const { limits, path } = listener.plan;
     x.listener = listener;
-    const stream = new ServerStream(this, id, this.#initialWindow, this.#limits.streamWindow, x);
-    this.#streams.set(id, stream);
+    const stream = new ServerStream(this, id, this.#frames.initialWindow, this.#limits.streamWindow, x);
+    this.#frames.streams.set(id, stream);
     if (id === this.#nextStream) stream.reprioritize(this.#nextPriority);
     this.#context.clock.add(stream);
     x.client = stream;
@@ -317,116 +286,53 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     return true;
   }
 
-  #settings(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
-    if (stream !== 0) return this.#fail(CODE.protocolError, "SETTINGS on a stream");
-    const length = end - start;
-    const isAcknowledgement = (flags & FRAME_FLAG.acknowledge) !== 0;
-    if (length % 6 !== 0 || (isAcknowledgement && length > 0))
-      return this.#fail(CODE.frameSizeError, `SETTINGS of ${length} bytes`);
-    if (!this.#hasSettings && isAcknowledgement) return this.#fail(CODE.protocolError, "no SETTINGS first");
-    if (isAcknowledgement) return this.#spend(COST.control);
-    this.#hasSettings = true;
-    for (let at = start; at < end; at += 6)
-      if (!this.#apply((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2))) return false;
-    this.writer.acknowledgeSettings();
+  settingsReceived(): boolean {
     this.#armNext();
-    return this.#spend(1 + length / 60);
-  }
-
-  #apply(setting: number, value: number): boolean {
-    if (setting === SETTING.headerTableSize) this.#encoder.resize(value);
-    else if (setting === SETTING.enablePush && value > 1)
-      return this.#fail(CODE.protocolError, `SETTINGS_ENABLE_PUSH of ${value}`);
-    else if (setting === SETTING.maxFrameSize && (value < MAX_PAYLOAD || value >= 1 << 24))
-      return this.#fail(CODE.protocolError, `SETTINGS_MAX_FRAME_SIZE of ${value}`);
-    else if (setting === SETTING.initialWindowSize) {
-      if (value > MAX_WINDOW) return this.#fail(CODE.flowControlError, `SETTINGS_INITIAL_WINDOW_SIZE of ${value}`);
-      const change = value - this.#initialWindow;
-      this.#initialWindow = value;
-      for (const stream of this.#streams.values())
-        if (!stream.openWindow(change)) return this.#fail(CODE.flowControlError, "a window over 2^31 - 1");
-    }
     return true;
   }
 
-  #windowUpdate(id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (end - start !== 4) return this.#fail(CODE.frameSizeError, "a WINDOW_UPDATE of another size than 4");
-    if (id > this.#lastStream) return this.#fail(CODE.protocolError, "WINDOW_UPDATE on an idle stream");
-    if (!this.#spend(COST.control)) return false;
-    const increment = readUint32(bytes, start) & MAX_WINDOW;
-    if (id === 0) {
-      if (increment === 0) return this.#fail(CODE.protocolError, "a WINDOW_UPDATE of 0");
-      return this.scheduler.openWindow(increment) || this.#fail(CODE.flowControlError, "a window over 2^31 - 1");
-    }
-    const stream = this.#streams.get(id);
-    if (stream === undefined) return true;
-    if (increment === 0) return this.#resetByFault(stream, CODE.protocolError, "a WINDOW_UPDATE of 0");
-    if (!stream.openWindow(increment))
-      return this.#resetByFault(stream, CODE.flowControlError, "a window over 2^31 - 1");
-    return true;
-  }
-
-  #resetStream(id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (end - start !== 4) return this.#fail(CODE.frameSizeError, "a RST_STREAM of another size than 4");
-    if (id === 0 || id > this.#lastStream) return this.#fail(CODE.protocolError, "RST_STREAM on an idle stream");
-    const stream = this.#streams.get(id);
-    if (stream === undefined) return this.#spend(COST.control);
+  reset(id: number, code: number): boolean {
+    const stream = this.#frames.streams.get(id);
+    if (stream === undefined) return this.#frames.spend(COST.control);
     const cost = stream.costOfCancel();
-    stream.resetByClient(readUint32(bytes, start));
-    return this.#spend(cost);
+    stream.resetByClient(code);
+    return this.#frames.spend(cost);
   }
 
   /** RFC 9218 section 7.1. Of streams that are not open yet, the last update is kept. */
   #priorityUpdate(id: number, bytes: Buffer, start: number, end: number): boolean {
-    if (id !== 0) return this.#fail(CODE.protocolError, "PRIORITY_UPDATE on a stream");
-    if (end - start < 4) return this.#fail(CODE.frameSizeError, "a PRIORITY_UPDATE of fewer than 4 bytes");
+    if (id !== 0) return this.fail(CODE.protocolError, "PRIORITY_UPDATE on a stream");
+    if (end - start < 4) return this.fail(CODE.frameSizeError, "a PRIORITY_UPDATE of fewer than 4 bytes");
     const stream = readUint32(bytes, start) & MAX_WINDOW;
-    if ((stream & 1) === 0) return this.#fail(CODE.protocolError, "PRIORITY_UPDATE of a stream with an even number");
+    if ((stream & 1) === 0) return this.fail(CODE.protocolError, "PRIORITY_UPDATE of a stream with an even number");
     const priority = parsePriority(bytes, start + 4, end);
-    this.#streams.get(stream)?.reprioritize(priority);
+    this.#frames.streams.get(stream)?.reprioritize(priority);
     if (stream > this.#lastStream) {
       this.#nextStream = stream;
       this.#nextPriority = priority;
     }
-    return this.#spend(COST.control);
+    return this.#frames.spend(COST.control);
   }
 
-  #ping(flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
-    if (stream !== 0) return this.#fail(CODE.protocolError, "PING on a stream");
-    if (end - start !== 8) return this.#fail(CODE.frameSizeError, "a PING of another size than 8");
-    if ((flags & FRAME_FLAG.acknowledge) !== 0) return this.#spend(COST.control);
-    this.writer.acknowledgePing(bytes, start, end);
-    return this.#spend(COST.control);
-  }
-
-  #clientGoesAway(stream: number, length: number): boolean {
-    if (stream !== 0) return this.#fail(CODE.protocolError, "GOAWAY on a stream");
-    if (length < 8) return this.#fail(CODE.frameSizeError, "a GOAWAY of fewer than 8 bytes");
+  goAway(): boolean {
     // It concerns streams of the server, which opens none. Those of the client are still served.
     this.#end.finishStreams();
-    return this.#spend(COST.control);
+    return this.#frames.spend(COST.control);
   }
 
-  /** Resets a stream because of an error of the client. The connection continues within its budget. */
-  #resetByFault(stream: ServerStream, code: number, problem: string): boolean {
+  /** The connection continues within its budget. */
+  streamFault(stream: ServerStream, code: number, problem: string): boolean {
     stream.abort(code);
     stream.gone(problem);
-    return this.#spend(COST.fault);
-  }
-
-  #spend(cost: number): boolean {
-    return (
-      this.#budget.spend(cost, this.#context.clock.now) ||
-      this.#fail(CODE.enhanceYourCalm, "too many control frames and resets")
-    );
+    return this.#frames.spend(COST.fault);
   }
 
   malformed(code: number, problem: string): void {
-    this.#fail(code, problem);
+    this.fail(code, problem);
   }
 
   /** Ends the connection because of an error of the client. Returns false. */
-  #fail(code: number, problem: string): false {
+  fail(code: number, problem: string): false {
     if (this.#failed) return false;
     this.#failed = true;
     this.#joiner.drop();
@@ -438,7 +344,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
       warnings.write("HTTP/2 connection ended", { listener, client: this.peer, error, cause: problem });
     this.writer.goAway(this.lastServed, code);
     this.writer.flush();
-    for (const stream of [...this.#streams.values()]) stream.gone(problem);
+    for (const stream of [...this.#frames.streams.values()]) stream.gone(problem);
     this.#end.finish();
     return false;
   }
@@ -482,7 +388,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
   streamClosed(stream: ServerStream): void {
     this.#context.clock.remove(stream);
     this.scheduler.remove(stream);
-    this.#streams.delete(stream.id);
+    this.#frames.streams.delete(stream.id);
     if (stream.isComplete) this.#budget.earn(COST.response);
     if (!this.#failed) this.#end.streamClosed();
     this.#armNext();
@@ -496,7 +402,7 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   drain(): void {
     this.#end.announce();
-    for (const stream of [...this.#streams.values()]) stream.drain();
+    for (const stream of [...this.#frames.streams.values()]) stream.drain();
   }
 
   /** Sets the deadline for what the client has to send next. Unsent bytes have their own. */
@@ -504,19 +410,19 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
     const connection = this.#connection;
     if (this.#end.hasEnded || connection.unsent > 0) return;
     const { timeouts } = this.#plan;
-    if (this.#block.stream !== 0 || !this.#hasSettings) {
+    if (this.#frames.isWithinBlock || !this.#frames.hasSettings) {
       // Streams that end meanwhile do not extend it.
       if (connection.deadline === 0) connection.arm(timeouts.head);
-    } else if (this.#streams.size === 0) connection.arm(timeouts.idle);
+    } else if (this.#frames.streams.size === 0) connection.arm(timeouts.idle);
   }
 
   ended(): void {
-    for (const stream of [...this.#streams.values()]) stream.gone("the client ended its side");
+    for (const stream of [...this.#frames.streams.values()]) stream.gone("the client ended its side");
     this.#connection.endBoth();
   }
 
   closed(error: Error | null): void {
-    for (const stream of [...this.#streams.values()]) stream.gone(error?.message ?? "the connection closed");
+    for (const stream of [...this.#frames.streams.values()]) stream.gone(error?.message ?? "the connection closed");
   }
 
   delayed(): void {
@@ -537,20 +443,15 @@ export class Http2Connection implements ServerHandler, FrameHandler, StreamConne
 
   timedOut(): void {
     if (this.#end.hasEnded || this.#connection.unsent > 0) return this.#connection.reset();
-    if (this.#streams.size > 0) {
-      if (this.#block.stream !== 0)
-        this.#fail(CODE.enhanceYourCalm, "a header block was not complete within timeouts.head");
+    if (this.#frames.streams.size > 0) {
+      if (this.#frames.isWithinBlock)
+        this.fail(CODE.enhanceYourCalm, "a header block was not complete within timeouts.head");
       return;
     }
-    if (!this.#hasSettings || this.#block.stream !== 0) {
-      this.#fail(CODE.enhanceYourCalm, "nothing complete was received within timeouts.head");
+    if (!this.#frames.hasSettings || this.#frames.isWithinBlock) {
+      this.fail(CODE.enhanceYourCalm, "nothing complete was received within timeouts.head");
       return;
     }
     this.#end.finishWith(CODE.noError);
   }
-}
-
-/** The stream dependency of a PRIORITY frame, or of these fields of HEADERS. */
-function dependencyOf(bytes: Buffer, at: number): number {
-  return readUint32(bytes, at) & MAX_WINDOW;
 }
