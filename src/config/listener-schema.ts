@@ -232,14 +232,13 @@ export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, a
   checkKeys(rest.protocol, tree, report);
   if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
   const isInvalid = hasProblem(`${at.path}.cluster`) || hasProblem(`${at.path}.routes`);
-  if (!routes && !cluster && (rest.chain.length === 0 || rest.protocol !== "http") && !isInvalid)
+  const isRelay = rest.protocol === "tcp" || rest.protocol === "udp";
+  if (!routes && !cluster && (rest.chain.length === 0 || isRelay) && !isInvalid)
     report(at, "the listener has no action, expected cluster or routes");
   const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
   const all = routes ?? (short ? [short] : []);
   checkRoutes(rest, all, conversion);
-  const hasIdle =
-    (rest.protocol === "tcp" || rest.protocol === "udp") &&
-    findEntry(findEntry(tree, "timeouts"), "idle") !== undefined;
+  const hasIdle = isRelay && findEntry(findEntry(tree, "timeouts"), "idle") !== undefined;
   const idle = hasIdle ? rest.timeouts.idle : 0;
   const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
   const address = rest.protocol === "udp" ? udpAddress(rest.address, rest.udp.quic) : rest.address;

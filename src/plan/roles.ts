@@ -21,8 +21,8 @@ const FILTER: Role = {
 };
 /** Connections have no route yet: a connection hook in a route's chain would never be called. */
 const LISTENER_FILTER: Role = { as: "filter", needs: [...FILTER.needs, "connection"] };
-/** A TCP connection has no request. */
-const CONNECTION_FILTER: Role = { as: "filter of TCP connections", needs: ["connection"] };
+/** TCP connections and UDP sessions have no request. */
+const CONNECTION_FILTER: Role = { as: "filter of connections", needs: ["connection"] };
 const ROUTER: Role = { as: "router", needs: ["route"] };
 const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
 const CHECKER: Role = { as: "health check", needs: ["health_check"] };
@@ -46,7 +46,8 @@ export function checkRoles({ plan, origins }: Built): Problem[] {
     if (active?.probe.kind === "plugin") check(active.probe.instance, CHECKER);
   }
   for (const listener of plan.listeners) {
-    const role = listener.protocol !== "http" ? CONNECTION_FILTER : LISTENER_FILTER;
+    const hasRequests = listener.protocol === "http" || listener.protocol === "auto";
+    const role = hasRequests ? LISTENER_FILTER : CONNECTION_FILTER;
     for (const instance of listener.chain) check(instance, role);
     for (const { chain, action } of listener.routes) {
       for (const instance of chain) check(instance, FILTER);

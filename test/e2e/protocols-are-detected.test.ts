@@ -106,7 +106,7 @@ testInUsualMode("protocols-are-detected: without a route for TCP all is HTTP, an
   const raw = await startRawUpstream(t, (peer) => void peer.send("raw"));
   const sluice = await startSluice(
     t,
-    ({ web, only }) => `
+    ({ web, only, filtered, secure }) => `
 listeners:
   any:
     address: 127.0.0.1:${web}
@@ -118,12 +118,18 @@ listeners:
       - { match: { protocol: tcp, client: 127.0.0.1 }, cluster: raw }
       - cluster: app
   only: { address: "127.0.0.1:${only}", protocol: auto, timeouts: { head: 1s }, cluster: app }
+  filtered:
+    address: "127.0.0.1:${filtered}"
+    protocol: auto
+    chain: [{ rewrite: { path: /filtered } }]
+    routes: [{ match: { protocol: tcp }, cluster: raw }, { cluster: app }]
+  secure: { address: "127.0.0.1:${secure}", protocol: auto, chain: [{ redirect: { https: true } }] }
 clusters:
   app: ["127.0.0.1:${app.port}"]
   raw: ["127.0.0.1:${raw.port}"]
   none: []
 `,
-    { ports: ["only"] },
+    { ports: ["only", "filtered", "secure"] },
   );
   const { port, ports } = sluice;
   const hello = connect({ port, host: "127.0.0.1", servername: "far.example" });
@@ -148,6 +154,11 @@ clusters:
 
   assert.equal((await exchange(t, ports.only!, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")).status, 200);
   assert.equal((await exchange(t, ports.only!, "PING\r\n\r\n")).status, 400);
+
+  // The chain runs for requests, and its hooks `connection` for all; a filter without them is not for TCP.
+  assert.equal((await exchange(t, ports.filtered!, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")).status, 200);
+  assert.equal(app.requests.at(-1)!.url, "/filtered");
+  assert.equal((await exchange(t, ports.secure!, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")).status, 302);
 
   sluice.write(
     "wrong.yaml",
