@@ -170,9 +170,10 @@ export class OnDemand {
       throw new Denial("rate_limited", `acme.onDemand.rate (${settings.rate}) is reached`);
     const task = this.#make(name, prepared);
     this.#ordering++;
-    const isObtained = await task.order();
+    await task.order();
     this.#ordering--;
-    if (!isObtained || !this.#allows(name)) {
+    // One that could not be saved is served, and saved later.
+    if (task.served === null || !this.#allows(name)) {
       void task.stop();
       throw new Denial("failed", task.describe([]).problem || "it is not allowed any more");
     }

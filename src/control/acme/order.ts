@@ -1,11 +1,12 @@
 /** Obtains one certificate: an order, its authorizations by challenges, and the certificate (RFC 8555 section 7.4). */
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { createSecureContext } from "node:tls";
 import { makeChallengeCertificate, makeKey, makeRequest, pemOfKey } from "../../net/acme/certificates.ts";
 import type { Challenge } from "../../net/acme/challenges.ts";
 import { authorizeKey } from "../../net/acme/jws.ts";
 import { type AcmeClient, type Reply, readUrl } from "./client.ts";
-import { AcmeError, describeProblem } from "./problem.ts";
+import { AcmeError, describeProblem, endsOrder } from "./problem.ts";
 
 export type ChallengeType = Challenge["type"];
 
@@ -25,8 +26,8 @@ export type OrderOptions = {
   readonly saved: SavedOrder | null;
   /** Certificate id (RFC 9773) that the order replaces, or null. */
   readonly replaces: string | null;
-  /** Called before the order is used; null: it cannot be continued. */
-  readonly save: (order: SavedOrder | null) => Promise<void>;
+  /** Called before the order is used. */
+  readonly save: (order: SavedOrder) => Promise<void>;
   /** Makes a challenge's response available on all workers. */
   readonly publish: (challenge: Challenge) => Promise<void>;
   readonly withdraw: (challenge: Challenge) => void;
@@ -65,17 +66,14 @@ export async function obtain(options: OrderOptions): Promise<Obtained> {
     await client.post(readUrl(order.finalize, "finalize"), { csr });
   }
   order = await poll(options, url, PENDING);
-  if (order.status !== "valid") {
-    await options.save(null);
+  if (order.status !== "valid")
     throw new AcmeError(
       "rejected",
       `the order became ${String(order.status).slice(0, 32)}: ${describeProblem(order.error)}`,
     );
-  }
-  const cert = await client.download(readUrl(order.certificate, "certificate"));
+  const chain = await client.download(readUrl(order.certificate, "certificate"));
   signal.throwIfAborted();
-  checkChain(cert, names, key);
-  return { cert, key: pemOfKey(key) };
+  return { cert: checkChain(chain, names, key), key: pemOfKey(key) };
 }
 
 /** Continues the saved order if the server still has it; otherwise makes one. */
@@ -85,9 +83,9 @@ async function openOrder({ client, names, saved, replaces, save }: OrderOptions)
       const reply = await client.post(saved.url, null);
       if (reply.value.status !== "invalid") return { url: saved.url, key: createPrivateKey(saved.key), reply };
     } catch (error) {
-      if ((error as AcmeError).failure !== "rejected") throw error;
+      // Another order is made if the server does not have it any more, or the file of its key is damaged.
+      if (error instanceof AcmeError && !endsOrder(error)) throw error;
     }
-    await save(null);
   }
   const reply = await client.newOrder(names, replaces).catch((error: AcmeError) => {
     if (replaces === null || !WITHOUT_REPLACES.has(error.type)) throw error;
@@ -99,7 +97,7 @@ async function openOrder({ client, names, saved, replaces, save }: OrderOptions)
 }
 
 async function authorize(url: string, options: OrderOptions): Promise<void> {
-  const { client, names, challenges, publish, withdraw, save } = options;
+  const { client, names, challenges, publish, withdraw } = options;
   const { value: authorization } = await client.post(url, null);
   if (authorization.status === "valid") return;
   const name = String((authorization.identifier as Reply["value"] | undefined)?.value);
@@ -114,7 +112,6 @@ async function authorize(url: string, options: OrderOptions): Promise<void> {
     await client.post(readUrl(chosen.url, "challenge"), {});
     const { status, challenges: results } = await poll(options, url, PENDING);
     if (status === "valid") return;
-    await save(null);
     const failed = ((Array.isArray(results) ? results : []) as Reply["value"][]).find((one) => one.error !== undefined);
     throw new AcmeError(
       "validation",
@@ -146,8 +143,8 @@ async function poll(
   }
 }
 
-/** @throws AcmeError if a chain is not for these names and this key */
-export function checkChain(pem: string, names: readonly string[], key: KeyObject): void {
+/** Returns the certificates of a chain, without any other text. @throws AcmeError if they are not for these names and this key */
+export function checkChain(pem: string, names: readonly string[], key: KeyObject): string {
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
   if (blocks.length === 0 || blocks.length > MAX_CHAIN) throw invalid(`the chain has ${blocks.length} certificates`);
   let leaf: X509Certificate;
@@ -159,6 +156,14 @@ export function checkChain(pem: string, names: readonly string[], key: KeyObject
   if (!leaf.checkPrivateKey(key)) throw invalid("the certificate is for another key");
   const missing = names.find((name) => leaf.checkHost(name, { subject: "never" }) === undefined);
   if (missing !== undefined) throw invalid(`the certificate is not for ${missing}`);
+  const cert = `${blocks.join("\n")}\n`;
+  try {
+    // Refuses weak keys and signatures, which workers would find out at handshakes only.
+    createSecureContext({ cert, key: pemOfKey(key), ca: [] });
+  } catch (error) {
+    throw invalid(`the certificate cannot be used: ${(error as Error).message}`);
+  }
+  return cert;
 }
 
 function invalid(message: string): AcmeError {

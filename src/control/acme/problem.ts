@@ -26,9 +26,12 @@ export class AcmeError extends Error {
   readonly type: string;
   /** Wall-clock ms before which the server wants no further attempt; null: it does not say. */
   readonly retryAt: number | null;
+  /** Of the response; 0: none. */
+  readonly status: number;
 
-  constructor(failure: Failure, message: string, { type = "", retryAt = null as number | null } = {}) {
+  constructor(failure: Failure, message: string, { type = "", retryAt = null as number | null, status = 0 } = {}) {
     super(message);
+    this.status = status;
     this.failure = failure;
     this.type = type;
     this.retryAt = retryAt;
@@ -43,7 +46,16 @@ export function errorOf(response: AcmeResponse, retryAt: number | null): AcmeErr
   const type = typeOf(problem);
   const failure = type === "rateLimited" || response.status === 429 ? "rate_limited" : "rejected";
   const text = problem === null ? "" : `: ${describeProblem(problem)}`;
-  return new AcmeError(failure, `the server returned status ${response.status}${text}`, { type, retryAt });
+  return new AcmeError(failure, `the server returned status ${response.status}${text}`, {
+    type,
+    retryAt,
+    status: response.status,
+  });
+}
+
+/** Whether the same order would fail again: the server has decided, or what it has returned cannot be used. */
+export function endsOrder({ failure, status }: AcmeError): boolean {
+  return failure === "validation" || failure === "invalid_response" || (failure === "rejected" && status < 500);
 }
 
 /** Type and detail of a problem document (RFC 7807), with its first subproblem. */

@@ -49,6 +49,11 @@ export function selectTime(
   return { start, end, at: Math.min(at, Math.round(validTo - (validTo - validFrom) / 6)), checkAt };
 }
 
+/** Whether a certificate is obtained so soon after the one before that a further one must wait, whatever the server suggests. */
+export function isEarly(issuedAt: number, now: number, lifetime: number): boolean {
+  return now < issuedAt + Math.max(MINUTE, Math.min(HOUR, lifetime / 2));
+}
+
 /** When renewal information is read again after it could not be. */
 export function nextCheck(now: number): number {
   return now + CHECK_EVERY;

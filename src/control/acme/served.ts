@@ -24,10 +24,13 @@ export type ServedOptions = {
   readonly now: number;
 };
 
-/** @throws Error if the certificate is not for these names or the key */
-export function makeServed({ cert, key: pem }: Obtained, { names, file, ocsp: mode, now }: ServedOptions): Served {
+/** @throws Error if the certificate is not for these names or the key, or cannot be read */
+export function makeServed(
+  { cert: text, key: pem }: Obtained,
+  { names, file, ocsp: mode, now }: ServedOptions,
+): Served {
   const key = createPrivateKey(pem);
-  checkChain(cert, names, key);
+  const cert = checkChain(text, names, key);
   const chain = cert
     .match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g)!
     .map((one) => new X509Certificate(one));

@@ -26,6 +26,10 @@ export type SavedState = {
   readonly problem: string;
   readonly order: SavedOrder | null;
   readonly suggestion: Suggestion | null;
+  /** When the last certificate was obtained, wall-clock ms; 0: never. */
+  readonly issuedAt: number;
+  /** Orders in a row, each soon after the one before (`isEarly`). */
+  readonly early: number;
 };
 
 /** A file name for a certificate: readable, and unique for these names. Names are valid DNS names. */
@@ -37,7 +41,28 @@ function hashOf(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
-export const NEW_STATE: SavedState = { names: [], failures: 0, nextTry: 0, problem: "", order: null, suggestion: null };
+export const NEW_STATE: SavedState = {
+  names: [],
+  failures: 0,
+  nextTry: 0,
+  problem: "",
+  order: null,
+  suggestion: null,
+  issuedAt: 0,
+  early: 0,
+};
+
+/** Null: a value has another type than this program writes. */
+function readState(value: Partial<Record<keyof SavedState, unknown>>): SavedState | null {
+  const state = { ...NEW_STATE, ...value } as SavedState;
+  const { names, problem, order, suggestion } = state;
+  const numbers = [state.failures, state.nextTry, state.issuedAt, state.early];
+  if (suggestion !== null) numbers.push(suggestion?.start, suggestion?.end, suggestion?.at, suggestion?.checkAt);
+  const texts = [problem, ...(order === null ? [] : [order?.url, order?.key]), ...(Array.isArray(names) ? names : [0])];
+  const isValid =
+    numbers.every((one) => Number.isFinite(one)) && (texts as unknown[]).every((one) => typeof one === "string");
+  return isValid ? state : null;
+}
 
 /** The directory of an ACME server under the configured one. */
 export function directoryOf(root: string, server: string): string {
@@ -90,8 +115,8 @@ export class CertificateFiles {
   /** Null: there is none, or it is damaged, and the attempts begin again. */
   async readState(id: string): Promise<SavedState | null> {
     const text = await read(join(this.directory, `${id}.json`));
-    const value = text === null ? null : (parseObject(text) as Partial<SavedState> | null);
-    return value === null ? null : { ...NEW_STATE, ...value };
+    const value = text === null ? null : parseObject(text);
+    return value === null ? null : readState(value);
   }
 
   writeState(id: string, state: SavedState): Promise<void> {

@@ -5,9 +5,9 @@ import type { Log } from "../../observe/log.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import type { Account } from "./account.ts";
 import type { ChallengeBoard } from "./challenge-board.ts";
-import { type ChallengeType, obtain } from "./order.ts";
-import { AcmeError, boundText, type Failure } from "./problem.ts";
-import { nextCheck, renewalTime, retryTime, selectTime } from "./schedule.ts";
+import { type ChallengeType, type Obtained, obtain } from "./order.ts";
+import { AcmeError, boundText, endsOrder, type Failure } from "./problem.ts";
+import { isEarly, nextCheck, renewalTime, retryTime, selectTime } from "./schedule.ts";
 import { makeServed, type Served } from "./served.ts";
 import type { Slots } from "./slots.ts";
 import { type CertificateFiles, fileNameOf, NEW_STATE, type SavedState } from "./storage.ts";
@@ -233,8 +233,8 @@ export class CertificateTask {
         signal,
       }),
     );
-    const served = makeServed(obtained, { names, file: this.file, ocsp: this.options.ocsp, now: now() });
-    this.#state = { ...this.#state, failures: 0, nextTry: 0, problem: "", suggestion: null };
+    const served = this.#accept(obtained);
+    this.#state = { ...this.#state, ...this.#issued(served), failures: 0, problem: "", suggestion: null };
     this.#take(served);
     await this.#context.onServed(this, served);
     await files.writeCertificate(this.#fileName, obtained);
@@ -243,6 +243,30 @@ export class CertificateTask {
     this.#context.count("issued");
     const expires = new Date(served.validTo).toISOString();
     this.#context.log.info({ names, file: this.file, expires }, "certificate obtained");
+  }
+
+  /** @throws AcmeError if a certificate of the server cannot be used */
+  #accept(obtained: Obtained): Served {
+    const { names, ocsp } = this.options;
+    const now = this.#now;
+    let served: Served;
+    try {
+      served = makeServed(obtained, { names, file: this.file, ocsp, now });
+    } catch (error) {
+      throw new AcmeError("invalid_response", boundText((error as Error).message));
+    }
+    const { validFrom, validTo } = served;
+    if (validTo > now && validFrom < now + DAY) return served;
+    const period = `${new Date(validFrom).toISOString()} to ${new Date(validTo).toISOString()}`;
+    throw new AcmeError("invalid_response", `the certificate is not valid now, but from ${period}`);
+  }
+
+  /** A server may suggest renewals without end, or issue certificates that are to be renewed at once: they come ever later. */
+  #issued({ validFrom, validTo }: Served): Pick<SavedState, "issuedAt" | "early" | "nextTry"> {
+    const { now, random } = this.#context;
+    const early = isEarly(this.#state.issuedAt, now(), validTo - validFrom) ? this.#state.early + 1 : 0;
+    const nextTry = early === 0 ? 0 : retryTime(early, null, { now: now(), random: random() });
+    return { issuedAt: now(), early, nextTry };
   }
 
   /** After a failure the next one comes first. */
@@ -263,7 +287,8 @@ export class CertificateTask {
     count(known.failure);
     const failures = before.failures + 1;
     const nextTry = retryTime(failures, known.retryAt, { now: now(), random: random() });
-    this.#state = { ...this.#state, failures, nextTry, problem: known.message };
+    const order = endsOrder(known) ? null : this.#state.order;
+    this.#state = { ...this.#state, order, failures, nextTry, problem: known.message };
     await this.#save(this.#state).catch((problem: Error) => {
       if (warnings.admits("acme_state", this.options.account.options.directory))
         warnings.write("state of a certificate could not be saved", { file: this.file, cause: problem.message });
