@@ -3,22 +3,8 @@ import assert from "node:assert/strict";
 import { CODE, FRAME, FRAME_FLAG, MAX_PAYLOAD, PREFACE, readUint32, SETTING } from "../../src/http2/frames.ts";
 import { startUpstream } from "../e2e/peers.ts";
 import { simpleConfig, startSluice, testInUsualMode } from "../e2e/program.ts";
-import {
-  block,
-  END,
-  type Field,
-  frame,
-  framesOf,
-  GET,
-  HELLO,
-  headers,
-  nameOf,
-  open,
-  POST,
-  setting,
-  uint32,
-  waits,
-} from "./http2-frames.ts";
+import { block, END, type Field, frame, framesOf, headers, nameOf, setting, uint32 } from "../support/http2-frames.ts";
+import { GET, HELLO, open, POST, waits } from "./http2-client.ts";
 
 type Case = readonly [
   /** Section, and what is tested. */

@@ -7,7 +7,8 @@ import { CODE, FRAME, readUint32 } from "../../src/http2/frames.ts";
 import { openSession, request } from "../e2e/http2.ts";
 import { startRawUpstream, startUpstream } from "../e2e/peers.ts";
 import { bounded, simpleConfig, startSluice, testInUsualMode } from "../e2e/program.ts";
-import { type Field, frame, framesOf, GET, HELLO, headers, open, repeat, waits } from "./http2-frames.ts";
+import { type Field, frame, framesOf, headers, repeat } from "../support/http2-frames.ts";
+import { GET, HELLO, open, waits } from "./http2-client.ts";
 
 testInUsualMode("the limits of a listener are announced and enforced", async (t) => {
   const upstream = await startUpstream(t, ({ url }, response) => void (url === "/" && response.end("ok")));

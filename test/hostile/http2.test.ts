@@ -10,22 +10,17 @@ import { bounded, type LiveTest, type Program, simpleConfig, startSluice, testIn
 import {
   END,
   type Field,
+  type Frame,
   frame,
   framesOf,
-  GET,
-  HELLO,
   headers,
   nameOf,
-  open,
-  outcomeOf,
-  POST,
-  type Received,
   repeat,
   SETTINGS,
   setting,
   uint32,
-  waits,
-} from "./http2-frames.ts";
+} from "../support/http2-frames.ts";
+import { GET, HELLO, open, outcomeOf, POST, waits } from "./http2-client.ts";
 
 const broken: [name: string, bytes: Buffer, outcome: string][] = [
   ["no preface of HTTP/2", Buffer.from("PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n"), ""],
@@ -290,7 +285,7 @@ testInUsualMode(
     const upstream = await startUpstream(t, (_, response) => response.end(body));
     const sluice = await startSluice(t, simpleConfig(upstream.port));
     const noWindow = frame(FRAME.settings, 0, 0, setting(SETTING.initialWindowSize, 0));
-    const isResponse = ({ type }: Received) => type === FRAME.headers;
+    const isResponse = ({ type }: Frame) => type === FRAME.headers;
     const sizeOf = (client: Peer) =>
       framesOf(client.bytes).reduce((sum, { type, payload }) => sum + (type === FRAME.data ? payload.length : 0), 0);
     for (const [name, make] of [
