@@ -5,10 +5,11 @@ import { once } from "node:events";
 import { constants } from "node:http2";
 import { CODE, FRAME, readUint32 } from "../../src/http2/frames.ts";
 import { openSession, request } from "../e2e/http2.ts";
+import { startHttp2Endpoint } from "../e2e/http2-endpoint.ts";
 import { startRawUpstream, startUpstream } from "../e2e/peers.ts";
 import { bounded, simpleConfig, startSluice, testInUsualMode } from "../e2e/program.ts";
 import { type Field, frame, framesOf, headers, repeat } from "../support/http2-frames.ts";
-import { GET, HELLO, open, waits } from "./http2-client.ts";
+import { GET, HELLO, open, POST, waits } from "./http2-client.ts";
 
 testInUsualMode("the limits of a listener are announced and enforced", async (t) => {
   const upstream = await startUpstream(t, ({ url }, response) => void (url === "/" && response.end("ok")));
@@ -83,4 +84,33 @@ testInUsualMode("what a client sends before its tunnel is open is limited to the
   await endpoint.waits(() => endpoint.bytes.length === 64_000, "all that was sent before");
   client.send(data).send(frame(FRAME.data, 0, 1, Buffer.alloc(10_000)));
   await endpoint.waits(() => endpoint.bytes.length === 138_000, "the rest");
+});
+
+testInUsualMode("DATA in transit when a stream was reset costs its client no budget, up to the window", async (t) => {
+  const call: Field[] = [...POST, ["content-type", "application/grpc"], ["te", "trailers"]];
+  const failed: Field[] = [[":status", "200"], ...call.slice(4, 5), ["grpc-status", "14"]];
+  const endpoint = await startHttp2Endpoint(t, ({ socket }, { type, stream }) => {
+    if (type === FRAME.headers) socket.write(headers(stream, failed));
+  });
+  const listener = "http2: { maxConcurrentStreams: 3 }";
+  const sluice = await startSluice(t, simpleConfig(endpoint.port, { listener, cluster: "protocol: http2" }));
+  const client = await open(t, sluice, HELLO);
+  const find = (type: number) => framesOf(client.bytes).filter((one) => one.type === type);
+  const pong = async (count: number) => {
+    client.send(frame(FRAME.ping, 0, 0, Buffer.alloc(8)));
+    await waits(client, () => find(FRAME.ping).length === count, "a PING");
+  };
+  // Calls that fail while their client sends small messages.
+  const ids = [1, 3, 5, 7, 9];
+  for (const id of ids) {
+    client.send(headers(id, call, 4));
+    await waits(client, () => find(FRAME.resetStream).some(({ stream }) => stream === id), "a reset");
+  }
+  for (const id of ids) client.send(repeat(frame(FRAME.data, 0, id, Buffer.alloc(100)), 600));
+  await pong(1);
+  // More than was allowed to be in transit is charged.
+  client.send(repeat(frame(FRAME.data, 0, 1, Buffer.alloc(100)), 3000));
+  const last = framesOf(await client.rest()).at(-1)!;
+  assert.deepEqual([last.type, readUint32(last.payload, 4)], [FRAME.goAway, CODE.enhanceYourCalm]);
+  await sluice.metricIs(0, "sluice_requests_in_flight");
 });

@@ -18,7 +18,9 @@ export class RecentStreams {
 
   reset(id: number): void {
     this.#reset ??= new Uint32Array(SIZE);
-    this.#reset[(id >>> 1) % SIZE] = id;
+    const at = (id >>> 1) % SIZE;
+    // An older stream may be reset later.
+    if (id > this.#reset[at]!) this.#reset[at] = id;
   }
 
   wasOpened(id: number): boolean {

@@ -72,6 +72,8 @@ export class Http2Connection
   readonly #budget: FrameBudget;
   readonly #frames: FrameDispatch<ServerStream>;
   readonly #recent = new RecentStreams();
+  /** Bytes that the client may have sent on streams before it received our reset, or the final GOAWAY. */
+  #inTransit = 0;
   readonly #joiner = new DataJoiner();
   /** The highest stream that the client has opened, and the highest that is not ignored for a final GOAWAY. */
   #lastStream = 0;
@@ -193,7 +195,8 @@ export class Http2Connection
     if (stream === undefined) {
       this.credit(size);
       if (this.#isClosedByClient(id)) return this.fail(CODE.streamClosed, "DATA on a closed stream");
-      return this.#frames.spend(COST.control);
+      this.#inTransit -= size;
+      return this.#inTransit >= 0 || this.#frames.spend(COST.control);
     }
     if (!stream.receiveWindow.take(size)) {
       this.credit(size);
@@ -249,14 +252,25 @@ export class Http2Connection
   }
 
   resetStream(id: number, code: number): void {
+    const stream = this.#frames.streams.get(id);
+    if (stream === undefined) this.#expectData(this.#limits.streamWindow);
+    else if (!stream.requestEnded) this.#expectData(stream.receiveWindow.left);
     this.#recent.reset(id);
     this.writer.reset(id, code);
+  }
+
+  /** Up to `size` bytes of a stream that is not served may be in transit, in frames of any size: they cost no budget. */
+  #expectData(size: number): void {
+    this.#inTransit = Math.max(0, this.#inTransit) + Math.max(0, size);
   }
 
   /** Begins the request of a new stream. */
   #open(id: number, ends: boolean, isTooLarge: boolean): boolean {
     this.#lastStream = id;
-    if (this.#end.ignoresStreams) return this.#frames.spend(COST.control);
+    if (this.#end.ignoresStreams) {
+      if (!ends) this.#expectData(this.#limits.streamWindow);
+      return this.#frames.spend(COST.control);
+    }
     this.lastServed = id;
     this.#recent.open(id);
     if (this.#frames.streams.size >= this.#limits.maxConcurrentStreams) {
