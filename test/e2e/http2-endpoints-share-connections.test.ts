@@ -177,6 +177,44 @@ testInUsualMode("a connection takes no more requests than pool.requests, and its
   assert.equal((await resized).status, 200);
 });
 
+testInUsualMode("connections that fail while others are in use are not opened over and over", async (t) => {
+  const held: [EndpointConnection, number][] = [];
+  const onFrame = (connection: EndpointConnection, { type, stream }: Frame): void => {
+    if (type === FRAME.headers) held.push([connection, stream]);
+    else if (type === FRAME.windowUpdate && connection !== endpoint.connections[0]) connection.socket.destroy();
+  };
+  // One request at a time on the first connection; further ones are closed: at first before, then after their SETTINGS.
+  let isEarly = true;
+  const hello = (n: number): Buffer | null => {
+    if (n === 0) return settings([SETTING.maxConcurrentStreams, 1]);
+    return isEarly ? null : settings([SETTING.maxConcurrentStreams, 0]);
+  };
+  const endpoint = await startHttp2Endpoint(t, onFrame, hello);
+  const config = simpleConfig(endpoint.port, { cluster: HTTP2, route: "retry: { attempts: 0 }" });
+  const sluice = await startSluice(t, config);
+  for (const early of [true, false]) {
+    isEarly = early;
+    held.length = 0;
+    const before = endpoint.connections.length;
+    const all = [get(sluice.url)];
+    await until(() => held.length === 1, "a stream");
+    all.push(get(sluice.url), get(sluice.url));
+    await until(() => endpoint.connections.length > Math.max(1, before), "further connections");
+    await until(() => endpoint.connections.slice(1).every(({ socket }) => socket.destroyed), "their ends");
+    // Turns of the event loop, in which thousands of connections were opened before.
+    for (let i = 0; i < 100; i++) await get(`http://127.0.0.1:${sluice.ports.admin}/ready`);
+    // Those that wait get the stream when it is free.
+    for (let i = 0; i < 3; i++) {
+      await until(() => held.length > i, "the next stream");
+      const [{ socket }, stream] = held[i]!;
+      socket.write(headers(stream, OK));
+    }
+    for (const { status } of await Promise.all(all)) assert.equal(status, 200);
+    assert.ok(endpoint.connections.length - before < 8, `${endpoint.connections.length} connections`);
+  }
+  await sluice.metricIs(0, "sluice_requests_in_flight");
+});
+
 /** A server over TLS, of HTTP/1 or of both versions. */
 async function startTls(t: LiveTest, isHttp1: boolean): Promise<number> {
   const options = { cert: authority.read("server.pem"), key: authority.read("server.key") };

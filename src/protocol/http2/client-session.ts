@@ -154,6 +154,11 @@ export class ClientSession implements DialHandler, FrameHandler, FrameOwner<Clie
     return !this.#frames.hasSettings && !this.#ended;
   }
 
+  /** It takes streams, now or when one of its own ends. */
+  get isOpen(): boolean {
+    return this.#frames.hasSettings && !this.#retired && !this.#ended;
+  }
+
   get isIdle(): boolean {
     return this.#frames.streams.size === 0;
   }

@@ -158,9 +158,12 @@ export class SessionPool implements SessionOwner, StreamQueue {
       this.#count(session, -1);
     }
     if (this.#waiting.size === 0) return;
-    // One that served nothing gives no reason to expect that another will.
-    if (session.served > 0 || this.#sessions.length > 0) return this.#serve();
+    if (session.served > 0) return this.#serve();
+    // One that served nothing gives no reason to expect that another will: no further one is opened for these streams.
+    if (this.#sessions.some(({ isConnecting }) => isConnecting)) return;
+    const canWait = this.#sessions.some(({ isOpen }) => isOpen);
     for (const stream of [...this.#waiting]) {
+      if (canWait && !stream.attempt!.noReuse) continue;
       stream.attempt!.local = isLocal;
       stream.failWith(error ?? ERROR.upstreamReset, problem);
     }
