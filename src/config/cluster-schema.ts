@@ -3,6 +3,7 @@ import { PROXY_TLVS, type ProxyHeaderOptions } from "../net/proxy-header.ts";
 import { endpointAddress } from "./address-values.ts";
 import { health } from "./health-schema.ts";
 import { fieldValue } from "./http-values.ts";
+import { CLUSTER_PROTOCOLS } from "./peer-words.ts";
 import { convert, list, object, oneOrMore, optional, required, use, withDefault } from "./shape.ts";
 import { clusterTls } from "./tls-schema.ts";
 import { choice, count, duration, idleTimeouts, size } from "./values.ts";
@@ -63,7 +64,7 @@ const fields = object(
       "The load-balancing strategy. In a list the first is the default; a plugin may choose another one for a request.",
     ),
     protocol: withDefault(
-      choice(["http1", "http2", "auto"]),
+      choice(["http1", "http2", "auto"], [], CLUSTER_PROTOCOLS),
       "http1",
       "The protocol of the endpoints. `http2`: with prior knowledge, over TLS by ALPN, which must select it. `auto`: what ALPN selects; without TLS it is HTTP/1. Requests of HTTP/2 share connections.",
     ),

@@ -1,6 +1,7 @@
 /** Scalar types of HTTP: header names and values, methods, statuses, paths. */
 import { RE2JS } from "re2js";
 import { normalizePathText, normalizeTargetText } from "../http/path-text.ts";
+import { findNearest } from "./place.ts";
 import { InvalidValue, type ScalarShape, scalar } from "./shape.ts";
 
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
@@ -74,7 +75,14 @@ export type RetryReason = (typeof RETRY_CAUSES)[number] | number;
 export const retryReason: ScalarShape<RetryReason> = scalar(
   "connect, reset, timeout, a status code from 400 to 599, or one of gRPC's: cancelled, deadline-exceeded, internal, resource-exhausted, unavailable",
   { anyOf: [{ enum: RETRY_CAUSES }, { type: "integer", minimum: 400, maximum: 599 }] },
-  (text) => RETRY_CAUSES.find((cause) => cause === text) ?? (/^[45]\d\d$/.test(text) ? Number(text) : undefined),
+  (text) => {
+    if (/^[45]\d\d$/.test(text)) return Number(text);
+    const cause = RETRY_CAUSES.find((one) => one === text);
+    const near = cause ?? findNearest(text.replace("_", "-"), RETRY_CAUSES);
+    if (cause === undefined && near !== undefined)
+      throw new InvalidValue(`"${text}" is not known, did you mean "${near}"`);
+    return cause;
+  },
 );
 
 /** A gRPC method as in paths: `package.Service/Method`. */

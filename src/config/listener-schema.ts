@@ -3,6 +3,7 @@ import { FORM } from "../http/head.ts";
 import { type Address, addressBlock, listenAddress, peerBlock } from "./address-values.ts";
 import { grpcMethod } from "./http-values.ts";
 import { http2 } from "./http2-schema.ts";
+import { LISTENER_PROTOCOLS } from "./peer-words.ts";
 import { clusterName } from "./references.ts";
 import { route } from "./route-schema.ts";
 import {
@@ -111,7 +112,7 @@ const listenerFields = object({
     "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
   ),
   protocol: withDefault(
-    choice(["http", "tcp", "auto", "udp"]),
+    choice(["http", "tcp", "auto", "udp"], [], LISTENER_PROTOCOLS),
     "http",
     "`http`: HTTP/1 and HTTP/2; `tcp`: connections are relayed without being interpreted (tcp.md); `auto`: the first bytes of a connection decide, and routes with `match.protocol: tcp` are for those that are neither HTTP nor TLS; `udp`: datagrams are relayed (udp.md).",
   ),

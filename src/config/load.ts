@@ -16,6 +16,7 @@ import {
 import type { Shape } from "./shape.ts";
 import { isRelayed } from "./tcp-keys.ts";
 import { type Environment, findEntry, makeTree, parseTree, type Tree } from "./tree.ts";
+import { checkUdpClusters } from "./udp-clusters.ts";
 import { findUnusedClusters } from "./unused.ts";
 
 export { formatProblem } from "./place.ts";
@@ -48,7 +49,7 @@ export function loadConfig(text: string, options: { file: string; env: Environme
   const parts = value ?? readParts(tree, file);
   const clusters = findEntry(tree, "clusters");
   const clusterNames = clusters?.kind === "map" ? clusters.entries.map(({ key }) => key) : [];
-  problems.push(...checkAddresses(parts), ...checkReach(parts, problems));
+  problems.push(...checkAddresses(parts), ...checkReach(parts, problems), ...checkUdpClusters(parts));
   const warnings = [...reader.warnings, ...(problems.length === 0 ? findUnusedClusters(parts) : [])];
   return {
     config: value && problems.length === 0 ? { ...value, file } : null,

@@ -12,6 +12,12 @@ const RESPONSE = "`timeouts.response` of a cluster";
 const TRUSTED = "`trustedProxies` of a listener";
 const CONNECTIONS = "`pool.connections` of a cluster, or `limits.connections` of a listener";
 const RETRY = "`retry: { attempts: … }` of a route";
+const PREFIX = "`prefix` in `match` of a route";
+const HOST = "`host` in `match` of a route";
+const SNI = "`sni` in `match` of a route";
+const PER_CLIENT = "`limits: { connectionsPerClient: … }` of a listener";
+const STREAMS = "`http2: { maxConcurrentStreams: … }` of a listener";
+const BANDWIDTH = "`limits: { bandwidth: … }` of a listener, or `bandwidth` of a route";
 const HTTP2 = "`protocol: http2` of a cluster; listeners accept HTTP/2 without a setting";
 
 /** Keys, by `normalize`. */
@@ -98,6 +104,54 @@ export const KEYS: Readonly<Record<string, string>> = {
   proxysetheader: "the filter `headers` in a `chain`",
   sticky: "the strategy `ip-hash`",
   stickysessions: "the strategy `ip-hash`",
+  pathprefix: PREFIX,
+  startswith: PREFIX,
+  pathbeg: PREFIX,
+  uri: "`path` or `prefix` in `match` of a route",
+  url: "`path` or `prefix` in `match` of a route",
+  pathregexp: "`regex` in `match` of a route",
+  hostname: HOST,
+  hostnames: HOST,
+  servername: "`host` or `sni` in `match` of a route",
+  domains: HOST,
+  hostsni: SNI,
+  reqsslsni: SNI,
+  clientip: "`client` in `match` of a route",
+  sourceip: "`client` in `match` of a route",
+  connectionsperip: PER_CLIENT,
+  maxconnectionsperip: PER_CLIENT,
+  limitconn: PER_CLIENT,
+  connectionrate: "`limits: { connectionRatePerClient: … }` of a listener",
+  maxstreams: STREAMS,
+  maxconcurrentstream: STREAMS,
+  rate: "`limits: { connectionRatePerClient: … }` of a listener, or the filter `rate-limit` in a `chain`",
+  limitrate: BANDWIDTH,
+  proxytimeout: "`timeouts.idle` of a listener, or `timeouts.tunnel` of a cluster",
+  letsencrypt: "`tls: { acme: … }` of a listener",
+  certresolver: "`tls: { acme: … }` of a listener",
+};
+
+const IS_HTTP2 = 'did you mean "http2"';
+
+/** Protocols of a cluster. */
+export const CLUSTER_PROTOCOLS: Readonly<Record<string, string>> = {
+  h2: IS_HTTP2,
+  h2c: IS_HTTP2,
+  grpc: IS_HTTP2,
+  grpcs: `${IS_HTTP2} and \`tls\``,
+  https: "expected `tls` of the cluster",
+};
+
+const SERVES_HTTP2 = "expected http, which serves HTTP/2 without a setting";
+
+/** Protocols of a listener. */
+export const LISTENER_PROTOCOLS: Readonly<Record<string, string>> = {
+  h2: SERVES_HTTP2,
+  h2c: SERVES_HTTP2,
+  http2: SERVES_HTTP2,
+  grpc: SERVES_HTTP2,
+  https: "expected http with `tls` of the listener",
+  tls: "expected tcp, with `tls` of the listener or without it, to decrypt or to pass TLS through",
 };
 
 /** Names of strategies and filters, by `normalize`. */

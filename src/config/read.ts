@@ -198,7 +198,10 @@ function addOnce(list: Problem[], problem: Problem): undefined {
 }
 
 function adviseUnknown(key: string, known: readonly string[]): string {
-  const advice = findNearest(key, known) === undefined ? adviseKey(key) : undefined;
+  const near = findNearest(key, known);
+  // A key that differs much in length is no slip.
+  const isSlip = near !== undefined && Math.abs(near.length - key.length) <= 2;
+  const advice = isSlip ? undefined : adviseKey(key);
   return advice === undefined ? hint(key, known) : `write ${advice}`;
 }
 

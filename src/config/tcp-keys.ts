@@ -6,7 +6,7 @@ type Report = Conversion["report"];
 
 /** Keys of a listener that concern requests, by the map that contains them. */
 const REQUEST_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [
-  ["", ["path", "halfClose", "grpc"]],
+  ["", ["path", "halfClose", "grpc", "http2"]],
   ["timeouts", ["head", "body", "write"]],
   ["limits", ["head", "target", "headers", "body"]],
   ["tls", ["strictSniHost"]],
@@ -17,8 +17,10 @@ const MATCH_KEYS = ["scheme", "host", "path", "prefix", "regex", "method", "head
 const HELLO_KEYS = ["alpn"];
 /** Of an attempt without a request, only connecting can be retried. */
 const RETRY_KEYS = ["on"];
-/** Keys of a listener that datagrams do not have. */
+/** Keys of a listener, its limits and its routes that datagrams do not have. */
 const STREAM_KEYS = ["tls", "trustedProxies", "proxyProtocol"];
+const STREAM_LIMITS = ["bandwidth"];
+const STREAM_ROUTE_KEYS = ["bandwidth", "passthrough"];
 /** Keys of a listener that only connections without requests have. */
 const CONNECTION_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [
   ["timeouts", ["detect", "lifetime"]],
@@ -51,7 +53,9 @@ export function checkKeys(protocol: Protocol, listener: Tree, report: Report): v
   }
   const what = `a listener with protocol: ${protocol}`;
   reportKeys(listener, protocol === "udp" ? STREAM_KEYS : ["udp"], "", what, report);
+  if (protocol === "udp") reportKeys(findEntry(listener, "limits"), STREAM_LIMITS, "limits", what, report);
   for (const route of routes) {
+    if (protocol === "udp") checkDatagramRoute(route, what, report);
     const match = findEntry(route, "match");
     if (protocol !== "auto") reportKeys(match, ["protocol"], "match", what, report);
     const isTcp = isAllRelayed || isText(findEntry(match, "protocol"), "tcp");
@@ -66,6 +70,14 @@ function checkRequestRoute(route: Tree, report: Report): void {
   const match = findEntry(route, "match");
   for (const one of [match, ...itemsOf(findEntry(match, "not"))])
     reportKeys(one, HELLO_KEYS, one === match ? "match" : "match.not", what, report);
+}
+
+/** Reports keys of a route that datagrams do not have. */
+function checkDatagramRoute(route: Tree, what: string, report: Report): void {
+  reportKeys(route, STREAM_ROUTE_KEYS, "", what, report);
+  const match = findEntry(route, "match");
+  for (const one of [match, ...itemsOf(findEntry(match, "not"))])
+    reportKeys(one, ["sni", "alpn"], one === match ? "match" : "match.not", what, report);
 }
 
 function isText(tree: Tree | undefined, text: string): boolean {

@@ -1,5 +1,6 @@
 /** Reports clusters that no request can reach. */
 import type { Problem } from "./place.ts";
+import type { Reference } from "./references.ts";
 import { BUILTIN_FETCH, type Config, type PluginUse } from "./schema.ts";
 import { findEntry } from "./tree.ts";
 
@@ -12,7 +13,7 @@ export function findUnusedClusters(config: Parts): Problem[] {
     for (const target of allow.fetch) if (target.startsWith("cluster:")) used.add(target.slice("cluster:".length));
   for (const { chain, routes } of config.listeners) {
     for (const route of routes) {
-      for (const name of listTargets(route.action)) used.add(name);
+      for (const { name } of listTargets(route.action)) used.add(name);
       if (!addChain(config, route.chain, used)) return [];
     }
     if (!addChain(config, chain, used)) return [];
@@ -22,9 +23,10 @@ export function findUnusedClusters(config: Parts): Problem[] {
     .map(({ name, at }) => ({ ...at, message: `no route leads to the cluster "${name}"` }));
 }
 
-function listTargets(action: Parts["listeners"][number]["routes"][number]["action"]): string[] {
-  if (action.kind === "cluster") return [action.cluster.name];
-  return (action.kind === "split" ? action.parts : action.clusters).map(({ name }) => name);
+/** The clusters that a route names. */
+export function listTargets(action: Parts["listeners"][number]["routes"][number]["action"]): readonly Reference[] {
+  if (action.kind === "cluster") return [action.cluster];
+  return action.kind === "split" ? action.parts : action.clusters;
 }
 
 /** Adds the clusters that a chain's plugins may choose or call; false: any cluster. */

@@ -155,6 +155,33 @@ test("a list whose items are all invalid is not reported as empty", () => {
   }
 });
 
+test("settings that datagrams do not have are problems, so that a cluster is not taken for encrypted", () => {
+  const text = `listeners:
+  u:
+    address: ":53"
+    protocol: udp
+    http2: { maxConcurrentStreams: 5 }
+    limits: { bandwidth: 1MiB/s }
+    routes: [{ match: { sni: a.example, alpn: h2 }, cluster: tls, bandwidth: 1MiB/s }, { split: { proxied: 1, path: 1 } }]
+  t: { address: ":53", protocol: tcp, http2: { maxConcurrentStreams: 5 }, cluster: tls }
+clusters:
+  tls: { endpoints: ["127.0.0.1:53"], tls: { verify: false } }
+  proxied: { endpoints: ["127.0.0.1:53"], proxyProtocol: v2 }
+  path: ["unix:/run/dns.sock"]
+`;
+  assert.deepEqual(load(text).problems, [
+    's:5:5: listeners.u.http2: "http2" has no meaning in a listener with protocol: udp',
+    's:6:15: listeners.u.limits.bandwidth: "limits.bandwidth" has no meaning in a listener with protocol: udp',
+    's:7:25: listeners.u.routes.0.match.sni: "match.sni" has no meaning in a listener with protocol: udp',
+    's:7:41: listeners.u.routes.0.match.alpn: "match.alpn" has no meaning in a listener with protocol: udp',
+    's:7:62: listeners.u.routes.0.cluster: the cluster "tls" has `tls`, which datagrams do not have: expected a cluster without it',
+    's:7:67: listeners.u.routes.0.bandwidth: "bandwidth" has no meaning in a listener with protocol: udp',
+    's:7:99: listeners.u.routes.1.split.proxied: the cluster "proxied" has `proxyProtocol`, which datagrams do not have: expected a cluster without it',
+    's:7:111: listeners.u.routes.1.split.path: the cluster "path" has an endpoint on a Unix socket, which receives no datagrams: expected an address with a port',
+    's:8:39: listeners.t.http2: "http2" has no meaning in a listener with protocol: tcp',
+  ]);
+});
+
 test("valid but probably unintended settings are warnings", () => {
   const unused = BASE.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: [');
   assert.deepEqual(load(BASE).warnings, []);

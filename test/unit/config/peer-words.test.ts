@@ -47,6 +47,37 @@ const cases: [text: Parameters<typeof load>[0], problem: string][] = [
     'listeners.web.tls.minVersion: "TLS1.3" is not known, did you mean "TLSv1.3"',
   ],
   [{ cluster: "protocol: http/2" }, 'clusters.app.protocol: "http/2" is not known, did you mean "http2"'],
+  [{ cluster: "protocol: h2c" }, 'clusters.app.protocol: "h2c" is not known, did you mean "http2"'],
+  [{ cluster: "protocol: grpc" }, 'clusters.app.protocol: "grpc" is not known, did you mean "http2"'],
+  [{ cluster: "protocol: https" }, 'clusters.app.protocol: "https" is not known, expected `tls` of the cluster'],
+  [
+    { listener: "protocol: https" },
+    'listeners.web.protocol: "https" is not known, expected http with `tls` of the listener',
+  ],
+  [
+    { listener: "protocol: h2" },
+    'listeners.web.protocol: "h2" is not known, expected http, which serves HTTP/2 without a setting',
+  ],
+  [
+    { listener: "limits: { connectionsPerIp: 5 }" },
+    'listeners.web.limits.connectionsPerIp: unknown key "connectionsPerIp", write `limits: { connectionsPerClient: … }` of a listener',
+  ],
+  [
+    { listener: "http2: { maxStreams: 5 }" },
+    'listeners.web.http2.maxStreams: unknown key "maxStreams", write `http2: { maxConcurrentStreams: … }` of a listener',
+  ],
+  [
+    { listener: "routes: [{ match: { pathPrefix: /a, hostname: b }, cluster: app }]" },
+    'listeners.web.routes.0.match.pathPrefix: unknown key "pathPrefix", write `prefix` in `match` of a route',
+  ],
+  [
+    { listener: "routes: [{ cluster: app, retry: { on: [UNAVAILABLE] } }]" },
+    'listeners.web.routes.0.retry.on.0: "UNAVAILABLE" is not known, did you mean "unavailable"',
+  ],
+  [
+    { listener: "routes: [{ cluster: app, retry: { on: [deadline_exceeded] } }]" },
+    'listeners.web.routes.0.retry.on.0: "deadline_exceeded" is not known, did you mean "deadline-exceeded"',
+  ],
 ];
 
 for (const [text, problem] of cases)
