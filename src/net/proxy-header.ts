@@ -28,13 +28,15 @@ export function makeProxyHeader({ version, tlvs }: ProxyHeaderOptions, client: C
   if (version === 1) return Buffer.from(lineOf(addresses), "latin1");
   if (client === null) return headerOf(0, 0, Buffer.alloc(0));
   const values = tlvs.flatMap((name) => tlvsOf(name, client, serverName));
-  const header = binaryOf(addresses, tlvs.includes("crc32c") ? [...values, SUM] : values);
-  if (tlvs.includes("crc32c")) header.writeUInt32BE(crc32c(header, 0, header.length), header.length - 4);
+  const hasSum = tlvs.includes("crc32c");
+  const rest = writeTlvs(values);
+  const header = binaryOf(addresses, hasSum ? Buffer.concat([rest, SUM]) : rest);
+  if (hasSum) header.writeUInt32BE(crc32c(header, 0, header.length), header.length - 4);
   return header;
 }
 
-/** The checksum, last and to be filled in. */
-const SUM: Tlv = { type: TLV.crc32c, value: Buffer.alloc(4) };
+/** The TLV of the checksum, last and to be filled in. */
+const SUM = Buffer.from([TLV.crc32c, 0, 4, 0, 0, 0, 0]);
 
 type Addresses = {
   readonly source: string;
@@ -63,8 +65,8 @@ function lineOf(addresses: Addresses | null): string {
   return `PROXY TCP${isSix ? 6 : 4} ${source} ${destination} ${sourcePort} ${destinationPort}\r\n`;
 }
 
-function binaryOf(addresses: Addresses | null, tlvs: readonly Tlv[]): Buffer {
-  const rest = writeTlvs(tlvs);
+/** `rest`: the TLVs. */
+function binaryOf(addresses: Addresses | null, rest: Buffer): Buffer {
   if (addresses === null) return headerOf(1, 0, rest);
   const { source, destination, sourcePort, destinationPort } = addresses;
   const isSix = isIPv6(source) || isIPv6(destination);
@@ -110,7 +112,7 @@ function groupOf(high: number, low: number): string {
 
 // ── TLVs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Most bytes of all TLVs, so that a header is within MAX_HEADER. Those beyond it are left out. */
+/** Most bytes of all TLVs but the checksum, so that a header is within MAX_HEADER. Those beyond it are left out. */
 const MOST = MAX_HEADER - 1024;
 
 function writeTlvs(tlvs: readonly Tlv[]): Buffer {

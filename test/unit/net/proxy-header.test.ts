@@ -80,6 +80,18 @@ test("what was received is passed on, and a unique id stays the same", () => {
   assert.deepEqual(findTlv(again.tlvs, 5), findTlv(proxied.tlvs, 5));
 });
 
+test("a checksum fits, however long the values are that a load balancer has sent", () => {
+  for (let length = 15_330; length < 15_370; length++) {
+    const tlvs = [{ type: 2, value: Buffer.alloc(length, "a") }];
+    const proxied = { ...read(makeProxyHeader(V2, plain("192.0.2.1", "10.0.0.1"))), tlvs, peer: "10.0.0.9" };
+    const behind: Client = { ...plain("192.0.2.1", "10.0.0.2"), proxied };
+    const header = makeProxyHeader({ version: 2, tlvs: ["authority", "crc32c"] }, behind);
+    const authority = findTlv(read(header).tlvs, 2);
+    assert.ok(authority === null || authority.equals(tlvs[0]!.value), String(length));
+    assert.equal(header.readUInt8(header.length - 7), 3, String(length));
+  }
+});
+
 test("property: addresses of any family are read back", () => {
   const address = fc.oneof(fc.ipV4(), fc.ipV6()).map(readAddress);
   fc.assert(
