@@ -94,8 +94,11 @@ export function atEnd(t: TestContext, end: () => unknown): void {
   });
 }
 
-/** Closes the keep-alive connections of `fetch`: a draining program would wait for their idle timeout. */
-function closeIdleConnections(): void {
+/**
+ * Closes the keep-alive connections of `fetch`: a draining program would wait for their idle timeout, and on a listener
+ * whose protocol has changed they are served by the former configuration until they are drained.
+ */
+export function closeIdleConnections(): void {
   const kept = getGlobalDispatcher();
   setGlobalDispatcher(new Agent());
   void kept.close();

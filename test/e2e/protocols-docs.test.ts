@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { Resolver } from "node:dns/promises";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { createServer as createHttp2Server } from "node:http2";
 import { createServer } from "node:https";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
@@ -14,7 +15,15 @@ import { DnsServer } from "../support/dns-server.ts";
 import { call, openClient, startService } from "./grpc.ts";
 import { openSession, request } from "./http2.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
-import { atEnd, bounded, type LiveTest, type Program, reuseSluice, testInUsualMode } from "./program.ts";
+import {
+  atEnd,
+  bounded,
+  closeIdleConnections,
+  type LiveTest,
+  type Program,
+  reuseSluice,
+  testInUsualMode,
+} from "./program.ts";
 import { askPlain, curl } from "./tls.ts";
 import { ask, open, startEcho } from "./websockets.ts";
 
@@ -175,6 +184,27 @@ checks["Limits of connections"] = {
   },
 };
 
+checks["HTTP/2 to endpoints"] = {
+  async peers(t) {
+    const server = createHttp2Server((_, response) => response.end("ok over HTTP/2"));
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    atEnd(t, () => server.close());
+    const tls = createServer({ cert: authority.read("site.pem"), key: authority.read("site.key") });
+    await once(tls.listen(0, "127.0.0.1"), "listening");
+    atEnd(t, () => tls.close());
+    const portOf = (of: { address(): unknown }): number => (of.address() as AddressInfo).port;
+    return { "127.0.0.1:9001": portOf(server), "10.0.0.1:443": portOf(tls) };
+  },
+  async check(t, { url }) {
+    assert.equal(await (await fetch(url)).text(), "ok over HTTP/2");
+    const session = await openSession(t, url);
+    assert.equal(String((await request(session, { ":path": "/" })).body), "ok over HTTP/2");
+    // The endpoint has no certificate of a public authority.
+    const response = await fetch(`${url}/api/`);
+    assert.match(response.headers.get("proxy-status")!, /error=tls_certificate_error/);
+  },
+};
+
 checks.gRPC = {
   async peers(t) {
     return { "127.0.0.1:9001": (await startService(t)).port, "127.0.0.1:9002": (await startService(t)).port };
@@ -210,6 +240,7 @@ for (const section of sections) {
     assert.ok(entry !== undefined, "it has no check");
     const files = Object.fromEntries(["site.pem", "site.key", "ca.pem"].map((name) => [name, authority.read(name)]));
     const peers = await entry.peers(t);
+    closeIdleConnections();
     const sluice = await reuseSluice(
       t,
       ({ web }) =>
