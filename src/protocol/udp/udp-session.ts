@@ -19,10 +19,8 @@ import type { Pipeline } from "../../proxy/pipeline.ts";
 import type { Port } from "../../proxy/port.ts";
 import type { RelayedTunnel } from "../../proxy/tunnels.ts";
 import { RelayExchange, type RelayOwner } from "../relay/relay-exchange.ts";
+import { KeptDatagrams, type KeptTotal } from "./kept-datagrams.ts";
 
-/** Datagrams kept until the endpoint has sent its first one, to be sent to another endpoint; further ones are not kept. */
-const MAX_KEPT = 8;
-const MAX_KEPT_BYTES = 64 * 1024;
 /** Bytes that the system has not sent yet; beyond it datagrams are dropped. */
 const MAX_QUEUED = 1024 * 1024;
 
@@ -33,6 +31,7 @@ export interface SessionOwner {
   readonly context: WorkerContext;
   readonly pipeline: Pipeline;
   readonly port: Port;
+  readonly kept: KeptTotal;
   /** Sends a datagram of the endpoint to the session's client. */
   sendToClient(session: UdpSession, bytes: Buffer): void;
   /** The endpoint has sent its first datagram. */
@@ -59,8 +58,7 @@ export class UdpSession implements AdmissionHandler, RelayOwner {
   #connected = false;
   #tunnel: RelayedTunnel | null = null;
   #ended = false;
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
+  readonly #kept: KeptDatagrams;
   #received = 0;
   #sent = 0;
   /** Datagrams of the client, and of the endpoint. */
@@ -75,6 +73,7 @@ export class UdpSession implements AdmissionHandler, RelayOwner {
   constructor(owner: SessionOwner, from: RemoteInfo, peer: string) {
     this.#context = owner.context;
     this.#owner = owner;
+    this.#kept = new KeptDatagrams(owner.kept);
     this.from = from;
     this.peer = peer;
     this.openedAt = this.receivedAt = this.activeAt = owner.context.clock.now;
@@ -123,14 +122,8 @@ export class UdpSession implements AdmissionHandler, RelayOwner {
     this.receivedAt = this.activeAt = this.#context.clock.now;
     this.#requests++;
     this.#count(bytes.length, 0);
-    if (this.#tunnel === null) {
-      const fits = this.#kept.length < MAX_KEPT && this.#keptBytes + bytes.length <= MAX_KEPT_BYTES;
-      if (fits) {
-        this.#kept.push(bytes);
-        this.#keptBytes += bytes.length;
-      } else if (!this.#connected) return this.#owner.dropped("queue");
-    }
-    if (!this.#connected) return;
+    const isKept = this.#tunnel === null && this.#kept.add(bytes);
+    if (!this.#connected) return isKept ? undefined : this.#owner.dropped("queue");
     if (this.#socket!.getSendQueueSize() > MAX_QUEUED) return this.#owner.dropped("queue");
     this.#socket!.send(bytes);
   }
@@ -154,7 +147,7 @@ export class UdpSession implements AdmissionHandler, RelayOwner {
   }
 
   #open(hasResponded: boolean): void {
-    this.#kept = [];
+    this.#kept.drop();
     const { pipeline, port } = this.#owner;
     this.#relay!.relay(hasResponded, (x) => {
       this.#tunnel = pipeline.tunnels.openSession(x, port, () => this.end("drained"));
@@ -203,7 +196,7 @@ export class UdpSession implements AdmissionHandler, RelayOwner {
     this.#ended = true;
     this.#admission?.cancel();
     this.#admission = null;
-    this.#kept = [];
+    this.#kept.drop();
     this.#closeSocket();
     this.#owner.ended(this);
   }

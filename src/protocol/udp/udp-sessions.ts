@@ -43,6 +43,7 @@ export class UdpSessions implements SessionOwner {
   readonly context: WorkerContext;
   readonly pipeline: Pipeline;
   readonly port: Port;
+  readonly kept = { bytes: 0 };
   readonly #options: UdpSessionsOptions;
   readonly #socket: Socket;
   readonly #byClient = new Map<string, UdpSession>();
