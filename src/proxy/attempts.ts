@@ -91,7 +91,8 @@ export function recover(pipeline: StepControl, x: Exchange): number {
   // Nor is a deadline that the client has set: by short ones, a client could have endpoints ejected.
   const late = x.callDeadline > 0 && error.status === 504 && x.callDeadline <= performance.now();
   endAttempt(context, attempt, 0, !stale && !late);
-  if (stale && (attempt.unprocessed ? mayRepeat(context, x) : !x.replayLost && x.idempotent)) {
+  // Once, since the connection of a repeat may be shared and lost too.
+  if (stale && (attempt.unprocessed ? mayRepeat(context, x) : !x.replayLost && x.idempotent && !x.noReuse)) {
     countStaleConnection(context, attempt, error);
     return repeat(x);
   }

@@ -256,3 +256,33 @@ testInUsualMode("GOAWAY and refusals without end do not repeat a request for eve
     assert.equal(opened, 4, "the first and three repeats");
   }
 });
+
+testInUsualMode("an endpoint that resets streams or closes connections gets a request at most twice", async (t) => {
+  let answer: (connection: EndpointConnection, stream: number) => void = () => {};
+  let count = 0;
+  const endpoint = await startHttp2Endpoint(t, (connection, { type, stream }) => {
+    if (type !== FRAME.headers) return;
+    count++;
+    answer(connection, stream);
+  });
+  const sluice = await startSluice(t, simpleConfig(endpoint.port, { cluster: "protocol: http2" }));
+  const get = async (): Promise<number> => (await bounded(fetch(sluice.url), "a response")).status;
+  const ok = ({ socket }: EndpointConnection, stream: number) => void socket.write(headers(stream, OK));
+  for (const code of [CODE.internalError, CODE.cancel, CODE.noError, CODE.enhanceYourCalm]) {
+    answer = ok;
+    assert.equal(await get(), 200);
+    // The connection is in use and not lost: the reset is the endpoint's response to this request.
+    count = 0;
+    answer = ({ socket }, stream) => void socket.write(frame(FRAME.resetStream, 0, stream, uint32(code)));
+    assert.equal(await get(), 502);
+    assert.equal(count, 1, `code ${code}`);
+  }
+  assert.equal(endpoint.connections.length, 1);
+  answer = ok;
+  assert.equal(await get(), 200);
+  count = 0;
+  answer = ({ socket }) => socket.destroy();
+  for (const status of await Promise.all(Array.from({ length: 20 }, get))) assert.equal(status, 502);
+  assert.ok(count <= 40, `${count} streams`);
+  await sluice.metricIs(0, "sluice_requests_in_flight");
+});

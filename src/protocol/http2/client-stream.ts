@@ -366,6 +366,8 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   /** The endpoint has reset the stream. */
   wasReset(code: number): void {
     const isRefused = code === CODE.refusedStream && this.#state === STATE.head;
+    // The connection is not stale: it carried this reset.
+    if (this.#attempt !== null) this.#attempt.reused = false;
     this.lost(`the endpoint reset the stream with code ${code}`, isRefused);
   }
 
