@@ -42,7 +42,7 @@ export const TLV = { alpn: 0x01, authority: 0x02, crc32c: 0x03, noop: 0x04, uniq
 export const SSL_TLV = { version: 0x21, commonName: 0x22, cipher: 0x23 } as const;
 export const SSL_CLIENT = { tls: 1, certificate: 2, certificateInSession: 4 } as const;
 
-export const SIGNATURE_V1 = Buffer.from("PROXY ");
+const SIGNATURE_V1 = Buffer.from("PROXY ");
 export const SIGNATURE_V2 = Buffer.from("\r\n\r\n\0\r\nQUIT\n", "latin1");
 
 /** Bytes of a header of version 2. HAProxy may add the client's certificate to it. */

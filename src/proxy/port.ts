@@ -22,7 +22,7 @@ export type Accepted = {
   readonly port: Port;
   readonly choice: ConnectionChoice | null;
   /** Its first bytes were read and it is to be relayed as they are; `hello`: what they say, null if they are not TLS. */
-  readonly passed?: { readonly hello: HelloFacts | null };
+  readonly passed: { readonly hello: HelloFacts | null } | null;
 };
 
 /** What a ClientHello says. `serverName`: in lower case, empty without one; `offered`: protocols (ALPN). */

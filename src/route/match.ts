@@ -176,7 +176,8 @@ function matchesTarget(match: CompiledMatch, head: Head, memo: number): boolean 
   if (match.query !== null && !holdAll(match.query, head, memo, hasParameter)) return false;
   if (regexes === null) return true;
   const path = head.text(start, end);
-  return regexes.some((regex) => regex.testExact(path));
+  for (let i = 0; i < regexes.length; i++) if (regexes[i]!.testExact(path)) return true;
+  return false;
 }
 
 function equalsAny(words: readonly Uint8Array[], bytes: Uint8Array, start: number, end: number): boolean {

@@ -43,7 +43,7 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
   /** Set while the ClientHello is read and during the TLS handshake; null for a plain connection. */
   #tls: TlsStart | null = null;
   /** Set when its first bytes show that it is relayed as it is. */
-  #passed: Accepted["passed"];
+  #passed: Accepted["passed"] = null;
   /** Set when the connection is admitted. */
   #admitted: { readonly choice: ConnectionChoice | null } | null = null;
 
@@ -113,12 +113,7 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
   #serve(choice: ConnectionChoice | null): void {
     const connection = this.#connection;
     connection.bandwidth = this.#options.bandwidth.ofConnection(connection, this.#port.state!);
-    const handler = this.#options.makeHandler({
-      connection,
-      port: this.#port,
-      choice,
-      ...(this.#passed !== undefined && { passed: this.#passed }),
-    });
+    const handler = this.#options.makeHandler({ connection, port: this.#port, choice, passed: this.#passed });
     connection.handler = handler;
     connection.resume();
     const input = this.#input;
@@ -156,7 +151,7 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
     if (this.#proxy !== null) return this.#connection.destroy();
     if (this.#tls !== null) return this.#tls.ended();
     // A client of a relayed connection may have sent all that it will send.
-    if (this.#passed !== undefined || this.#port.state!.plan.protocol === "tcp") return;
+    if (this.#passed !== null || this.#port.state!.plan.protocol === "tcp") return;
     // With `halfClose` the buffered input may be a whole request.
     if (!this.#port.state!.plan.halfClose || this.#input === null) this.#connection.reset();
   }

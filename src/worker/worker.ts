@@ -170,7 +170,7 @@ class Worker {
       if (plan.protocol === "auto") this.#detected(plan, passed?.hello == null ? "tcp" : "tls");
       return new TcpConnection(this.#context, this.#pipeline, accepted);
     };
-    if (plan.protocol === "tcp" || passed !== undefined) return makeTcp();
+    if (plan.protocol === "tcp" || passed !== null) return makeTcp();
     if (connection.tls?.protocol) return make(connection.tls.protocol === "h2");
     const detectsTcp = plan.protocol === "auto" && plan.relay !== null;
     if (connection.tls !== null && !detectsTcp) return make(false);

@@ -235,10 +235,7 @@ export class CertificateManager {
 }
 
 /** HTTP-01 needs a plain listener. */
-export function usableChallenges(
-  given: readonly ChallengeType[],
-  listeners: Uses["listeners"],
-): readonly ChallengeType[] {
+function usableChallenges(given: readonly ChallengeType[], listeners: Uses["listeners"]): readonly ChallengeType[] {
   const isPlain = listeners.some(({ tls, protocol }) => tls === undefined && protocol === "http");
   const usable = given.filter((type) => type !== "http-01" || isPlain);
   // `check` has reported it.

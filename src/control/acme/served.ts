@@ -54,7 +54,7 @@ export function makeServed(
 }
 
 /** The issuer's key id and the serial number, both in base64url. */
-export function renewalIdOf(certificate: Buffer): string | null {
+function renewalIdOf(certificate: Buffer): string | null {
   const { authorityKey, serial } = readCertificate(certificate);
   return authorityKey === null ? null : `${authorityKey.toString("base64url")}.${serial.toString("base64url")}`;
 }

@@ -20,10 +20,11 @@ export class UpstreamConnector implements Connector {
   open(attempt: Attempt): void {
     const { plan } = this.#target;
     const client = plan.proxyProtocol === null ? null : (attempt.exchange.client?.connection ?? null);
-    const target = client === null ? this.#target : { ...this.#target, pool: clientPool(client, this.#target.pool) };
-    let upstream = attempt.noReuse ? null : target.pool.take();
+    const pool = client === null ? this.#target.pool : clientPool(client, this.#target.pool);
+    let upstream = attempt.noReuse ? null : pool.take();
     attempt.reused = upstream !== null;
     if (upstream === null) {
+      const target = client === null ? this.#target : { ...this.#target, pool };
       upstream = new ClientConnection(this.#context, this.#events, target);
       upstream.connect(
         plan.proxyProtocol === null
