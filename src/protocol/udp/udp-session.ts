@@ -115,6 +115,7 @@ export class UdpSession implements AdmissionHandler, RelayOwner {
     if (this.#socket !== socket) return;
     this.#connected = true;
     for (const bytes of this.#kept) socket.send(bytes);
+    this.#kept.sent();
   }
 
   /** A datagram of the client. */

@@ -17,10 +17,17 @@ test("a session keeps few datagrams, and all sessions a bounded number of bytes"
   const others: KeptDatagrams[] = [];
   for (let isKept = true; isKept; ) {
     const other = new KeptDatagrams(total);
+    other.sent();
     isKept = other.add(large);
     others.push(other);
     assert.ok(total.bytes <= 32 * 1024 * 1024 && others.length < 600);
   }
+  // A session without a socket has room until it has sent what it keeps.
+  const next = new KeptDatagrams(total);
+  assert.equal(next.add(large), true);
+  next.sent();
+  assert.deepEqual([...next], []);
+  assert.ok(total.bytes <= 32 * 1024 * 1024);
   // What a session drops, twice as well, is free for others.
   one.drop();
   one.drop();
