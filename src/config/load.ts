@@ -1,6 +1,7 @@
 /** Parses configuration text into a `Config`, or reports every problem with its position. Pure: performs no I/O. */
 import { isDeepStrictEqual } from "node:util";
 import { containsNetwork } from "../net/networks.ts";
+import { findGrpcOverHttp1 } from "./grpc-clusters.ts";
 import { byPlace, hasProblem, type Problem } from "./place.ts";
 import { Reader } from "./read.ts";
 import {
@@ -50,7 +51,8 @@ export function loadConfig(text: string, options: { file: string; env: Environme
   const clusters = findEntry(tree, "clusters");
   const clusterNames = clusters?.kind === "map" ? clusters.entries.map(({ key }) => key) : [];
   problems.push(...checkAddresses(parts), ...checkReach(parts, problems), ...checkUdpClusters(parts));
-  const warnings = [...reader.warnings, ...(problems.length === 0 ? findUnusedClusters(parts) : [])];
+  const found = problems.length === 0 ? [...findUnusedClusters(parts), ...findGrpcOverHttp1(parts)] : [];
+  const warnings = [...reader.warnings, ...found];
   return {
     config: value && problems.length === 0 ? { ...value, file } : null,
     problems: problems.sort(byPlace),

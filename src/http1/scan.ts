@@ -239,9 +239,16 @@ function scanVersion(buf: Buffer, at: number, stop: number, head: Head, endsLine
   return buf[at + 9] === LF ? at + 10 : reject(head, 400, "a bare CR in the request line");
 }
 
+/** Whether the bytes are the header of a SETTINGS frame, with which endpoints that only speak HTTP/2 begin. */
+function isSettings(buf: Buffer, at: number, stop: number): boolean {
+  return at + 5 <= stop && buf[at] === 0 && buf[at + 1] === 0 && buf[at + 3] === 4 && buf[at + 4]! <= 1;
+}
+
 // The reason phrase is ignored (RFC 9112 section 4). Some servers omit the space before it.
 function scanStatusLine(buf: Buffer, base: number, stop: number, head: Head): number {
   let i = scanVersion(buf, base, stop, head, false);
+  if (i < 0 && isSettings(buf, base, stop))
+    return reject(head, 502, "HTTP/2 instead of HTTP/1: the cluster needs protocol http2");
   if (i <= 0) return i;
   if (i < stop && buf[i] !== SPACE) return reject(head, 502, "the status line is malformed");
   let status = 0;

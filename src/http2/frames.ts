@@ -55,6 +55,9 @@ export const MAX_PAYLOAD = 16_384;
 /** The window of a stream and of a connection before any SETTINGS or WINDOW_UPDATE, in bytes, and the largest. */
 export const DEFAULT_WINDOW = 65_535;
 export const MAX_WINDOW = 2 ** 31 - 1;
+/** How the header of a frame reads a message of HTTP/1: the length `HTT`, and the type `P`. */
+const HTTP1_LENGTH = 0x485454;
+const HTTP1_TYPE = 0x50;
 
 /** Writes a frame's head; returns the offset after it. */
 export function writeFrameHead(
@@ -152,8 +155,11 @@ export class FrameReader {
     this.#flags = bytes[at + 4]!;
     this.#stream = readUint32(bytes, at + 5) & MAX_WINDOW;
     this.#isInFrame = true;
-    if (this.#length > MAX_PAYLOAD)
-      return this.#fail(CODE.frameSizeError, `a frame of ${this.#length} bytes is over ${MAX_PAYLOAD}`);
+    if (this.#length > MAX_PAYLOAD) {
+      const isHttp1 = this.#length === HTTP1_LENGTH && this.#type === HTTP1_TYPE;
+      const problem = `a frame of ${this.#length} bytes is over ${MAX_PAYLOAD}`;
+      return this.#fail(CODE.frameSizeError, isHttp1 ? "HTTP/1 instead of HTTP/2" : problem);
+    }
     if (this.#type !== FRAME.data) {
       if (this.#length === 0) this.#whole(bytes, 0, 0);
       return;

@@ -182,6 +182,22 @@ clusters:
   ]);
 });
 
+test("gRPC to a cluster that speaks HTTP/1 is a warning", () => {
+  const warningsOf = (text: string) => load(text).warnings.map((one) => one.replace(/^s:\d+:\d+: /, ""));
+  const warning = 'gRPC to the cluster "app", which speaks HTTP/1: expected protocol http2';
+  const retried = withRoutes("{ match: { path: /a.B/C }, cluster: app, retry: { on: [unavailable] } }");
+  const translated = BASE.replace("cluster: app", "chain: [grpc-web: {}], cluster: app");
+  const counted = BASE.replace("cluster: app", "grpc: { methods: [a.B/C] }, cluster: app");
+  assert.deepEqual(warningsOf(retried), [`listeners.web.routes.0.cluster: ${warning}`]);
+  assert.deepEqual(warningsOf(translated), [`listeners.web.cluster: ${warning}`]);
+  assert.deepEqual(warningsOf(counted), [`listeners.web.cluster: ${warning}`]);
+  const endpoints = 'endpoints: ["127.0.0.1:9001"]';
+  const app = (keys: string) => BASE.replace(/app: \[.*\]/, `app: { ${endpoints}, ${keys} }`);
+  assert.deepEqual(warningsOf(app("health: { active: { grpc: true } }")), [`clusters.app: ${warning}`]);
+  assert.deepEqual(warningsOf(app("protocol: http2, health: { active: { grpc: true } }")), []);
+  assert.deepEqual(warningsOf(BASE), []);
+});
+
 test("valid but probably unintended settings are warnings", () => {
   const unused = BASE.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: [');
   assert.deepEqual(load(BASE).warnings, []);

@@ -256,6 +256,13 @@ test("a response's framing is read from method, status and fields", () => {
   assert.equal(upgraded.status, 101);
 });
 
+test("an endpoint that speaks HTTP/2 is named as such", () => {
+  const head = new Head();
+  const settings = Buffer.from([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
+  assert.equal(scanResponse(settings, 0, settings.length, head, false), -502);
+  assert.equal(head.problem, "HTTP/2 instead of HTTP/1: the cluster needs protocol http2");
+});
+
 test("the size of a response head is limited", () => {
   const head = new Head();
   const scanFields = (fields: string): number => {

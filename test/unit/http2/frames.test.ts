@@ -19,6 +19,7 @@ function write({ type, flags, stream, payload, padding }: Frame): Buffer {
 class Recorder implements FrameHandler {
   readonly frames: Frame[] = [];
   readonly errors: number[] = [];
+  problem = "";
   #data: Buffer[] = [];
 
   frame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
@@ -36,8 +37,9 @@ class Recorder implements FrameHandler {
     return true;
   }
 
-  malformed(code: number): void {
+  malformed(code: number, problem: string): void {
     this.errors.push(code);
+    this.problem = problem;
   }
 }
 
@@ -87,4 +89,11 @@ test("frames that are too large, and padding longer than its frame, are malforme
     );
     assert.deepEqual([recorder.frames, recorder.errors], [[], [code]]);
   }
+});
+
+test("a peer that speaks HTTP/1 is named as such", () => {
+  const recorder = new Recorder();
+  const bytes = Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n");
+  new FrameReader(recorder).read(bytes, 0, bytes.length);
+  assert.deepEqual([recorder.errors, recorder.problem], [[CODE.frameSizeError], "HTTP/1 instead of HTTP/2"]);
 });
