@@ -5,15 +5,15 @@
  */
 import { PREFACE } from "../http2/frames.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
-import type { AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
+import type { Accepted, AcceptedConnection, Port, ServerHandler } from "../proxy/port.ts";
 
-export type ProtocolStartOptions = {
-  readonly make: (isHttp2: boolean) => ServerHandler;
-  /** Makes the handler of a connection that is not HTTP; null: there is none, so that every connection is HTTP. */
-  readonly makeTcp?: (() => ServerHandler) | null;
+export interface HandlerMakers {
+  makeHttp(accepted: Accepted, isHttp2: boolean): ServerHandler;
+  /** Of a connection that is not HTTP. */
+  makeTcp(accepted: Accepted): ServerHandler;
   /** Reports an exception. */
-  readonly internal: (error: unknown) => void;
-};
+  internal(error: unknown): void;
+}
 
 const LF = 10;
 const CR = 13;
@@ -29,8 +29,9 @@ const VERSION_LENGTH = 8;
 export class ProtocolStart implements ServerHandler {
   readonly #connection: AcceptedConnection;
   readonly #port: Port;
-  readonly #options: ProtocolStartOptions;
-  readonly #makeTcp: (() => ServerHandler) | null;
+  readonly #accepted: Accepted;
+  readonly #makers: HandlerMakers;
+  readonly #detectsTcp: boolean;
   /** A part of the preface or of a request line. */
   readonly #input = new PendingBuffer();
   /** The input is the beginning of the preface. */
@@ -38,13 +39,16 @@ export class ProtocolStart implements ServerHandler {
   /** Length of the method with its space; 0: not known yet. */
   #method = 0;
 
-  constructor(connection: AcceptedConnection, port: Port, options: ProtocolStartOptions) {
+  /** `detectsTcp`: it may be a connection that is not HTTP. */
+  constructor(accepted: Accepted, makers: HandlerMakers, detectsTcp: boolean) {
+    const { connection, port } = accepted;
     this.#connection = connection;
     this.#port = port;
-    this.#options = options;
-    this.#makeTcp = options.makeTcp ?? null;
+    this.#accepted = accepted;
+    this.#makers = makers;
+    this.#detectsTcp = detectsTcp;
     const { timeouts, relay } = port.state!.plan;
-    if (this.#makeTcp === null) connection.arm(port.idleLimit(timeouts.head));
+    if (!this.#detectsTcp) connection.arm(port.idleLimit(timeouts.head));
     // The time began before, if the first bytes were tried as TLS.
     else if (connection.deadline === 0) connection.arm(relay!.detect);
   }
@@ -58,7 +62,7 @@ export class ProtocolStart implements ServerHandler {
     const isWhole = input.length + at - start === PREFACE.length;
     if (at === end && !isWhole) return input.append(bytes, start, end);
     this.#mayBePreface = isWhole;
-    if (!isWhole && this.#makeTcp !== null) return this.#receiveLine(bytes, start, end);
+    if (!isWhole && this.#detectsTcp) return this.#receiveLine(bytes, start, end);
     this.#pass(this.#makeHandler(isWhole), bytes, start, end);
   }
 
@@ -68,7 +72,8 @@ export class ProtocolStart implements ServerHandler {
     this.#input.append(bytes, start, end);
     // A part of the preface was not compared as a line.
     const isHttp = this.#isHttp(this.#method === 0 ? 0 : before);
-    if (isHttp !== null) this.#begin(isHttp ? this.#options.make(false) : this.#makeTcp!());
+    if (isHttp !== null)
+      this.#begin(isHttp ? this.#makers.makeHttp(this.#accepted, false) : this.#makers.makeTcp(this.#accepted));
   }
 
   /** Whether the input begins with a request line; null: not known yet. `from`: the bytes before were compared. */
@@ -104,7 +109,7 @@ export class ProtocolStart implements ServerHandler {
 
   /** Makes the protocol's handler, which receives the buffered bytes. */
   #makeHandler(isHttp2: boolean): ServerHandler {
-    const handler = this.#options.make(isHttp2);
+    const handler = this.#makers.makeHttp(this.#accepted, isHttp2);
     this.#connection.handler = handler;
     const { bytes, start, end } = this.#input;
     if (end > start) handler.receive(bytes, start, end);
@@ -113,8 +118,8 @@ export class ProtocolStart implements ServerHandler {
 
   /** No more bytes decide: those received so far are HTTP if they begin with a method and its space. */
   #decide(): ServerHandler {
-    if (this.#makeTcp === null || this.#method > 0) return this.#makeHandler(false);
-    const handler = this.#makeTcp();
+    if (!this.#detectsTcp || this.#method > 0) return this.#makeHandler(false);
+    const handler = this.#makers.makeTcp(this.#accepted);
     this.#begin(handler);
     return handler;
   }
@@ -125,13 +130,13 @@ export class ProtocolStart implements ServerHandler {
   }
 
   timedOut(): void {
-    if (this.#makeTcp !== null && this.#port.draining && this.#input.length === 0) return this.#connection.destroy();
+    if (this.#detectsTcp && this.#port.draining && this.#input.length === 0) return this.#connection.destroy();
     const handler = this.#decide();
-    if (this.#makeTcp === null || this.#method > 0) handler.timedOut();
+    if (!this.#detectsTcp || this.#method > 0) handler.timedOut();
   }
 
   drain(): void {
-    if (this.#makeTcp === null) this.#makeHandler(false).drain();
+    if (!this.#detectsTcp) this.#makeHandler(false).drain();
     // Nothing is lost: neither the client nor an endpoint has sent anything that was passed on.
     else if (this.#input.length === 0) this.#connection.arm(Math.max(1, this.#port.drainIdle));
   }
@@ -140,7 +145,7 @@ export class ProtocolStart implements ServerHandler {
   flushed(): void {}
 
   broken(error: unknown): void {
-    this.#options.internal(error);
+    this.#makers.internal(error);
     this.#connection.destroy();
   }
 }

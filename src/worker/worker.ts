@@ -12,18 +12,14 @@ import { Staples } from "../net/staples.ts";
 import { TicketKeys } from "../net/ticket-keys.ts";
 import { TlsServer, type TlsServerOptions, type TlsShared } from "../net/tls-server.ts";
 import { AccessLog } from "../observe/access-log.ts";
-import { DETECTED_PROTOCOLS, LISTENER_CELLS, WORKER_CELLS } from "../observe/series.ts";
+import { WORKER_CELLS } from "../observe/series.ts";
 import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
-import type { ClusterPlan, ListenerPlan, Plan } from "../plan/plan.ts";
+import type { ClusterPlan, Plan } from "../plan/plan.ts";
 import { type InstanceSet, PluginHost } from "../plugin/host/host.ts";
 import type { Instance } from "../plugin/host/instance.ts";
-import { ServerConnection } from "../protocol/http1/server-connection.ts";
-import { Http2Connection } from "../protocol/http2/server-connection.ts";
 import { logDenied } from "../protocol/relay/relay-exchange.ts";
-import { TcpConnection } from "../protocol/tcp/tcp-connection.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
-import type { Accepted, ServerHandler } from "../proxy/port.ts";
 import { Snapshot } from "../proxy/snapshot.ts";
 import type { Connector } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
@@ -38,7 +34,7 @@ import { listenerState, subrequestStates } from "./listener-state.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
-import { ProtocolStart } from "./protocol-start.ts";
+import { ProtocolHandlers } from "./protocol-handlers.ts";
 import { SlotsInUse } from "./slots-in-use.ts";
 import { UdpListeners } from "./udp-listeners.ts";
 import { WantedCertificates } from "./wanted-certificates.ts";
@@ -93,6 +89,7 @@ class Worker {
       notifyHealth: (event) => post({ type: "health", ...event }),
     };
     this.#pipeline = new Pipeline(this.#context);
+    const handlers = new ProtocolHandlers(this.#context, this.#pipeline);
     const rates = new RateTable(init.rates);
     this.#bandwidth = new BandwidthLimits({ cells, warnings, rates });
     const clients = new ClientAdmission({
@@ -107,7 +104,7 @@ class Worker {
       clients,
       incoming: {
         admission: this.#pipeline.admission,
-        makeHandler: (accepted) => this.#makeHandler(accepted),
+        makeHandler: (accepted) => handlers.make(accepted),
         denied: (connection, port, outcome) => {
           if (port.state!.plan.protocol === "tcp") logDenied(this.#pipeline, connection, port, outcome);
         },
@@ -154,32 +151,6 @@ class Worker {
       keyValue: this.#keyValue,
     });
     this.#context.clock.start(() => this.#tick());
-  }
-
-  /** The handler of an admitted connection: by ALPN over TLS, by its first bytes without. */
-  #makeHandler(accepted: Accepted): ServerHandler {
-    const { connection, port, passed } = accepted;
-    const { plan } = port.state!;
-    const make = (isHttp2: boolean): ServerHandler => {
-      if (plan.protocol === "auto") this.#detected(plan, isHttp2 ? "http2" : "http1");
-      return isHttp2
-        ? new Http2Connection(this.#context, this.#pipeline, accepted)
-        : new ServerConnection(this.#context, this.#pipeline, accepted);
-    };
-    const makeTcp = (): ServerHandler => {
-      if (plan.protocol === "auto") this.#detected(plan, passed?.hello == null ? "tcp" : "tls");
-      return new TcpConnection(this.#context, this.#pipeline, accepted);
-    };
-    if (plan.protocol === "tcp" || passed !== null) return makeTcp();
-    if (connection.tls?.protocol) return make(connection.tls.protocol === "h2");
-    const detectsTcp = plan.protocol === "auto" && plan.relay !== null;
-    if (connection.tls !== null && !detectsTcp) return make(false);
-    const internal = (error: unknown): void => this.#pipeline.internal(null, error);
-    return new ProtocolStart(connection, port, { make, makeTcp: detectsTcp ? makeTcp : null, internal });
-  }
-
-  #detected(plan: ListenerPlan, protocol: (typeof DETECTED_PROTOCOLS)[number]): void {
-    this.#context.cells[plan.cells + LISTENER_CELLS.detected + DETECTED_PROTOCOLS.indexOf(protocol)]!++;
   }
 
   receive(message: ToWorker): void {

@@ -17,7 +17,7 @@ function detect(
   const connection = { alive: true, deadline: 0, arm: () => {} } as unknown as AcceptedConnection;
   const plan = { timeouts: { head: 1 }, limits: { target: TARGET }, relay: { detect: 1 } };
   const port = { idleLimit: (limit: number) => limit, state: { plan } } as unknown as Port;
-  const make = (protocol: string) => (): ServerHandler => {
+  const make = (protocol: string): ServerHandler => {
     assert.equal(found.protocol, "", "once");
     found.protocol = protocol;
     const receive = (bytes: Buffer, start: number, end: number) => {
@@ -25,11 +25,12 @@ function detect(
     };
     return { receive, timedOut() {}, ended() {} } as unknown as ServerHandler;
   };
-  connection.handler = new ProtocolStart(connection, port, {
-    make: (isHttp2) => make(isHttp2 ? "http2" : "http1")(),
-    makeTcp: make("tcp"),
-    internal: (error) => assert.fail(String(error)),
-  });
+  const makers = {
+    makeHttp: (_accepted: unknown, isHttp2: boolean) => make(isHttp2 ? "http2" : "http1"),
+    makeTcp: () => make("tcp"),
+    internal: (error: unknown) => assert.fail(String(error)),
+  };
+  connection.handler = new ProtocolStart({ connection, port, choice: null, passed: null }, makers, true);
   for (const chunk of chunks)
     connection.handler.receive(Buffer.concat([Buffer.from("xx"), chunk]), 2, 2 + chunk.length);
   if (last === "time") connection.handler.timedOut();

@@ -10,7 +10,8 @@ test("an exception before the protocol is known ends the connection and is repor
   const make = () => {
     throw new Error("not made");
   };
-  const start = new ProtocolStart(connection, port, { make, internal: (error) => done.push(String(error)) });
+  const makers = { makeHttp: make, makeTcp: make, internal: (error: unknown) => done.push(String(error)) };
+  const start = new ProtocolStart({ connection, port, choice: null, passed: null }, makers, false);
   let thrown: unknown;
   try {
     start.receive(Buffer.from("GET"), 0, 3);
