@@ -27,7 +27,7 @@ clusters:
 \`sluice check\` reports every problem of a file in one pass, one line each, as \`file:line:column: path.to.key: what is
 wrong, what was expected\`: structure, routes that no request can match, modules, permissions, configurations of plugins,
 and errors that plugins report when they start. Lines with \`warning:\` do not reject the file: a cluster that no route uses,
-two routes of one name, \`match.sni\` without \`tls\`, a check whose timeout is longer than its interval. A running proxy logs them. \`sluice schema\` prints the JSON Schema, for completion in an editor.
+two routes of one name, \`match.sni\` without \`tls\`, gRPC to a cluster that speaks HTTP/1, a check whose timeout is longer than its interval. A running proxy logs them. \`sluice schema\` prints the JSON Schema, for completion in an editor.
 
 - **Durations** are \`250ms\`, \`5s\`, \`2m\`, \`1h\`; **sizes** are bytes, or \`16KiB\`, \`1MiB\`, \`1GiB\`.
 - **Text stays text.** Where a key takes text, the value is the text as written in the file: \`1.10\`, \`007\`, \`12e4\`,
@@ -120,7 +120,7 @@ function describeSection(title: string, shape: ObjectShape<unknown>): string[] {
 }
 
 /**
- * One row per key; keys of nested maps are rows of the same table. Adds maps in lists to `found`, and keys of which exactly
+ * One row per key; keys of nested maps are rows of the same table, after that of the map. Adds maps in lists to `found`, and keys of which exactly
  * one is required to `choices`.
  */
 function describeFields(
@@ -133,7 +133,10 @@ function describeFields(
   return Object.entries(shape.fields).flatMap(([key, field]) => {
     const inner = unwrap(field.shape);
     const here = `${before}${key}`;
-    if (inner.kind === "object") return describeFields(inner, `${here}.`, found, choices);
+    if (inner.kind === "object") {
+      const own = row(here, { ...field, otherwise: field.otherwise === "given" ? "given" : "absent" });
+      return [own, ...describeFields(inner, `${here}.`, found, choices)];
+    }
     const item = inner.kind === "list" || inner.kind === "entries" ? unwrap(itemOf(inner)) : null;
     if (item?.kind === "object") found(`${here}.${inner.kind === "list" ? "N" : "NAME"}`, item);
     return [row(here, field)];

@@ -21,7 +21,6 @@ export function findGrpcOverHttp1({ listeners, clusters }: Parts): Problem[] {
       if (isListener || route.retry.grpc !== 0 || translates(route.chain))
         for (const { at, name } of listTargets(route.action)) if (old.has(name)) add(at, name);
   }
-  for (const { name, health, at } of clusters) if (health.active?.probe.kind === "grpc" && old.has(name)) add(at, name);
   return warnings;
 }
 
