@@ -100,14 +100,36 @@ export class OnDemand {
     const prepared = { settings, shared, loaded };
     if (this.#prepared?.shared.account === shared.account) return prepared;
     const files = this.#files(shared);
-    for (const file of (await files.list()).slice(0, settings.limit)) {
-      const name = (await files.readState(file))?.names[0] ?? "";
+    for (const file of (await this.#list(files)).slice(0, settings.limit)) {
+      const name = await this.#nameOf(files, file);
       if (!isServerName(name) || !matchesAny(settings.names, name)) continue;
       const task = this.#make(name, prepared);
       await task.load();
       if (task.served !== null && task.served.validTo > this.#options.context.now()) loaded.set(name, task);
     }
     return prepared;
+  }
+
+  /** Files that cannot be read do not stop a version: their certificates are obtained again. */
+  #list(files: CertificateFiles): Promise<string[]> {
+    return files.list().catch((error: Error) => {
+      this.#cannotRead(files.directory, error);
+      return [];
+    });
+  }
+
+  /** The name that a file's certificate is for; empty: unknown. */
+  async #nameOf(files: CertificateFiles, file: string): Promise<string> {
+    try {
+      return (await files.readState(file))?.names[0] ?? "";
+    } catch (error) {
+      this.#cannotRead(join(files.directory, file), error as Error);
+      return "";
+    }
+  }
+
+  #cannotRead(file: string, { message: cause }: Error): void {
+    this.#options.context.log.warn({ file, cause }, "saved certificates cannot be used");
   }
 
   /** Null: no listener uses it. */
