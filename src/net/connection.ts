@@ -246,8 +246,10 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
 
   /** Ends both directions after all written bytes were sent. */
   endBoth(): void {
-    this.#socket!.end();
-    this.#socket!.destroySoon();
+    const socket = this.#socket!;
+    // With everything sent and received, closing is the end: a shutdown before it would be one more system call.
+    if (!this.#isDeferred && socket.readableEnded && socket.writableLength === 0 && isSettled(socket)) socket.destroy();
+    else socket.destroySoon();
   }
 
   destroy(): void {
@@ -412,4 +414,9 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     if (borrowed !== null) for (const block of borrowed) this.#context.buffers.free(block);
     this.guard(() => this.handler.flushed());
   }
+}
+
+/** No shutdown is pending, whose callback would fail. */
+function isSettled({ writableEnded, writableFinished }: Socket): boolean {
+  return !writableEnded || writableFinished;
 }

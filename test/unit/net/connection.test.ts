@@ -171,6 +171,29 @@ test("a closing connection can be reset, and ends", async (t) => {
   await until(() => handler.events.includes("closed"));
 });
 
+test("both directions end in order with all bytes, before or after the peer's end", async (t) => {
+  for (const first of ["peer", "connection", "half"] as const)
+    for (const isBackedUp of [false, true]) {
+      const context = makeContext();
+      const { connection, handler, peer } = await accept(t, context);
+      if (first === "peer") peer.end();
+      // Its own direction has ended before.
+      if (first === "half") connection.end(() => peer.end());
+      if (first !== "connection") await until(() => handler.events.includes("ended"));
+      let sent = 0;
+      if (first !== "half") sent = isBackedUp ? fill(connection, context) : 5;
+      if (sent === 5) connection.send(Buffer.from("hello"), 5);
+      connection.endBoth();
+      let received = 0;
+      peer.on("data", (bytes: Buffer) => (received += bytes.length));
+      if (!peer.readableEnded) await once(peer, "end");
+      peer.end();
+      await until(() => handler.events.includes("closed"));
+      assert.equal(received, sent, `${first} ${isBackedUp}`);
+      assert.equal(handler.events.at(-1), "closed");
+    }
+});
+
 test("the deadline is reported, and an exception of a handler ends its own connection", async (t) => {
   const context = makeContext();
   const { connection, handler, peer } = await accept(t, context);
