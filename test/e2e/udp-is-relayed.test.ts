@@ -8,7 +8,16 @@ import { compileSource } from "../contract/plugin-harness.ts";
 import { DnsServer } from "../support/dns-server.ts";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, startRawUpstream } from "./peers.ts";
-import { atEnd, bounded, type LiveTest, runSluice, startSluice, testInAllModes, testInUsualMode } from "./program.ts";
+import {
+  atEnd,
+  bounded,
+  type LiveTest,
+  runSluice,
+  startSluice,
+  testInAllModes,
+  testInUsualMode,
+  until,
+} from "./program.ts";
 
 type Datagram = { readonly text: string; readonly from: RemoteInfo };
 
@@ -132,12 +141,12 @@ clusters:
   await sluice.metricIs(0, "sluice_connections_active", { listener: "game" });
 });
 
-testInUsualMode("udp-is-relayed: limits, lists of addresses and plugins refuse sessions", async (t) => {
+testInUsualMode("udp-is-relayed: limits, lists of addresses, plugins and routes refuse sessions", async (t) => {
   const echo = await startEcho(t, "echo");
   const wasm = await compileSource(DENIES);
   const sluice = await startSluice(
     t,
-    ({ web, denied, filtered }) => `
+    ({ web, denied, filtered, unrouted }) => `
 plugins: { denies: { wasm: ./denies.wasm } }
 listeners:
   few: { address: "127.0.0.1:${web}", protocol: udp, cluster: app, limits: { connections: 1 } }
@@ -147,20 +156,27 @@ listeners:
     protocol: udp
     cluster: app
     chain: [denies]
+  unrouted:
+    address: 127.0.0.1:${unrouted}
+    protocol: udp
+    routes: [{ match: { client: 10.0.0.0/8 }, cluster: app }]
 clusters:
   app: ["127.0.0.1:${echo.port}"]
 `,
-    { ports: ["denied", "filtered"], files: { "denies.wasm": wasm } },
+    { ports: ["denied", "filtered", "unrouted"], files: { "denies.wasm": wasm } },
   );
   const client = await openPeer(t);
   client.send("x", sluice.port);
   assert.equal(await client.get(0), "echo x");
   const other = await openPeer(t);
-  for (const port of [sluice.port, sluice.ports.denied!, sluice.ports.filtered!]) other.send("y", port);
+  const { denied, filtered, unrouted } = sluice.ports;
+  for (const port of [sluice.port, denied!, filtered!, unrouted!]) other.send("y", port);
   await sluice.metricIs(1, "sluice_connections_refused_total", { listener: "few", limit: "connections" });
   await sluice.metricIs(1, "sluice_connections_refused_total", { listener: "denied", limit: "deny" });
   await sluice.metricIs(1, "sluice_connections_denied_total", { listener: "filtered" });
   await sluice.metricIs(1, "sluice_udp_datagrams_dropped_total", { listener: "few", reason: "limit" });
+  await sluice.metricIs(1, "sluice_relay_connections_total", { listener: "unrouted", result: "no_route" });
+  await until(() => /"listener":"unrouted".*no route for /.test(sluice.output), "the log");
   client.send("z", sluice.port);
   assert.equal(await client.get(1), "echo z");
   assert.deepEqual([echo.received.length, other.received.length], [2, 0]);

@@ -56,7 +56,7 @@ const CASES: readonly (readonly [bytes: string, protocol: string])[] = [
   ["\0", "tcp"],
 ];
 
-test("each protocol is told by its first bytes, however they are divided", () => {
+test("each protocol is recognised by its first bytes, however they are divided", () => {
   for (const [text, protocol] of CASES)
     fc.assert(
       fc.property(fc.array(fc.nat(text.length), { maxLength: 30 }), (cuts) => {
