@@ -18,7 +18,7 @@ import type { Shape } from "./shape.ts";
 import { isRelayed } from "./tcp-keys.ts";
 import { type Environment, findEntry, makeTree, parseTree, type Tree } from "./tree.ts";
 import { checkUdpClusters } from "./udp-clusters.ts";
-import { findUnusedClusters } from "./unused.ts";
+import { findUnusedAcme, findUnusedClusters } from "./unused.ts";
 
 export { formatProblem } from "./place.ts";
 
@@ -51,7 +51,11 @@ export function loadConfig(text: string, options: { file: string; env: Environme
   const clusters = findEntry(tree, "clusters");
   const clusterNames = clusters?.kind === "map" ? clusters.entries.map(({ key }) => key) : [];
   problems.push(...checkAddresses(parts), ...checkReach(parts, problems), ...checkUdpClusters(parts));
-  const found = problems.length === 0 ? [...findUnusedClusters(parts), ...findGrpcOverHttp1(parts)] : [];
+  const acme = findEntry(tree, "acme");
+  const found =
+    problems.length === 0
+      ? [...findUnusedClusters(parts), ...findGrpcOverHttp1(parts), ...findUnusedAcme(acme, parts)]
+      : [];
   const warnings = [...reader.warnings, ...found];
   return {
     config: value && problems.length === 0 ? { ...value, file } : null,

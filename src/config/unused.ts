@@ -1,8 +1,8 @@
-/** Reports clusters that no request can reach. */
+/** Reports clusters that no request can reach, and settings of certificates that no listener has. */
 import type { Problem } from "./place.ts";
 import type { Reference } from "./references.ts";
 import { BUILTIN_FETCH, type Config, type PluginUse } from "./schema.ts";
-import { findEntry } from "./tree.ts";
+import { findEntry, type Tree } from "./tree.ts";
 
 type Parts = Pick<Config, "clusters" | "listeners" | "plugins">;
 
@@ -21,6 +21,14 @@ export function findUnusedClusters(config: Parts): Problem[] {
   return config.clusters
     .filter(({ name }) => !used.has(name))
     .map(({ name, at }) => ({ ...at, message: `no route leads to the cluster "${name}"` }));
+}
+
+/** Reports `acme`, as written, where no listener obtains certificates. */
+export function findUnusedAcme(acme: Tree | undefined, { listeners }: Pick<Config, "listeners">): Problem[] {
+  const isUsed = listeners.some(({ tls }) => tls !== undefined && (tls.managed.length > 0 || tls.onDemand));
+  if (acme === undefined || isUsed) return [];
+  const message = "no listener obtains a certificate: expected `tls: { acme: [NAME] }` of a listener";
+  return [{ ...acme.at, message }];
 }
 
 /** The clusters that a route names. */

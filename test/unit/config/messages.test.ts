@@ -201,6 +201,11 @@ test("gRPC to a cluster that speaks HTTP/1 is a warning", () => {
 test("valid but probably unintended settings are warnings", () => {
   const unused = BASE.replace("app: [", 'spare: ["127.0.0.1:1"]\n  app: [');
   assert.deepEqual(load(BASE).warnings, []);
+  assert.deepEqual(load(`acme: { email: a@b.example }\n${BASE}`).warnings, [
+    "s:1:7: acme: no listener obtains a certificate: expected `tls: { acme: [NAME] }` of a listener",
+  ]);
+  const obtained = BASE.replace("cluster: app", "tls: { acme: [a.example] }, cluster: app");
+  assert.deepEqual(load(`acme: { email: a@b.example }\n${obtained}`).warnings, []);
   assert.deepEqual(load(unused).warnings, ['s:4:3: clusters.spare: no route leads to the cluster "spare"']);
   assert.deepEqual(load(BASE.replace(/app: \[.*\]/, "app: []")).warnings, [
     "s:4:8: clusters.app: the cluster has no endpoints: its requests get 503",
