@@ -76,8 +76,8 @@ async function startIfValid(options: RunOptions): Promise<App | null> {
 }
 
 /**
- * The plugins with a source in the configuration, and the modules of the others. Empty if the configuration is invalid, which
- * the proxy reports.
+ * The plugins with a source in the configuration, and the modules of the others. Empty if the configuration is invalid,
+ * which the proxy reports.
  */
 async function readPlugins(file: string): Promise<{ plugins: readonly Plugin[]; modules: readonly string[] }> {
   const text = await readFile(file, "utf8").catch(() => "");

@@ -1,4 +1,7 @@
-/** `sluice plugin test [PATH]`: runs a plugin's tests under `node:test`; resolves `sluice/test` outside of `node_modules` too. */
+/**
+ * `sluice plugin test [PATH]`: runs a plugin's tests under `node:test`; resolves `sluice/test` outside of
+ * `node_modules` too.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, globSync, statSync } from "node:fs";

@@ -127,7 +127,10 @@ function identify({ text, host, port, path }: Address): string {
   return `${/^(udp|quic):/.test(text) ? "udp " : ""}${name} ${port}`;
 }
 
-/** Reports routes that are unreachable because an earlier route matches all of their requests. Routers may pass a request on. */
+/**
+ * Reports routes that are unreachable because an earlier route matches all of their requests. Routers may pass a
+ * request on.
+ */
 function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly Problem[]): Problem[] {
   return listeners.flatMap((listener) => {
     // The match of a route with problems is not reliable.

@@ -51,7 +51,10 @@ export function listSyntaxProblems(document: Document, text: string): SyntaxProb
   return [...suspectQuotes(quoted, errors[0]!, text), ...problems];
 }
 
-/** An unclosed quote ends at the next quote, possibly lines below; the parser then reports what follows it, not the quote. */
+/**
+ * An unclosed quote ends at the next quote, possibly lines below; the parser then reports what follows it, not the
+ * quote.
+ */
 function suspectQuotes(
   quoted: readonly Scalar[],
   { code, pos }: Document["errors"][number],

@@ -1,4 +1,7 @@
-/** Reports clusters of UDP listeners with settings that datagrams do not have. They would be sent without TLS, for example. */
+/**
+ * Reports clusters of UDP listeners with settings that datagrams do not have. They would be sent without TLS, for
+ * example.
+ */
 import type { Place, Problem } from "./place.ts";
 import type { Config } from "./schema.ts";
 import { listTargets } from "./unused.ts";

@@ -104,7 +104,8 @@ export function shield(text: string): string {
   let from = 0;
   for (let at = text.indexOf("${"); at >= 0; at = text.indexOf("${", from)) {
     const closed = findEnd(text, at, true);
-    // A reference that is not closed on its line: only the brace is replaced, so that the problem has a position in one scalar.
+    // A reference that is not closed on its line: only the brace is replaced, so that the problem has a position in one
+    // scalar.
     const end = closed < 0 ? at + 2 : closed;
     parts.push(
       text.slice(from, at),

@@ -171,12 +171,18 @@ export class Listeners {
     }
   }
 
-  /** What a worker binds for a UDP address; null: it is none. A listener that drains shares the address with its successor. */
+  /**
+   * What a worker binds for a UDP address; null: it is none. A listener that drains shares the address with its
+   * successor.
+   */
   #udpOf({ host, port, udp }: Place): UdpPlace | null {
     return udp ? { host, port, reusePort: this.#reusePort } : null;
   }
 
-  /** Whether the first worker alone binds a UDP address: sessions that are found by their connection ID must all be on one. */
+  /**
+   * Whether the first worker alone binds a UDP address: sessions that are found by their connection ID must all be on
+   * one.
+   */
   #isSingle({ text }: Place): boolean {
     return !this.#reusePort || text.startsWith(QUIC);
   }
@@ -246,7 +252,10 @@ function bindPort(host: string, port: number, reusePort: boolean): BoundSocket {
   }
 }
 
-/** Removes the socket of a process that was killed. @throws Error if it is in use or no socket, or if its directory does not exist */
+/**
+ * Removes the socket of a process that was killed. @throws Error if it is in use or no socket, or if its directory does
+ * not exist
+ */
 async function clearStalePath(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return checkDirectory(dirname(path));

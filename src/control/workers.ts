@@ -32,7 +32,10 @@ export type WorkersListener = {
   /** The worker is ready to receive a plan; it is a new one, or the replacement of one that ended. */
   onUp(worker: number): void;
   onMessage(worker: number, message: FromWorker): void;
-  /** The worker has ended and its shared state is cleared. It is replaced, unless it was retired or the workers are closing. */
+  /**
+   * The worker has ended and its shared state is cleared. It is replaced, unless it was retired or the workers are
+   * closing.
+   */
   onEnd(worker: number, reason: EndReason): void;
 };
 

@@ -45,7 +45,10 @@ export type NetContext = {
 type Reads = { readonly buffer: () => Uint8Array; readonly callback: (size: number) => boolean };
 
 const NOTHING = Buffer.alloc(0);
-/** Longest pause of reading, ms: without a read it is not noticed that a peer has gone. A read is small, so little is lost. */
+/**
+ * Longest pause of reading, ms: without a read it is not noticed that a peer has gone. A read is small, so little is
+ * lost.
+ */
 const MAX_READ_PAUSE = 10_000;
 /** A write of up to this size that cannot complete synchronously gets a copy, and occupies no block, bytes. */
 const MAX_COPY = 4096;
@@ -367,7 +370,10 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     return bytes === this.#block.bytes && this.#block !== this.#context.buffers.shared && !this.#isLent;
   }
 
-  /** Writes `bytes[start, end)` of a block of `lender` without a copy. Returns false if `lender` should pause until `flushed`. */
+  /**
+   * Writes `bytes[start, end)` of a block of `lender` without a copy. Returns false if `lender` should pause until
+   * `flushed`.
+   */
   sendLent(lender: Connection, bytes: Buffer, start: number, end: number): boolean {
     const more = this.#write(bytes.subarray(start, end));
     if (this.#socket!.writableLength === 0) return this.#writePause === null;

@@ -41,8 +41,8 @@ export class TlsClient {
   }
 
   /**
-   * Starts connecting; the event `secureConnect` follows. `onread`: as of `net.Socket`; `protocols`: for ALPN. `header`: sent
-   * first, in plain text; the socket then ignores `onread`. Null: nothing.
+   * Starts connecting; the event `secureConnect` follows. `onread`: as of `net.Socket`; `protocols`: for ALPN.
+   * `header`: sent first, in plain text; the socket then ignores `onread`. Null: nothing.
    */
   connect(
     { host, port, path }: Target,

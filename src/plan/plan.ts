@@ -159,7 +159,10 @@ export type EndpointPlan = {
 
 export type ListenerPlan = {
   readonly name: string;
-  /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is replaced by the bound port. */
+  /**
+   * As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is replaced by the bound
+   * port.
+   */
   readonly address: string;
   /** `auto`: the first bytes of a connection decide. */
   readonly protocol: "http" | "tcp" | "udp" | "auto";
@@ -258,8 +261,8 @@ export type RoutePlan = {
   /** Bytes per second in each direction, of all requests and connections together; undefined: no limit. */
   readonly bandwidth?: number;
   /**
-   * STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index; of connections that are relayed
-   * CONNECTION_RESULTS of `sluice_relay_connections_total{listener,route,cluster,result}`.
+   * STATUS_CELLS of `sluice_requests_total{listener,route,cluster,status}`, by cluster index; of connections that are
+   * relayed CONNECTION_RESULTS of `sluice_relay_connections_total{listener,route,cluster,result}`.
    */
   readonly requestCells: readonly { readonly cluster: number; readonly cells: number }[];
   /** The same with `cluster=""`, for requests that end before a cluster is chosen. */

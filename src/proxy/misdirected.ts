@@ -12,9 +12,9 @@ import type { Exchange } from "./exchange.ts";
 import { isFromTrustedPeer } from "./forwarded.ts";
 
 /**
- * Returns false if the client requested a server name in its handshake, the request has another name as its host, and it is not
- * from a trusted proxy, which forwards requests for other hosts. An address is not sent as a server name (RFC 6066
- * section 3), so it fits any.
+ * Returns false if the client requested a server name in its handshake, the request has another name as its host, and
+ * it is not from a trusted proxy, which forwards requests for other hosts. An address is not sent as a server name (RFC
+ * 6066 section 3), so it fits any.
  */
 export function fitsHandshake(x: Exchange): boolean {
   const { tls } = x;

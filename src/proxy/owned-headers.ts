@@ -1,4 +1,7 @@
-/** Names of request headers that filters own (`header_own`): no spelling of one that the client sent reaches the endpoint. */
+/**
+ * Names of request headers that filters own (`header_own`): no spelling of one that the client sent reaches the
+ * endpoint.
+ */
 import { isAlias, removeAliases } from "../http/aliases.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START } from "../http/head.ts";
 

@@ -1,4 +1,7 @@
-/** Which route serves a request, and which cluster the route sends it to. Steps of the pipeline return the phase that follows. */
+/**
+ * Which route serves a request, and which cluster the route sends it to. Steps of the pipeline return the phase that
+ * follows.
+ */
 import { HOOK } from "../abi/abi.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import type { Rival } from "../route/match.ts";

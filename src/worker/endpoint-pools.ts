@@ -24,7 +24,10 @@ export class EndpointPools {
     this.#events = events;
   }
 
-  /** The endpoints of a cluster with their connectors. `used`: the keys of the version's pools, to which theirs are added. */
+  /**
+   * The endpoints of a cluster with their connectors. `used`: the keys of the version's pools, to which theirs are
+   * added.
+   */
   members(plan: ClusterPlan, used: Set<string>): Member<Connector>[] {
     return plan.set.endpoints.map((endpointPlan) => {
       const key = poolKey(plan, endpointPlan);

@@ -41,7 +41,8 @@ export type ToWorker =
   /**
    * Build version `plan.version` without serving it; reply `ready` or `failed`. New addresses listen after `commit`.
    * `sockets` are for addresses new to this worker (`ListenerPlan.address`). A Unix socket cannot be posted: its `socket`
-   * is null, only worker 0 gets it, and binds its path. A UDP socket neither: each worker that gets it binds `udp`. Connections of a `shared` one are distributed over all workers.
+   * is null, only worker 0 gets it, and binds its path. A UDP socket neither: each worker that gets it binds `udp`.
+   * Connections of a `shared` one are distributed over all workers.
    */
   | { type: "prepare"; plan: Plan; sockets: PostedSocket[] }
   /** Serve the prepared version; reply `committed`. */
@@ -117,7 +118,10 @@ export type FromWorker =
   | ({ type: "plugin" } & PluginEvent)
   /** The listening socket of a leaving worker was transferred to the sender. */
   | { type: "transferred"; address: string }
-  /** A client wants a certificate for this server name, which the listener's `onDemand` matches; reply `certificateDecided`. */
+  /**
+   * A client wants a certificate for this server name, which the listener's `onDemand` matches; reply
+   * `certificateDecided`.
+   */
   | { type: "certificateWanted"; name: string }
   | { type: "challengesReady"; number: number }
   /** A traced exchange has ended; `dropped`: requests not traced since the last one because of the rate limit. */

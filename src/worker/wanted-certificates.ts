@@ -1,7 +1,8 @@
 /**
  * Handshakes that wait for a certificate that the main thread obtains on demand. What clients can cause is bounded: at
- * most MAX_WAITING handshakes of a worker wait, and for as many names, each within its `timeouts.handshake`; a name is requested once at a time;
- * a name that was denied is not requested again for a time. Beyond the bounds a handshake fails at once.
+ * most MAX_WAITING handshakes of a worker wait, and for as many names, each within its `timeouts.handshake`; a name is
+ * requested once at a time; a name that was denied is not requested again for a time. Beyond the bounds a handshake
+ * fails at once.
  */
 import { DeniedNames } from "../net/denied-names.ts";
 

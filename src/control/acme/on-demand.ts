@@ -1,7 +1,7 @@
 /**
  * Certificates that are obtained at the first handshake with a name. Clients choose the names, so everything that they
- * cause is bounded: `names` and `ask` decide, `rate` limits orders, `limit` certificates, MAX_ASKING requests to `ask` at once; a
- * name that is denied stays so for a time; nothing is saved of a name without a certificate.
+ * cause is bounded: `names` and `ask` decide, `rate` limits orders, `limit` certificates, MAX_ASKING requests to `ask`
+ * at once; a name that is denied stays so for a time; nothing is saved of a name without a certificate.
  */
 import { join } from "node:path";
 import { DeniedNames } from "../../net/denied-names.ts";

@@ -143,7 +143,10 @@ async function poll(
   }
 }
 
-/** Returns the certificates of a chain, without any other text. @throws AcmeError if they are not for these names and this key */
+/**
+ * Returns the certificates of a chain, without any other text. @throws AcmeError if they are not for these names and
+ * this key
+ */
 export function checkChain(pem: string, names: readonly string[], key: KeyObject): string {
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
   if (blocks.length === 0 || blocks.length > MAX_CHAIN) throw invalid(`the chain has ${blocks.length} certificates`);

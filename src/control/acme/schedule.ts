@@ -49,7 +49,10 @@ export function selectTime(
   return { start, end, at: Math.min(at, Math.round(validTo - (validTo - validFrom) / 6)), checkAt };
 }
 
-/** Whether a certificate is obtained so soon after the one before that a further one must wait, whatever the server suggests. */
+/**
+ * Whether a certificate is obtained so soon after the one before that a further one must wait, whatever the server
+ * suggests.
+ */
 export function isEarly(issuedAt: number, now: number, lifetime: number): boolean {
   return now < issuedAt + Math.max(MINUTE, Math.min(HOUR, lifetime / 2));
 }

@@ -261,7 +261,10 @@ export class CertificateTask {
     throw new AcmeError("invalid_response", `the certificate is not valid now, but from ${period}`);
   }
 
-  /** A server may suggest renewals without end, or issue certificates that are to be renewed at once: they come ever later. */
+  /**
+   * A server may suggest renewals without end, or issue certificates that are to be renewed at once: they come ever
+   * later.
+   */
   #issued({ validFrom, validTo }: Served): Pick<SavedState, "issuedAt" | "early" | "nextTry"> {
     const { now, random } = this.#context;
     const early = isEarly(this.#state.issuedAt, now(), validTo - validFrom) ? this.#state.early + 1 : 0;

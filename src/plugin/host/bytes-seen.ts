@@ -17,7 +17,10 @@ export function configBytes(config: unknown): number {
   return bytes;
 }
 
-/** Bytes that a hook can read: both message heads as received, in body hooks the chunk, and after the last one the trailers. */
+/**
+ * Bytes that a hook can read: both message heads as received, in body hooks the chunk, and after the last one the
+ * trailers.
+ */
 export function bytesSeen(hook: number, target: HookContext | null): number {
   const exchange = target === null ? null : target.exchange;
   if (exchange === null) return 0;

@@ -82,7 +82,10 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   #keptEnd = false;
   /** Bytes whose credit is withheld. */
   #uncredited = 0;
-  /** The limit of the route; null: unlimited. While a direction pauses, it gives no credit, or takes no more of the request. */
+  /**
+   * The limit of the route; null: unlimited. While a direction pauses, it gives no credit, or takes no more of the
+   * request.
+   */
   #bandwidth: Bandwidth | null = null;
   #creditPause: NodeJS.Timeout | null = null;
   #sendPause: NodeJS.Timeout | null = null;
