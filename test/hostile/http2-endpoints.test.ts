@@ -278,6 +278,15 @@ testInUsualMode("an endpoint that resets streams or closes connections gets a re
     assert.equal(count, 1, `code ${code}`);
   }
   assert.equal(endpoint.connections.length, 1);
+  // A refusal is none: a request that is refused once is no failure of the endpoint.
+  const failures = () => sluice.output.match(/"event":"upstream_failure"/g)?.length ?? 0;
+  const before = failures();
+  answer = (connection, stream) => {
+    answer = ok;
+    connection.socket.write(frame(FRAME.resetStream, 0, stream, uint32(CODE.refusedStream)));
+  };
+  assert.equal(await get(), 200);
+  assert.equal(failures(), before);
   answer = ok;
   assert.equal(await get(), 200);
   count = 0;

@@ -370,7 +370,7 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   wasReset(code: number): void {
     const isRefused = code === CODE.refusedStream && this.#state === STATE.head;
     // The connection is not stale: it carried this reset.
-    if (this.#attempt !== null) this.#attempt.reused = false;
+    if (this.#attempt !== null && !isRefused) this.#attempt.reused = false;
     this.lost(`the endpoint reset the stream with code ${code}`, isRefused);
   }
 
