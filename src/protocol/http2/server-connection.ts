@@ -49,6 +49,8 @@ const AFTER_END = "frames of a request after its end";
 
 /** The fields of the current block. One for the worker suffices, since it is read synchronously. */
 const decoded = new Head(8192, 64);
+/** Smallest size that a DATA frame in transit counts as, so that their number is bounded too: 1,024 of a stream. */
+const MIN_IN_TRANSIT = 64;
 
 export class Http2Connection
   implements ServerHandler, FrameHandler, FrameOwner<ServerStream>, StreamConnection, WriterOwner, EndingConnection
@@ -195,7 +197,7 @@ export class Http2Connection
     if (stream === undefined) {
       this.credit(size);
       if (this.#isClosedByClient(id)) return this.fail(CODE.streamClosed, "DATA on a closed stream");
-      this.#inTransit -= size;
+      this.#inTransit -= Math.max(size, MIN_IN_TRANSIT);
       return this.#inTransit >= 0 || this.#frames.spend(COST.control);
     }
     if (!stream.receiveWindow.take(size)) {
@@ -259,7 +261,7 @@ export class Http2Connection
     this.writer.reset(id, code);
   }
 
-  /** Up to `size` bytes of a stream that is not served may be in transit, in frames of any size: they cost no budget. */
+  /** Up to `size` bytes of a stream that is not served may be in transit: their frames cost no budget. */
   #expectData(size: number): void {
     this.#inTransit = Math.max(0, this.#inTransit) + Math.max(0, size);
   }
