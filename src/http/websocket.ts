@@ -12,20 +12,30 @@ const GOING_AWAY = Buffer.from([0x03, 0xe9]);
 /** RFC 6455 section 1.3. */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+const KEY = Buffer.from("sec-websocket-key");
+
 /** A value for Sec-WebSocket-Key. */
 export function makeKey(): Buffer {
   return Buffer.from(randomBytes(16).toString("base64"));
 }
 
-/** Whether the response has the Sec-WebSocket-Accept for the key of the request (RFC 6455 section 4.2.2). */
-export function acceptsKey(request: Head, response: Head): boolean {
+/** The key of the request; empty unless there is exactly one, of 16 bytes in base64. */
+export function findKey(request: Head): string {
   const key = request.get("sec-websocket-key") ?? "";
-  return (
-    response.get("sec-websocket-accept") ===
-    createHash("sha1")
-      .update(key + GUID)
-      .digest("base64")
-  );
+  const isOnly = request.find(KEY, 0, KEY.length, 1) < 0;
+  return isOnly && /^[A-Za-z0-9+/]{22}==$/.test(key) ? key : "";
+}
+
+/** The value of Sec-WebSocket-Accept for a key (RFC 6455 section 4.2.2). */
+export function acceptOf(key: string): string {
+  return createHash("sha1")
+    .update(key + GUID)
+    .digest("base64");
+}
+
+/** Whether the response has the Sec-WebSocket-Accept for the key of the request. */
+export function acceptsKey(request: Head, response: Head): boolean {
+  return response.get("sec-websocket-accept") === acceptOf(request.get("sec-websocket-key") ?? "");
 }
 
 /** Tracks the frames of one direction. Accepts any bytes; frames are not validated. */

@@ -66,6 +66,7 @@ export const UPSTREAM_FAILURES = [
   "upstream_broken",
   "unsolicited_response",
   "stream_limit",
+  "upgrade_unsupported",
   "stale_connection",
   "retried_status",
 ] as const;

@@ -5,7 +5,7 @@
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { Head } from "../http/head.ts";
 import type { HeadPool } from "../http/head-pool.ts";
-import type { Connection } from "../net/connection.ts";
+import type { TunnelConnection } from "../net/tunnel.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
@@ -46,8 +46,11 @@ export class Attempt {
   bodyEnd = 0;
   /** The body is complete with them. */
   bodyDone = false;
-  /** The endpoint has switched protocols (101) on this connection, which is read no further; null: it has not. */
-  upgraded: Connection | null = null;
+  /**
+   * The endpoint has switched protocols on this connection (101) or stream (2xx over HTTP/2, here 101 too), which is read
+   * no further; null: it has not.
+   */
+  upgraded: TunnelConnection | null = null;
 
   /** Why it failed, and the cause for the log; null: it has not. */
   error: ProxyError | null = null;

@@ -14,7 +14,7 @@ import { countRetriedStatus, countStaleConnection, logNoEndpoint, logUpstreamFai
 import { beginCall, retriesStatus, takeStatus } from "./grpc.ts";
 import { PHASE } from "./phase.ts";
 import type { PipelineControl, StepControl } from "./pipeline-control.ts";
-import { selectUpgrade } from "./upgrade.ts";
+import { hasWebSocketKey, selectUpgrade } from "./upgrade.ts";
 
 /** How often a request that an endpoint did not process is sent to the same endpoint again. */
 const MAX_REPEATS = 3;
@@ -48,6 +48,8 @@ export function forward(pipeline: PipelineControl, x: Exchange): number {
   if ((x.request.flags & FLAG.upgrade) !== 0) x.upgrade = selectUpgrade(x);
   if (x.upgrade === null && (x.request.flags & FLAG.connect) !== 0)
     return pipeline.error(x, ERROR.protocolUnknown, "an extended CONNECT to a protocol that the route does not allow");
+  if (x.upgrade !== null && x.cluster!.plan.protocol !== "http1" && !hasWebSocketKey(x))
+    return pipeline.error(x, ERROR.malformed, "a WebSocket upgrade without one valid Sec-WebSocket-Key");
   const attempt = x.beginAttempt();
   attempt.startedAt = x.attempts === 1 && !x.noReuse && !x.delayed ? x.headAt : performance.now();
   attempt.noReuse = x.noReuse;
@@ -90,7 +92,8 @@ export function recover(pipeline: StepControl, x: Exchange): number {
     attempt.reused && (error === ERROR.unsolicitedResponse || (error === ERROR.upstreamReset && !attempt.hasResponse));
   // Nor is a deadline that the client has set: by short ones, a client could have endpoints ejected.
   const late = x.callDeadline > 0 && error.status === 504 && x.callDeadline <= performance.now();
-  endAttempt(context, attempt, 0, !stale && !late);
+  // Nor is an upgrade that it does not support: clients could have endpoints ejected by them.
+  endAttempt(context, attempt, 0, !stale && !late && error !== ERROR.upgradeUnsupported);
   // Once, since the connection of a repeat may be shared and lost too.
   if (stale && (attempt.unprocessed ? mayRepeat(context, x) : !x.replayLost && x.idempotent && !x.noReuse)) {
     countStaleConnection(context, attempt, error);

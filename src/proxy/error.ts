@@ -83,6 +83,8 @@ export const ERROR = {
   /** Bytes on a reused connection that the endpoint sent before it can have read the request. */
   unsolicitedResponse: error("unsolicited_response", "upstream", 502, "http_protocol_error"),
   upstreamMalformed: error("upstream_malformed", "upstream", 502, "http_protocol_error"),
+  /** The endpoint does not accept extended CONNECT, which an upgrade is over HTTP/2 (RFC 8441). */
+  upgradeUnsupported: error("upgrade_unsupported", "upstream", 502, "http_upgrade_failed"),
   /** The response headers were sent: the response is aborted. */
   upstreamBroken: error("upstream_broken", "upstream", 502, "http_response_incomplete"),
   /** No stream of a shared connection became free in time. */

@@ -234,7 +234,9 @@ export class Pipeline implements HookCaller, PipelineControl {
 
   /** Opens the tunnel; the exchange ends. */
   #openTunnel(x: Exchange): number {
-    x.attempt.stream = null;
+    const { attempt } = x;
+    attempt.stream?.openTunnel?.(attempt);
+    attempt.stream = null;
     x.client!.openTunnel!();
     return PHASE.done;
   }

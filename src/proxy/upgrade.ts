@@ -4,7 +4,8 @@
  */
 import { FLAG, FRAMING } from "../http/head.ts";
 import { isGetMethod } from "../http/method.ts";
-import { findProtocol, type UpgradeProtocol } from "../http/upgrade.ts";
+import { findProtocol, isWebSocket, type UpgradeProtocol } from "../http/upgrade.ts";
+import { findKey } from "../http/websocket.ts";
 import type { Exchange } from "./exchange.ts";
 
 /**
@@ -15,6 +16,14 @@ export function selectUpgrade({ request, route, client }: Exchange): UpgradeProt
   if ((request.flags & FLAG.upgrade) === 0 || client!.openTunnel === undefined || !isGetMethod(request)) return null;
   if (request.framing !== FRAMING.none && (request.framing !== FRAMING.length || request.length > 0)) return null;
   return findProtocol(request, route!.upgrades);
+}
+
+/**
+ * Whether a WebSocket upgrade has the key that its client needs a response to. An endpoint that is reached by HTTP/2 does
+ * not get it, and so cannot check it (RFC 8441 section 5).
+ */
+export function hasWebSocketKey({ request, upgrade }: Exchange): boolean {
+  return (request.flags & FLAG.connect) !== 0 || !isWebSocket(upgrade!) || findKey(request) !== "";
 }
 
 /** Whether the exchange becomes a tunnel: the endpoint sent a 101 and no plugin has replaced it. */

@@ -19,6 +19,11 @@ export interface UpstreamStream {
   resumeBody(): void;
   /** Ends the attempt. It reports no event after this. */
   cancel(): void;
+  /**
+   * The tunnel opens, to which `Attempt.upgraded` belongs from now on: what was received of it becomes `attempt.body`.
+   * Absent where that was received with the response.
+   */
+  openTunnel?(attempt: Attempt): void;
 }
 
 /** Opens streams to one endpoint: it dials, pools and limits connections. */

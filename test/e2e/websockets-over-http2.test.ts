@@ -2,15 +2,13 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { type ClientHttp2Session, type ClientHttp2Stream, constants } from "node:http2";
-import type { Duplex } from "node:stream";
-import { WebSocket } from "ws";
+import { type ClientHttp2Session, constants } from "node:http2";
 import type { TunnelList } from "../../src/admin/api.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { openSession, read } from "./http2.ts";
 import { startRawUpstream } from "./peers.ts";
 import { bounded, type LiveTest, startSluice, testInEachMode, testInUsualMode, until } from "./program.ts";
-import { ask, closed, startEcho } from "./websockets.ts";
+import { ask, closed, overStream, startEcho } from "./websockets.ts";
 
 const CONNECT = { ":method": "CONNECT", ":protocol": "websocket", ":path": "/", "sec-websocket-version": "13" };
 
@@ -20,19 +18,6 @@ async function connectStream(session: ClientHttp2Session, headers: object = {}) 
   stream.on("error", () => {});
   const [fields] = await bounded(once(stream, "response"), "the response");
   return { stream, fields: fields as Record<string, string | number | undefined> };
-}
-
-/** The client of the package `ws` over a stream, without its handshake. */
-function overStream(stream: ClientHttp2Stream): WebSocket {
-  const socket = new WebSocket(null as unknown as string, undefined, { autoPong: true }) as WebSocket & {
-    setSocket(stream: Duplex, head: Buffer, options: object): void;
-    _isServer: boolean;
-  };
-  socket._isServer = false;
-  // `ws` sets options of a TCP socket.
-  const duplex = Object.assign(stream as unknown as Duplex, { setNoDelay() {}, setTimeout() {} });
-  socket.setSocket(duplex, Buffer.alloc(0), { allowSynchronousEvents: true, maxPayload: 0, skipUTF8Validation: false });
-  return socket;
 }
 
 const config = (echo: number, raw: number) => `

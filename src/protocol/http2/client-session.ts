@@ -22,7 +22,8 @@ import { connectError, isLocalCause } from "../../proxy/connect-error.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import { ERROR, type ProxyError } from "../../proxy/error.ts";
 
-import type { ClientStream, Http2Target, StreamSession } from "./client-stream.ts";
+import { ClientStream, type Http2Target, type StreamSession } from "./client-stream.ts";
+import type { ClientTunnel } from "./client-tunnel.ts";
 import { COST, FrameBudget } from "./frame-budget.ts";
 import { FrameDispatch, type FrameOwner } from "./frame-dispatch.ts";
 import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
@@ -67,7 +68,9 @@ export interface SessionOwner {
   internal(error: unknown): void;
 }
 
-export class ClientSession implements DialHandler, FrameHandler, FrameOwner<ClientStream>, WriterOwner, StreamSession {
+export class ClientSession
+  implements DialHandler, FrameHandler, FrameOwner<ClientStream | ClientTunnel>, WriterOwner, StreamSession
+{
   readonly connection: Connection<DialHandler>;
   readonly writer: FrameWriter;
   readonly scheduler: SendScheduler;
@@ -83,7 +86,7 @@ export class ClientSession implements DialHandler, FrameHandler, FrameOwner<Clie
   readonly #encoder = new HpackEncoder();
   readonly #budget: FrameBudget;
   readonly #receiveWindow = new ReceiveWindow(RECEIVE_WINDOW);
-  readonly #frames: FrameDispatch<ClientStream>;
+  readonly #frames: FrameDispatch<ClientStream | ClientTunnel>;
   /** Streams whose response head was received in the current read. */
   #delayed: ClientStream[] = [];
   #nextId = 1;
@@ -173,6 +176,11 @@ export class ClientSession implements DialHandler, FrameHandler, FrameOwner<Clie
     return Math.min(this.#frames.maxStreams, MAX_STREAMS);
   }
 
+  /** The endpoint accepts extended CONNECT (RFC 8441): its streams can be tunnels. */
+  get allowsConnect(): boolean {
+    return this.#frames.allowsConnect;
+  }
+
   /** A stream can be opened. Retires the session if it has served its requests or its time. */
   canOpen(): boolean {
     if (!this.#frames.hasSettings || this.#retired || this.#ended || this.#frames.streams.size >= this.limit)
@@ -221,7 +229,11 @@ export class ClientSession implements DialHandler, FrameHandler, FrameOwner<Clie
     this.#delayed.push(stream);
   }
 
-  streamClosed(stream: ClientStream): void {
+  becameTunnel(tunnel: ClientTunnel): void {
+    this.#frames.streams.set(tunnel.id, tunnel);
+  }
+
+  streamClosed(stream: ClientStream | ClientTunnel): void {
     this.scheduler.remove(stream);
     this.#frames.streams.delete(stream.id);
     this.#inTransit = Math.max(0, this.#inTransit) + Math.max(0, stream.receiveWindow.left);
@@ -298,8 +310,8 @@ export class ClientSession implements DialHandler, FrameHandler, FrameOwner<Clie
     if (stream === undefined) return this.#frames.spend(COST.control);
     const ends = (flags & FRAME_FLAG.endStream) !== 0;
     const isTooLarge = result === DECODED.tooLarge;
-    if (head === null) stream.receiveTrailers(decoded, isTooLarge, ends);
-    else stream.receiveHead(isTooLarge, ends);
+    if (head !== null && stream instanceof ClientStream) stream.receiveHead(isTooLarge, ends);
+    else stream.receiveTrailers(decoded, isTooLarge, ends);
     return !this.#ended;
   }
 
@@ -317,7 +329,7 @@ export class ClientSession implements DialHandler, FrameHandler, FrameOwner<Clie
     return this.#frames.spend(COST.control);
   }
 
-  streamFault(stream: ClientStream, code: number, problem: string): boolean {
+  streamFault(stream: ClientStream | ClientTunnel, code: number, problem: string): boolean {
     stream.resetByFault(code, problem);
     return this.#frames.spend(COST.fault);
   }

@@ -1,7 +1,9 @@
 /** A stream of an HTTP/2 connection to an endpoint: one attempt, its request and its response. */
 
-import { FIELD_WORDS, FRAMING, type Head } from "../../http/head.ts";
+import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME } from "../../http/head.ts";
 import { DEFAULT_URGENCY } from "../../http/priority.ts";
+import { isWebSocket, type UpgradeProtocol } from "../../http/upgrade.ts";
+import { acceptOf, findKey } from "../../http/websocket.ts";
 import { CODE, DEFAULT_WINDOW, MAX_WINDOW } from "../../http2/frames.ts";
 import { findFieldProblem } from "../../http2/request-head.ts";
 import { readResponse } from "../../http2/response-head.ts";
@@ -15,12 +17,13 @@ import { ERROR, type ProxyError } from "../../proxy/error.ts";
 import { REPLAY_LIMIT } from "../../proxy/exchange.ts";
 import type { Connector, UpstreamEvents, UpstreamStream } from "../../proxy/upstream-stream.ts";
 import type { UpstreamTarget } from "../http1/client-connection.ts";
-import type { FrameWriter } from "./frame-writer.ts";
+import { ClientTunnel, type TunnelSession } from "./client-tunnel.ts";
 import { ReceiveWindow } from "./receive-window.ts";
-import type { SendingStream, SendScheduler } from "./send-scheduler.ts";
+import type { SendingStream } from "./send-scheduler.ts";
 
 const NOTHING = Buffer.alloc(0);
 const COLON = 0x3a;
+const ACCEPT = Buffer.from("sec-websocket-accept");
 
 /** `waiting`: for a connection. `head`, `body`: of the response, until its end was received or the stream was reset. */
 const STATE = { waiting: 0, head: 1, body: 2, closed: 3 } as const;
@@ -29,15 +32,11 @@ const STATE = { waiting: 0, head: 1, body: 2, closed: 3 } as const;
 export type Http2Target = UpstreamTarget & { readonly http1: Connector };
 
 /** What a stream uses of its connection. */
-export interface StreamSession {
-  readonly writer: FrameWriter;
-  readonly scheduler: SendScheduler;
+export interface StreamSession extends TunnelSession {
   writeRequest(stream: ClientStream, attempt: Attempt, ends: boolean): void;
   writeTrailers(stream: ClientStream, trailers: Head): void;
   /** Calls `flushHead` when the read callback ends. */
   delayHead(stream: ClientStream): void;
-  /** The stream is closed in both directions, or reset. */
-  streamClosed(stream: ClientStream): void;
 }
 
 /** The streams without a connection. */
@@ -133,12 +132,13 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     this.id = id;
     this.window = window;
     this.#state = STATE.head;
-    const ends = x.requestPassed && x.replayLength === 0 && x.requestTrailers === null;
+    const isUpgrade = x.upgrade !== null;
+    const ends = !isUpgrade && x.requestPassed && x.replayLength === 0 && x.requestTrailers === null;
     session.writeRequest(this, attempt, ends);
     attempt.sent = true;
     attempt.complete = x.requestPassed;
     this.#requestEnded = ends;
-    const more = ends || this.#send(attempt, x.replay ?? NOTHING, 0, x.replayLength);
+    const more = ends || isUpgrade || this.#send(attempt, x.replay ?? NOTHING, 0, x.replayLength);
     if (x.replayLength > REPLAY_LIMIT) x.forgetBody();
     this.#armForResponse(attempt);
     if (more) this.#events.writable(attempt);
@@ -241,11 +241,37 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
       if (this.#interimBytes > limits.head) return this.#fault(`interim responses over ${limits.head} bytes`);
       return this.#events.interim(attempt);
     }
+    if (attempt.exchange.upgrade !== null && head.status < 300)
+      return this.#becomeTunnel(attempt, attempt.exchange.upgrade, ends);
     this.#state = STATE.body;
     this.#expected = head.framing === FRAMING.length ? head.length : head.framing === FRAMING.none ? 0 : -1;
     this.#headDelayed = true;
     if (ends) this.#take(NOTHING, 0, 0, true);
     else this.#session!.delayHead(this);
+  }
+
+  /** The endpoint has accepted an extended CONNECT: for the pipeline, as by the 101 of HTTP/1. */
+  #becomeTunnel(attempt: Attempt, upgrade: UpgradeProtocol, ends: boolean): void {
+    const { head } = attempt;
+    const { request } = attempt.exchange;
+    head.status = 101;
+    head.framing = FRAMING.none;
+    for (let at = head.find(ACCEPT, 0, ACCEPT.length); at >= 0; at = head.find(ACCEPT, 0, ACCEPT.length))
+      head.removeAt(at);
+    // Over HTTP/2 there is neither key nor proof (RFC 8441 section 5): what a client of HTTP/1 needs is made here.
+    if (isWebSocket(upgrade) && (request.flags & FLAG.connect) === 0)
+      head.add(ACCEPT, Buffer.from(acceptOf(findKey(request))), NAME.other);
+    const tunnel = new ClientTunnel(this.#context, this.#events, this.#session!, this, attempt);
+    this.#attempt = null;
+    this.#state = STATE.closed;
+    this.deadline = 0;
+    this.#context.clock.remove(this);
+    attempt.stream = tunnel;
+    attempt.upgraded = tunnel.connection;
+    attempt.body = NOTHING;
+    attempt.bodyStart = attempt.bodyEnd = 0;
+    if (ends) tunnel.receive(NOTHING, 0, 0, true);
+    this.#events.responded(attempt);
   }
 
   /** A header block after the response's head, `trailers`, was decoded. */

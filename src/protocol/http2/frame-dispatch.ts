@@ -69,6 +69,8 @@ export class FrameDispatch<Stream extends FlowStream> {
   hasSettings = false;
   /** Bytes that may be sent on a new stream. */
   initialWindow = DEFAULT_WINDOW;
+  /** The peer accepts extended CONNECT (RFC 8441). */
+  allowsConnect = false;
   /** Concurrent streams that the peer allows. */
   maxStreams = Number.POSITIVE_INFINITY;
   readonly #owner: FrameOwner<Stream>;
@@ -191,7 +193,12 @@ export class FrameDispatch<Stream extends FlowStream> {
     const { encoder, maxPush } = this.#options;
     if (setting === SETTING.headerTableSize) encoder.resize(value);
     else if (setting === SETTING.maxConcurrentStreams) this.maxStreams = value;
-    else if (setting === SETTING.enablePush && value > maxPush)
+    else if (setting === SETTING.enableConnectProtocol) {
+      // RFC 8441 section 3.
+      if (value > 1 || (value === 0 && this.allowsConnect))
+        return this.#fail(CODE.protocolError, `SETTINGS_ENABLE_CONNECT_PROTOCOL of ${value}`);
+      this.allowsConnect = value === 1;
+    } else if (setting === SETTING.enablePush && value > maxPush)
       return this.#fail(CODE.protocolError, `SETTINGS_ENABLE_PUSH of ${value}`);
     else if (setting === SETTING.maxFrameSize && (value < MAX_PAYLOAD || value >= 1 << 24))
       return this.#fail(CODE.protocolError, `SETTINGS_MAX_FRAME_SIZE of ${value}`);

@@ -1,11 +1,13 @@
 /** Writes the fields of requests to endpoints as header blocks: drops hop-by-hop fields, sets Via and X-Forwarded-*. */
-import { QUERY } from "../../http/bytes.ts";
+import { equalsWord, QUERY } from "../../http/bytes.ts";
 import {
   FIELD_WORDS,
   FLAG,
   FRAMING,
+  type Head,
   HOP_BY_HOP,
   NAME,
+  NAME_END,
   NAME_ID,
   PART,
   VALUE_END,
@@ -24,6 +26,9 @@ const AUTHORITY = staticIndexOf(":authority");
 const PATH = staticIndexOf(":path");
 const TE = Buffer.from("tetrailers", "latin1");
 const TE_NAME_END = 2;
+const CONNECT = Buffer.from("CONNECT");
+const PROTOCOL = Buffer.from(":protocol");
+const KEY = Buffer.from("sec-websocket-key");
 const COLON = 0x3a;
 const CR = 0x0d;
 /** Fields that a request gets in addition to its own. */
@@ -45,6 +50,11 @@ export function requestBound(x: Exchange): number {
   return BEGIN_BOUND + requestHeadBound(x) + (x.request.count + MORE_FIELDS) * FIELD_BOUND;
 }
 
+/** Whether the field is the key of a WebSocket, which is not sent over HTTP/2 (RFC 8441 section 5). */
+function isKey({ bytes, fields }: Head, word: number): boolean {
+  return equalsWord(bytes, fields[word]!, fields[word + NAME_END]!, KEY);
+}
+
 /** Writes the header block of a request at `out[at]`; `isTls`: the endpoint is reached over TLS. Returns its end. */
 export function writeRequest(encoder: HpackEncoder, out: Buffer, at: number, x: Exchange, isTls: boolean): number {
   const head = x.request;
@@ -57,20 +67,27 @@ export function writeRequest(encoder: HpackEncoder, out: Buffer, at: number, x: 
   const { fields, count } = head;
   for (let i = 0, word = 0; i < count; i++, word += FIELD_WORDS) {
     const id = fields[word + NAME_ID]!;
+    if (x.upgrade !== null && isKey(head, word)) continue;
     if (id >= NAME.lookalike || (dropped[id] === 1 && !(isSized && id === NAME["content-length"]))) continue;
     writeField(encoder, head, word);
   }
-  if ((head.flags & FLAG.teTrailers) !== 0) encoder.field(TE, 0, TE_NAME_END, TE_NAME_END, TE.length);
+  if ((head.flags & FLAG.teTrailers) !== 0 && x.upgrade === null)
+    encoder.field(TE, 0, TE_NAME_END, TE_NAME_END, TE.length);
   const names = head.framing === FRAMING.chunked ? writeTrailerNames(scratch, 0, head, x.ownedNames) : 0;
   writeLines(encoder, x.isSubrequest ? writeSubrequestVia(scratch, names, head) : writeForwarding(scratch, names, x));
   return encoder.end;
 }
 
-/** The start line as pseudo-header fields (RFC 9113 section 8.3.1). */
+/** The start line as pseudo-header fields (RFC 9113 section 8.3.1); an upgrade is an extended CONNECT (RFC 8441 section 4). */
 function writePseudo(encoder: HpackEncoder, x: Exchange, isTls: boolean): void {
   const { request: head } = x;
   const { bytes, parts } = head;
-  encoder.named(METHOD, bytes, parts[PART.method]!, parts[PART.method + 1]!);
+  if (x.upgrade === null) encoder.named(METHOD, bytes, parts[PART.method]!, parts[PART.method + 1]!);
+  else {
+    encoder.named(METHOD, CONNECT, 0, CONNECT.length);
+    const end = PROTOCOL.copy(scratch);
+    encoder.field(scratch, 0, end, end, end + x.upgrade.text.copy(scratch, end));
+  }
   encoder.indexed(isTls ? SCHEME + 1 : SCHEME);
   const host = head.findKnown(NAME.host);
   if (host >= 0) {

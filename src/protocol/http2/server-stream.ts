@@ -332,6 +332,10 @@ export class ServerStream implements Downstream, SendingStream, Timed {
     if (this.#tunnel?.isOpen) this.#tunnel.handler.drain();
   }
 
+  get peerEnded(): boolean {
+    return this.requestEnded;
+  }
+
   get unsent(): number {
     return this.#pending.length;
   }

@@ -46,8 +46,14 @@ export class SessionPool implements SessionOwner, StreamQueue {
 
   /** Opens a stream for the attempt: now, or when there is a session. */
   open(attempt: Attempt, target: Http2Target): void {
-    const stream = new ClientStream(this.#context, this.#events, { target, queue: this }, attempt);
     const session = this.#find(attempt.noReuse);
+    const isUnsupported = session !== null && !session.allowsConnect && attempt.exchange.upgrade !== null;
+    if (isUnsupported && target.plan.protocol === "auto") return target.http1.open(attempt);
+    const stream = new ClientStream(this.#context, this.#events, { target, queue: this }, attempt);
+    if (isUnsupported) {
+      setImmediate(() => this.#refuseUpgrade(stream));
+      return;
+    }
     attempt.reused = session !== null;
     if (session !== null) return session.open(stream);
     stream.wait();
@@ -91,9 +97,18 @@ export class SessionPool implements SessionOwner, StreamQueue {
         return;
       }
       this.#waiting.delete(stream);
+      if (attempt.exchange.upgrade !== null && !session.allowsConnect) {
+        if (stream.target.plan.protocol === "auto") stream.target.http1.open(stream.release());
+        else this.#refuseUpgrade(stream);
+        continue;
+      }
       attempt.reused = session.openedAt < attempt.startedAt;
       session.open(stream);
     }
+  }
+
+  #refuseUpgrade(stream: ClientStream): void {
+    stream.failWith(ERROR.upgradeUnsupported, "an upgrade to an endpoint without SETTINGS_ENABLE_CONNECT_PROTOCOL");
   }
 
   // ── Streams ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -209,9 +224,7 @@ export class Http2Connector implements Connector {
   }
 
   open(attempt: Attempt): void {
-    const { plan, http1 } = this.#target;
-    const needsHttp1 = plan.protocol === "auto" && attempt.exchange.upgrade !== null;
-    if (this.#sessions.isHttp1 || needsHttp1) http1.open(attempt);
+    if (this.#sessions.isHttp1) this.#target.http1.open(attempt);
     else this.#sessions.open(attempt, this.#target);
   }
 }

@@ -1,4 +1,7 @@
-/** A stream that carries a tunnel (RFC 8441), as a connection of `net/tunnel.ts`: half-close, back-pressure, reset. */
+/**
+ * A stream, of a client or to an endpoint, that carries a tunnel (RFC 8441), as a connection of `net/tunnel.ts`:
+ * half-close, back-pressure, reset.
+ */
 import { CODE } from "../../http2/frames.ts";
 import type { ConnectionHandler } from "../../net/connection.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
@@ -11,14 +14,14 @@ const EMPTY = Buffer.alloc(0);
 interface CarryingStream {
   deadline: number;
   readonly alive: boolean;
-  /** The client has ended its direction. */
-  readonly requestEnded: boolean;
+  /** The peer has ended its direction. */
+  readonly peerEnded: boolean;
   /** Bytes that the windows did not allow to be sent yet. */
   readonly unsent: number;
   after(ms: number): number;
   /** Returns false if the bytes were not all sent. */
   sendBytes(bytes: Buffer, start: number, end: number, ends: boolean): boolean;
-  /** Withholds the credit for what the client has sent, or grants it. */
+  /** Withholds the credit for what the peer has sent, or grants it. */
   pauseBytes(paused: boolean): void;
   /** The stream has ended in both directions. */
   closeTunnel(): void;
@@ -28,7 +31,7 @@ interface CarryingStream {
 export class TunnelStream implements TunnelConnection {
   handler!: ConnectionHandler & { drain(): void };
   isOpen = false;
-  /** What the client sent before the tunnel was open, at most the window of the stream. */
+  /** What the peer sent before the tunnel was open, at most the window of the stream. */
   readonly early = new PendingBuffer();
   readonly #stream: CarryingStream;
   /** Called when all bytes were sent. */
@@ -44,12 +47,12 @@ export class TunnelStream implements TunnelConnection {
 
   // ── Events of the stream ────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The stream's `requestEnded` is set with the last bytes. */
+  /** The stream's `peerEnded` is set with the last bytes. */
   received(bytes: Buffer, start: number, end: number): void {
     if (!this.isOpen) return this.early.append(bytes, start, end);
     this.#guard(() => {
       if (end > start) this.handler.receive(bytes, start, end);
-      if (!this.#stream.requestEnded) return;
+      if (!this.#stream.peerEnded) return;
       this.handler.ended();
       this.#closeIfDone();
     });
@@ -79,7 +82,7 @@ export class TunnelStream implements TunnelConnection {
   }
 
   #closeIfDone(): void {
-    if (this.#closesAtEnd && this.#hasSentEnd && this.#stream.requestEnded) this.#stream.closeTunnel();
+    if (this.#closesAtEnd && this.#hasSentEnd && this.#stream.peerEnded) this.#stream.closeTunnel();
   }
 
   /** An exception ends this tunnel, not the connection. */
@@ -110,7 +113,7 @@ export class TunnelStream implements TunnelConnection {
   }
 
   get hasEnded(): boolean {
-    return this.#stream.requestEnded;
+    return this.#stream.peerEnded;
   }
 
   get unsent(): number {
@@ -145,7 +148,7 @@ export class TunnelStream implements TunnelConnection {
     this.#stream.sendBytes(EMPTY, 0, 0, true);
   }
 
-  /** Closes when the client has ended its direction too, which its handler limits in time. */
+  /** Closes when the peer has ended its direction too, which its handler limits in time. */
   endBoth(): void {
     this.#closesAtEnd = true;
     this.end(() => {});
