@@ -39,10 +39,15 @@ export class RateTable {
 
   /** Takes one unit; returns false, and takes nothing, if the bucket is empty. */
   take(rows: ClientRows, rate: Rate): boolean {
+    const { first, second } = rows;
     const cost = timeOf(1, rate);
-    const isWithin = this.#charge(rows, cost) <= timeOf(rate.burst, rate);
-    if (!isWithin) this.#giveBack(rows, cost);
-    return isWithin;
+    const now = this.#now();
+    const full = now + timeOf(rate.burst, rate);
+    // This order makes it exact: who is over in the first row finds in the second one all that were before.
+    if (second !== first) this.#chargeRow(second, cost, now);
+    if (this.#chargeRow(first, cost, now) <= full || Atomics.load(this.#rows, second) <= full) return true;
+    this.#giveBack(rows, cost);
+    return false;
   }
 
   /** Takes `units`, also beyond what the bucket has. Returns after how many ms it is no longer in debt; 0: it is not. */

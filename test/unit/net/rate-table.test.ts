@@ -49,3 +49,29 @@ test("property: however many take, never more than the burst and what was added 
     }),
   );
 });
+
+test("two workers that take the last unit at once get it once", (t) => {
+  const rates = RateTable.allocate();
+  const now = SECOND;
+  const workers = [0, 1].map(() => new RateTable(rates, () => now));
+  const rate = { rate: 1, burst: 5 };
+  for (const step of [1, 2]) {
+    const client = `client ${step}`;
+    const take = (worker: number) => workers[worker]!.take(workers[worker]!.rowsOf(client), rate);
+    const given = [0, 1, 0, 1].map(take);
+    // The other worker takes between two steps of this one.
+    const { compareExchange } = Atomics;
+    let calls = 0;
+    const mock = t.mock.method(Atomics, "compareExchange", (...args: Parameters<typeof compareExchange>) => {
+      if (++calls === step) {
+        mock.mock.restore();
+        const result = step === 1 ? compareExchange(...args) : 0;
+        given.push(take(1));
+        return step === 1 ? result : compareExchange(...args);
+      }
+      return compareExchange(...args);
+    });
+    given.push(take(0));
+    assert.equal(given.filter(Boolean).length, 5, `after step ${step}`);
+  }
+});
