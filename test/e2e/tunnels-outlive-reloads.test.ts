@@ -267,8 +267,8 @@ testInUsualMode("tunnels-outlive-reloads: ends of every kind in any order leave 
     clients.push(client);
     client.socket.allowHalfOpen = index % 3 === 0;
     client.send(`${ASK}websocket\r\n\r\n${index % 4 === 0 ? "early" : ""}`);
-    if (index % 17 === 0) client.reset();
     await upstream.connection(index);
+    if (index % 17 === 0) client.reset();
     if (index % 6 === 0) client.send(bytes);
     if (index % 8 === 0) client.end("last");
     if (index % 9 === 0) upstream.peers[index - 4]?.reset();

@@ -66,6 +66,19 @@ async function openPeer(t: LiveTest, onDatagram?: (peer: Peer, datagram: Datagra
 const DENIES = `import { Connection } from "sluice/sdk";
 export function onConnection(connection: Connection): void { connection.deny(); }`;
 
+/** Whether no socket is bound to the port. */
+async function isFree(port: number): Promise<boolean> {
+  const socket = createSocket("udp4");
+  const bound = once(socket, "listening").then(
+    () => true,
+    () => false,
+  );
+  socket.bind(port, "127.0.0.1");
+  const result = await bound;
+  socket.close();
+  return result;
+}
+
 /** A server that sends back its name and what it got. */
 function startEcho(t: LiveTest, name: string): Promise<Peer> {
   return openPeer(t, (peer, { text, from }) => peer.send(`${name} ${text}`, from.port));
@@ -262,23 +275,7 @@ clusters:
   assert.equal((await sluice.reload()).status, 200);
   client.send("b", port);
   assert.equal(await client.get(1), "echo b");
-  await bounded(
-    (async () => {
-      for (;;) {
-        const socket = createSocket("udp4");
-        const bound = once(socket, "listening").then(
-          () => true,
-          () => false,
-        );
-        socket.bind(port, "127.0.0.1");
-        const isFree = await bound;
-        socket.close();
-        if (isFree) return;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-    })(),
-    "a free port",
-  );
+  await until(() => isFree(port), "the port is free");
   assert.equal(await (await connectTo(t, sluice.port)).take("."), "tcp.");
 });
 
@@ -368,5 +365,5 @@ clusters:
   }
   await sluice.metricIs(0, "sluice_udp_datagrams_dropped_total", { listener: "udp", reason: "draining" });
   await serve("");
-  await sluice.logged(({ listener, outcome }) => listener === "udp" && outcome === "drained", "the end of a session");
+  await until(() => isFree(port), "the port is free");
 });

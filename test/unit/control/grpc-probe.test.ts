@@ -92,7 +92,7 @@ test("malformed and endless responses are unhealthy, with the reason", async (t)
   const cases: [name: string, sent: Buffer, problem: RegExp][] = [
     ["healthy", Buffer.concat([head, message(0, 0, 0, 0, 2, 8, 1), end]), /^$/],
     ["in parts", Buffer.concat([head, message(0, 0, 0), message(0, 2, 8, 1), end]), /^$/],
-    ["HTTP/1", Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"), /^invalid HTTP\/2: a frame of/],
+    ["HTTP/1", Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"), /^invalid HTTP\/2: HTTP\/1 instead of HTTP\/2$/],
     ["another status", frame(1, 5, 1, Buffer.of(0x8d)), /^status 404$/],
     ["no gRPC", frame(1, 5, 1, Buffer.of(0x88)), /^no response of gRPC$/],
     ["no message", Buffer.concat([head, end]), /^an invalid message$/],
