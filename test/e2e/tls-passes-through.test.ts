@@ -10,6 +10,7 @@ import { test } from "node:test";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { Authority } from "../support/certificates.ts";
 import { findFreePort } from "./free-port.ts";
+import { missingPeers } from "./load-balancers.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
 import { atEnd, bounded, type LiveTest, startSluice, testInEachMode, testInUsualMode, until } from "./program.ts";
 import { curl, handshake, subjectOf } from "./tls.ts";
@@ -78,6 +79,8 @@ async function startTls(t: LiveTest, name: string, protocols: string[]): Promise
 const textOf = async (socket: TLSSocket) => String(Buffer.concat(await bounded(socket.toArray(), "the end")));
 
 testInEachMode("tls-passes-through: one port terminates some names and passes others, for HTTP", async (t) => {
+  const skip = missingPeers("nginx");
+  if (skip !== null) return t.skip(skip);
   const nginx = await startNginx(t);
   const app = await startUpstream(t);
   const sluice = await startSluice(
