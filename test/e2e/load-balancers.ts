@@ -1,4 +1,4 @@
-/** HAProxy and nginx as peers of the program under test, each with a configuration of the test and its own directory. */
+/** HAProxy, nginx and nghttpd as peers of the program under test, each with its own directory and configuration. */
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -31,14 +31,29 @@ export async function startNginx(t: TestContext, port: number, blocks: string): 
   await start(t, port, { command: "nginx", args: ["-c"], config: head + blocks });
 }
 
+/** Starts nghttpd, which listens on `port`. `files`: those of its key and certificate, or `--no-tls`. */
+export async function startNghttpd(
+  t: TestContext,
+  port: number,
+  options: readonly string[],
+  files: readonly string[],
+): Promise<void> {
+  await run(t, port, "nghttpd", ["-a127.0.0.1", ...options, `${port}`, ...files]);
+}
+
 type Program = { readonly command: string; readonly args: readonly string[]; readonly config: string };
 
 async function start(t: TestContext, port: number, { command, args, config }: Program): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), `sluice-${command}-`));
   const file = join(directory, "config");
   writeFileSync(file, config);
+  atEnd(t, () => rmSync(directory, { recursive: true, force: true }));
   const prefix = command === "nginx" ? ["-p", directory] : [];
-  const child = spawn(command, [...prefix, ...args, file], { stdio: ["ignore", "ignore", "pipe"] });
+  await run(t, port, command, [...prefix, ...args, file]);
+}
+
+async function run(t: TestContext, port: number, command: string, args: readonly string[]): Promise<void> {
+  const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"] });
   let output = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     output += text;
@@ -47,7 +62,6 @@ async function start(t: TestContext, port: number, { command, args, config }: Pr
   atEnd(t, async () => {
     child.kill("SIGKILL");
     await bounded(exited, `${command} to end`);
-    rmSync(directory, { recursive: true, force: true });
   });
   await until(async () => child.exitCode !== null || (await listens(port)), `${command} listens`);
   if (child.exitCode !== null) throw new Error(`${command} ended: ${output}`);

@@ -14,6 +14,9 @@ import type { TestContext } from "node:test";
 import { openSession } from "./http2.ts";
 import { atEnd, bounded } from "./program.ts";
 
+/** Above Node's default of 16 KiB, which is less than the default limit of the proxy. */
+const MAX_HEADER_SIZE = 64 * 1024;
+
 export const digest = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 export type Sent = {
@@ -66,7 +69,15 @@ export function http1Client(t: TestContext, port: number): Client {
   const open = ({ path, method = "GET", headers, trailers }: Omit<Sent, "body">): Call => {
     const hasBody = method !== "GET" && method !== "HEAD";
     const names = trailers === undefined ? {} : { Trailer: Object.keys(trailers).join() };
-    const request = requestHttp1({ agent, port, host: "127.0.0.1", path, method, headers: { ...headers, ...names } });
+    const request = requestHttp1({
+      agent,
+      port,
+      host: "127.0.0.1",
+      path,
+      method,
+      headers: { ...headers, ...names },
+      maxHeaderSize: MAX_HEADER_SIZE,
+    });
     if (hasBody) request.flushHeaders();
     if (trailers !== undefined) request.addTrailers(trailers);
     const interim: number[] = [];
@@ -132,7 +143,10 @@ export type Endpoint = { readonly name: string; readonly port: number; sessions:
 
 export async function startEndpoint(t: TestContext, protocol: "http1" | "http2", handle: Handler): Promise<Endpoint> {
   const sockets = new Set<{ destroy(): void }>();
-  const server = protocol === "http1" ? createServer(handle) : createHttp2Server(handle as never);
+  const server =
+    protocol === "http1"
+      ? createServer({ maxHeaderSize: MAX_HEADER_SIZE }, handle)
+      : createHttp2Server(handle as never);
   const endpoint = { name: protocol, port: 0, sessions: 0 };
   server.on("connection", (socket) => {
     endpoint.sessions++;
