@@ -3,41 +3,31 @@ import { availableParallelism } from "node:os";
 import { extname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Status } from "../admin/api.ts";
-import { Denials } from "../admin/denials.ts";
-import { type AdminServer, startAdmin } from "../admin/server.ts";
 import { formatProblem, type Loaded, loadConfig } from "../config/load.ts";
-import { maskText } from "../config/mask-text.ts";
 import { readSettings } from "../config/plugin-schema.ts";
 import type { Config } from "../config/schema.ts";
 import { type Watch, watchFiles } from "../config/watch.ts";
 import { createLog, type Log, ProgramLines } from "../observe/log.ts";
 import { checkLogFile } from "../observe/log-target.ts";
-import { createMetrics, type Metrics } from "../observe/metrics.ts";
-import { RequestRates } from "../observe/request-rates.ts";
 import { ThrottledLog } from "../observe/throttled-log.ts";
 import { Modules } from "../plan/modules.ts";
-import { listMetrics } from "../plan/plugin-metrics.ts";
 import { checkStart } from "../plugin/host/start-check.ts";
 import { ModuleBuilder } from "../plugin/wasm/builder.ts";
-import { Mask } from "../trace/mask.ts";
 import type { FromWorker } from "../worker/messages.ts";
 import { ChallengeBoard } from "./acme/challenge-board.ts";
 import { CertificateManager } from "./acme/manager.ts";
+import { AdminInterface } from "./admin-interface.ts";
 import { CanaryRollouts } from "./canary-rollouts.ts";
 import { readConfigFile } from "./config-file.ts";
 import { Endpoints } from "./endpoints.ts";
-import { Explainer } from "./explain.ts";
 import { Listeners } from "./listeners.ts";
 import { OcspStapling } from "./ocsp-stapling.ts";
 import { PluginHealth } from "./plugin-health.ts";
 import { checkPlugins } from "./plugin-start-check.ts";
-import { ProxyStatus } from "./proxy-status.ts";
 import { type Reloaded, Reloader } from "./reload.ts";
 import type { Lookup } from "./resolve.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { TlsUpkeep } from "./tls-upkeep.ts";
-import { Traces } from "./traces.ts";
-import { TunnelLists } from "./tunnel-lists.ts";
 import { Versions } from "./versions.ts";
 import { WorkerPool } from "./worker-pool.ts";
 import { Workers } from "./workers.ts";
@@ -95,37 +85,22 @@ export class App {
   readonly #listeners: Listeners;
   readonly #reloader: Reloader;
   readonly #endpoints: Endpoints;
-  readonly #rates: RequestRates;
   readonly #tls: TlsUpkeep;
   readonly #stapling: OcspStapling;
   readonly #challenges = new ChallengeBoard(() => this.#workers);
   readonly #acme: CertificateManager;
-  readonly #denials: Denials;
   readonly #health = new PluginHealth();
-  readonly #traces: Traces;
-  readonly #tunnels: TunnelLists;
-  readonly #explainer: Explainer;
   readonly #rollouts: CanaryRollouts;
   readonly #builder = new ModuleBuilder(BUILTIN_PLUGINS);
-  readonly #metrics: Metrics;
   readonly #watch: Watch | null;
-  readonly #status: ProxyStatus;
+  readonly #admin: AdminInterface;
   #config: Config;
-  #admin: AdminServer | null = null;
 
   constructor(options: AppOptions, config: Config) {
     this.#options = options;
     this.#config = config;
     this.log = createLog(options.logLevel ?? config.log.level, this.#lines);
-    this.#denials = new Denials(this.log);
     const memory = (this.#memory = new SharedMemory(this.#countWorkers(config), config.kv.size));
-    this.#traces = new Traces(config.trace.keep);
-    this.#tunnels = new TunnelLists({
-      workers: () => this.#workers.up(),
-      post: (worker, message) => this.#workers.post(worker, message),
-      now: Date.now,
-    });
-    this.#rates = new RequestRates(memory.counters);
     this.#tls = new TlsUpkeep(memory.ticketKeys, this.log);
     const warnings = new ThrottledLog(
       (level, message, fields) => this.log[level](fields, message),
@@ -146,13 +121,6 @@ export class App {
       workers: () => this.#workers,
       prepare: (certificates) => this.#stapling.prepare(certificates),
       onChange: () => this.#takeCertificates(),
-    });
-    this.#explainer = new Explainer({
-      plan: () => this.#reloader.current?.plan ?? null,
-      columns: memory.columns,
-      keyValue: memory.keyValue,
-      // Not used by any worker.
-      worker: memory.places,
     });
     this.#workers = new Workers(
       { memory, entry: options.entry ?? WORKER, log: this.log },
@@ -190,9 +158,12 @@ export class App {
       rebuild: (reason) => this.#reloader.rebuild(reason),
     });
     this.#reloader = this.#makeReloader();
-    this.#status = new ProxyStatus({
+    this.#admin = new AdminInterface({
+      log: this.log,
+      lines: this.#lines,
+      file: options.file,
+      config: () => this.#config,
       memory,
-      rates: this.#rates,
       workers: this.#workers,
       versions: this.#versions,
       reloader: this.#reloader,
@@ -203,7 +174,6 @@ export class App {
       stapling: this.#stapling,
       acme: this.#acme,
     });
-    this.#metrics = this.#makeMetrics();
   }
 
   #makeReloader(): Reloader {
@@ -241,43 +211,18 @@ export class App {
     });
   }
 
-  #makeMetrics(): Metrics {
-    const { counters } = this.#memory;
-    return createMetrics({
-      counters,
-      workers: () => this.#workers.present(),
-      pluginMetrics: () => listMetrics(this.#reloader.current?.plan ?? null),
-      keyValue: () => this.#memory.keyValueUse(),
-      restarts: () => this.#workers.restarts(),
-      reloads: () => this.#reloader.counts,
-      version: () => this.#reloader.current?.plan.version ?? 0,
-      endpoints: () => this.#status.clustersWithoutTraffic(),
-      checks: () => this.#endpoints.checks.counts(),
-      ejections: () => this.#endpoints.passive.counts(),
-      quarantined: (plugin) => this.#health.quarantined(plugin).length,
-      rollouts: () => this.#rollouts.list(),
-      rolloutResults: () => this.#rollouts.results(),
-      logDropped: () => this.#lines.dropped,
-      adminDenials: () => this.#denials.count,
-      resolutions: () => this.#endpoints.dns.counts,
-      certificates: () => this.#tls.certificates,
-      acme: this.#acme,
-      ocspFetches: () => this.#stapling.counts,
-      ocspResponses: () => this.#stapling.list(this.#tls.certificates),
-    });
-  }
-
   async start(): Promise<void> {
     // Starts in parallel with the workers.
     if (this.#config.plugins.length > 0) this.#builder.warm();
-    await this.#startAdmin();
-    await this.#workerPool.grow(this.#countWorkers(this.#config)).catch((error: Error) => {
-      throw new StartError([error.message]);
-    });
-    this.#rates.start();
+    try {
+      await this.#admin.start();
+      await this.#workerPool.grow(this.#countWorkers(this.#config));
+    } catch (error) {
+      throw new StartError([(error as Error).message]);
+    }
     const first = await this.#reloader.reload("start");
     if (first.result !== "accepted") throw new StartError(first.problems);
-    const https = this.#status.describeHttps();
+    const https = this.#admin.status.describeHttps();
     const listeners = Object.fromEntries(this.listeners);
     this.log.info({ listeners, ...https, admin: this.admin, metrics: this.metrics }, "ready");
   }
@@ -289,12 +234,12 @@ export class App {
 
   /** URL of the admin interface, `http://127.0.0.1:9901`, or null. */
   get admin(): string | null {
-    return this.#admin?.url ?? null;
+    return this.#admin.url;
   }
 
   /** URL of the separate metrics address, or null. */
   get metrics(): string | null {
-    return this.#admin?.metricsUrl ?? null;
+    return this.#admin.metricsUrl;
   }
 
   reload(reason = "requested"): Promise<Reloaded> {
@@ -309,12 +254,12 @@ export class App {
   }
 
   status(): Status {
-    return this.#status.status();
+    return this.#admin.status.status();
   }
 
   /** Shuts down: not ready for `announce` ms, then all workers drain for at most `grace` ms and end. */
   async close({ announce, grace }: { announce: number; grace: number } = this.#config.shutdown): Promise<void> {
-    this.#status.draining = true;
+    this.#admin.status.draining = true;
     // Meanwhile the proxy serves as before, with health checks, reloads and the replacement of workers.
     if (announce > 0) {
       this.log.info({ announce }, "shutting down: not ready");
@@ -324,7 +269,6 @@ export class App {
     this.#watch?.close();
     this.#endpoints.close();
     this.#rollouts.close();
-    this.#rates.close();
     this.#tls.close();
     this.#stapling.close();
     await this.#acme.close();
@@ -334,7 +278,7 @@ export class App {
     this.#workerPool.close();
     await this.#workerPool.drain(grace);
     await this.#workers.close();
-    await this.#admin?.close();
+    await this.#admin.close();
     await this.#lines.close();
   }
 
@@ -346,35 +290,6 @@ export class App {
     return problem === undefined
       ? loaded
       : { ...loaded, config: null, problems: [{ ...access.file.at, message: problem }] };
-  }
-
-  async #startAdmin(): Promise<void> {
-    const { admin } = this.#config;
-    if (admin === null) return;
-    this.#admin = await startAdmin({
-      address: admin.address,
-      metricsAddress: admin.metrics,
-      access: () => ({ token: this.#config.admin?.token ?? null, hosts: this.#config.admin?.hosts ?? [] }),
-      onDenied: (client, reason) => this.#denials.add(client, reason),
-      log: this.log,
-      metrics: this.#metrics,
-      status: () => this.status(),
-      config: () => {
-        const { current } = this.#reloader;
-        if (current === null) return null;
-        const text = maskText(current.text, new Mask(current.config.trace.mask));
-        return { version: current.plan.version, file: this.#options.file, text };
-      },
-      listeners: () => this.#status.listeners(),
-      clusters: () => this.#status.clusters(),
-      plugins: () => this.#status.plugins(),
-      tunnels: () => this.#tunnels.list(),
-      reload: () => this.#reloader.reload("requested by the admin interface"),
-      traces: this.#traces,
-      explain: (request) => this.#explainer.explain(request),
-    }).catch((error: Error) => {
-      throw new StartError([error.message]);
-    });
   }
 
   /** The certificates in service have changed. */
@@ -402,7 +317,7 @@ export class App {
     if (ignored.length > 0) this.log.warn({ keys: ignored }, "changes of these settings take effect after a restart");
     this.log.level = this.#options.logLevel ?? config.log.level;
     this.#endpoints.dns.configure(config.resolver);
-    this.#traces.keep(config.trace.keep);
+    this.#admin.traces.keep(config.trace.keep);
     // While the old address is served, its token must stay in force.
     this.#config = { ...config, admin: moved ? admin : config.admin, kv };
   }
@@ -419,12 +334,12 @@ export class App {
 
   #receive(worker: number, message: FromWorker): void {
     if (message.type === "log") this.log[message.level]({ worker, ...message.fields }, message.message);
-    else if (message.type === "trace") this.#traces.add(worker, message.record, message.dropped);
+    else if (message.type === "trace") this.#admin.traces.add(worker, message.record, message.dropped);
     else if (message.type === "plugin") {
       if (message.rollout === undefined) this.#health.receive(worker, message);
       else this.#rollouts.receive(worker, message);
     } else if (message.type === "checked") this.#endpoints.pluginChecks.receive(worker, message);
-    else if (message.type === "tunnels") this.#tunnels.receive(worker, message);
+    else if (message.type === "tunnels") this.#admin.tunnels.receive(worker, message);
     else if (message.type === "certificateWanted") this.#acme.request(worker, message.name);
     else if (message.type === "challengesReady") this.#challenges.confirmed(worker, message.number);
     else if (message.type === "health") this.#endpoints.passive.receive(message);
@@ -439,7 +354,7 @@ export class App {
     this.#endpoints.forget(worker);
     this.#health.forget(worker);
     this.#rollouts.forget(worker);
-    this.#tunnels.forget(worker);
+    this.#admin.tunnels.forget(worker);
     this.#challenges.forget(worker);
     this.#acme.forget(worker);
     this.#workerPool.ended(worker, reason);
