@@ -70,6 +70,8 @@ export interface ExchangeTracer {
   consider(x: Exchange): void;
 }
 
+const NO_SLOTS: ReadonlySet<number> = new Set();
+
 export class Snapshot {
   readonly version: number;
   readonly clusters: readonly Cluster<Connector>[];
@@ -80,6 +82,8 @@ export class Snapshot {
   subrequests: { readonly listener: ListenerState; readonly route: RouteState } | null = null;
   /** Selects the requests that are traced; null: none. */
   tracer: ExchangeTracer | null = null;
+  /** Slots of its endpoints that the version in service does not have. */
+  removed: ReadonlySet<number> = NO_SLOTS;
   #exchanges = 0;
   #retired = false;
   readonly #dispose: () => void;

@@ -108,7 +108,7 @@ export class Tunnels {
     this.#open.add(owner);
     port.tunnelOpened(owner);
     tunnel.begin(fromClient, fromEndpoint);
-    if (port.draining) tunnel.drain();
+    if (port.draining || x.listener!.snapshot.removed.has(owner.slot)) tunnel.drain();
   }
 
   /** Number of open tunnels, and the oldest 100. */

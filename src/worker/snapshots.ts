@@ -199,26 +199,31 @@ export class Snapshots {
     this.#versions.delete(version);
     gone.instances.dispose();
     this.#options.pools.release(gone.pools);
-    const left = this.#tunnelSlotsOutside(this.#versions.values());
+    const left = this.#tunnelSlotsOutside();
     // After this message the main thread frees the slots of its endpoints.
     this.#options.slotsInUse.whenFree(left, () => this.#options.post({ type: "disposed", version }));
   }
 
-  /** Slots of endpoints with tunnels, which outlive versions, that none of these versions has. */
-  #tunnelSlotsOutside(versions: Iterable<Version>): number[] {
+  /** Slots of endpoints with tunnels, which outlive versions, that no version has. */
+  #tunnelSlotsOutside(): number[] {
     const slots = new Set(this.#options.pipeline.tunnels.slots);
     if (slots.size > 0)
-      for (const { plan } of versions)
-        for (const { set } of plan.clusters) for (const { slot } of set.endpoints) slots.delete(slot);
+      for (const { plan } of this.#versions.values()) for (const slot of slotsOf(plan)) slots.delete(slot);
     return [...slots];
   }
 
-  /** Drains tunnels to endpoints that a reload has removed. Tunnels to addresses that DNS has dropped continue. */
+  /**
+   * Drains tunnels to endpoints that a reload has removed, also those that requests in progress open later. Tunnels to
+   * addresses that DNS has dropped continue.
+   */
   #drainRemoved(before: Version, next: Version): void {
-    const outside = new Set(this.#tunnelSlotsOutside([next]));
-    if (outside.size === 0) return;
-    const removed = new Set<number>();
-    for (const { set } of before.plan.clusters) for (const { slot } of set.endpoints) removed.add(slot);
-    this.#options.pipeline.tunnels.drainEndpoints((slot) => outside.has(slot) && removed.has(slot));
+    const kept = slotsOf(next.plan);
+    for (const { plan, snapshot } of this.#versions.values()) snapshot.removed = slotsOf(plan).difference(kept);
+    const { removed } = before.snapshot;
+    if (removed.size > 0) this.#options.pipeline.tunnels.drainEndpoints((slot) => removed.has(slot));
   }
+}
+
+function slotsOf({ clusters }: Plan): Set<number> {
+  return new Set(clusters.flatMap(({ set }) => set.endpoints.map(({ slot }) => slot)));
 }

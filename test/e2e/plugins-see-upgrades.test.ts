@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
-import { connectTo, type Peer, startRawUpstream } from "./peers.ts";
-import { startSluice, testInUsualMode, until } from "./program.ts";
+import { connectTo, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
+import { type LiveTest, startSluice, testInUsualMode, until } from "./program.ts";
 
 /** The path selects what it does. */
-const SOURCE = `import { Body, Headers, Request, Response, sleep } from "sluice/sdk";
+const SOURCE = `import { Body, Fetch, Headers, Request, Response, sleep } from "sluice/sdk";
 export function onRequest(req: Request): void {
   req.headers.set("x-asked", req.upgrade || "none");
   if (req.pathStartsWith("/hold")) req.bufferBody();
@@ -24,6 +24,7 @@ export function onResponse(req: Request, res: Response): void {
   if (req.pathStartsWith("/refuse/response")) res.respond(410, "gone");
   if (req.pathStartsWith("/wait")) sleep(1);
   if (req.pathStartsWith("/fail")) throw new Error("no");
+  if (req.pathStartsWith("/gate")) new Fetch("cluster:gate" + req.path).timeout(60000).send();
 }
 export function onResponseBody(req: Request, res: Response, body: Body): void {
   body.appendText("!");
@@ -59,12 +60,12 @@ testInUsualMode("plugins-see-upgrades: request and 101 go through the chains, fr
   });
   const config = ({ web }: Record<string, number>) => `
 log: { access: true }
-plugins: { sees: { wasm: ./sees.wasm } }
+plugins: { sees: { wasm: ./sees.wasm, allow: { fetch: ["cluster:gate"] } } }
 listeners:
   web:
     address: 127.0.0.1:${web}
     routes: [{ chain: [sees, headers: { response: { set: { x-route: "yes" } } }], cluster: app }]
-clusters: { app: ["127.0.0.1:${upstream.port}"] }
+clusters: { app: ["127.0.0.1:${upstream.port}"], gate: [] }
 `;
   const sluice = await startSluice(t, config, { files: { "sees.wasm": wasm } });
 
@@ -108,4 +109,107 @@ clusters: { app: ["127.0.0.1:${upstream.port}"] }
   const tunnels = () => sluice.accessLines.filter(({ status }) => status === 101);
   await until(() => tunnels().length === 3, "the lines of the tunnels");
   for (const line of tunnels()) assert.equal(line.seen, "101");
+});
+
+/** Responds when `open` is called; a request for each suspended plugin. */
+async function startGate(t: LiveTest) {
+  const waiting = new Map<string, () => void>();
+  const { port } = await startUpstream(t, ({ url }, response) => {
+    waiting.set(url!, () => response.end("go"));
+    response.on("close", () => waiting.delete(url!));
+  });
+  const isWaiting = (path: string) => waiting.has(path);
+  const open = async (path: string): Promise<void> => {
+    await until(() => isWaiting(path), `${path} is suspended`);
+    waiting.get(path)!();
+  };
+  return { port, isWaiting, open };
+}
+
+testInUsualMode("plugins-see-upgrades: while a 101 waits for a plugin, each side may send and end", async (t) => {
+  const peers = new Map<string, Peer>();
+  const upstream = await startRawUpstream(t, async (peer) => {
+    const path = (await peer.head()).split(" ")[1]!;
+    peers.set(path, peer.send(SWITCH));
+  });
+  const gate = await startGate(t);
+  const config =
+    (endpoint: string) =>
+    ({ web }: Record<string, number>) =>
+      `
+log: { access: true }
+shutdown: { grace: 3s }
+plugins: { sees: { wasm: ./sees.wasm, allow: { fetch: ["cluster:gate"] } } }
+listeners:
+  web:
+    address: 127.0.0.1:${web}
+    routes:
+      - { match: { path: /gate/late }, chain: [sees], timeout: 300ms, cluster: app }
+      - { chain: [sees], cluster: app }
+clusters: { app: ["${endpoint}"], gate: ["127.0.0.1:${gate.port}"] }
+`;
+  const address = `127.0.0.1:${upstream.port}`;
+  const sluice = await startSluice(t, config(address), { files: { "sees.wasm": wasm } });
+  const begin = async (path: string): Promise<{ client: Peer; endpoint: Peer }> => {
+    const client = (await connectTo(t, sluice.port)).send(ask(path));
+    await until(() => gate.isWaiting(path) || path === "/gate/late", `${path} is suspended`);
+    return { client, endpoint: peers.get(path)! };
+  };
+  const line = (path: string) => sluice.logged((one) => one.path === path, `the line of ${path}`);
+  const big = Buffer.alloc(512 * 1024, "abcdefgh");
+
+  // Without `halfClose` the end of a client ends what is not a tunnel yet.
+  const ended = await begin("/gate/end");
+  ended.endpoint.send(big).end();
+  ended.client.send("early").end();
+  assert.equal((await line("/gate/end")).status, 499);
+  await until(() => !gate.isWaiting("/gate/end"), "the plugin's call is cancelled");
+
+  const both = await begin("/gate/both");
+  both.client.send(big);
+  both.endpoint.send(big).end();
+  await gate.open("/gate/both");
+  assert.match(await both.client.head(), /^HTTP\/1\.1 101 /);
+  await both.client.waits(() => both.client.bytes.length === big.length && both.client.ended, "the bytes, and the end");
+  assert.ok(both.client.bytes.equals(big));
+  await both.endpoint.waits(() => both.endpoint.bytes.length === big.length, "the bytes of the client");
+  both.client.end();
+  await both.endpoint.waits(() => both.endpoint.ended, "the end");
+
+  const reset = await begin("/gate/reset");
+  reset.endpoint.reset();
+  await gate.open("/gate/reset");
+  const answer = await reset.client.head();
+  // Reading pauses, so the reset may be seen before or behind the 101.
+  assert.match(answer, /^HTTP\/1\.1 (101|502) /);
+  await reset.client.waits(() => reset.client.ended || answer.includes(" 502 "), "the end");
+
+  const gone = await begin("/gate/gone");
+  gone.client.reset();
+  await gone.endpoint.waits(() => gone.endpoint.ended, "the endpoint sees the end");
+  await until(() => !gate.isWaiting("/gate/gone"), "the plugin's call is cancelled");
+  assert.equal((await line("/gate/gone")).status, 499);
+
+  const late = await begin("/gate/late");
+  assert.equal((await late.client.readResponse()).status, 504);
+  await until(() => peers.get("/gate/late")!.ended, "the endpoint sees the end");
+  assert.equal((await line("/gate/late")).status, 504);
+
+  // Its endpoint is removed: the tunnel is opened, and drained as those that are open.
+  const removed = await begin("/gate/removed");
+  sluice.config(config("127.0.0.1:1")(sluice.ports));
+  assert.equal((await sluice.reload()).status, 200);
+  await gate.open("/gate/removed");
+  await removed.client.take("HTTP/1.1 101");
+  await removed.client.take("\x88\x02\x03\xe9");
+  sluice.config(config(address)(sluice.ports));
+  assert.equal((await sluice.reload()).status, 200);
+
+  const last = await begin("/gate/last");
+  sluice.kill("SIGTERM");
+  await until(async () => (await sluice.ask("/ready")).status === 503, "the drain");
+  await gate.open("/gate/last");
+  await last.client.take("HTTP/1.1 101");
+  await last.client.take("\x88\x02\x03\xe9");
+  assert.deepEqual(await sluice.exited, { code: 0, signal: null });
 });
