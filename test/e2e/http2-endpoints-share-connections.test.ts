@@ -4,10 +4,11 @@ import { once } from "node:events";
 import { createSecureServer, createServer } from "node:http2";
 import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import { CODE, FRAME, FRAME_FLAG, SETTING } from "../../src/http2/frames.ts";
+import { CODE, FRAME, FRAME_FLAG, PREFACE, SETTING } from "../../src/http2/frames.ts";
 import { Authority } from "../support/certificates.ts";
 import { type Frame, frame, goAway, headers, reset, settings, uint32 } from "../support/http2-frames.ts";
 import { type EndpointConnection, startHttp2Endpoint } from "./http2-endpoint.ts";
+import { connectTo } from "./peers.ts";
 import { atEnd, bounded, type LiveTest, simpleConfig, startSluice, testInUsualMode, until } from "./program.ts";
 
 const authority = new Authority();
@@ -21,6 +22,14 @@ async function get(url: string, init: RequestInit = {}): Promise<{ status: numbe
   const response = await bounded(fetch(url, init), `a response of ${url}`);
   return { status: response.status, text: await response.text() };
 }
+
+const CLIENT_GET = [
+  [":method", "GET"],
+  [":scheme", "http"],
+  [":path", "/"],
+  [":authority", "a"],
+] as const;
+const resets = (frames: readonly Frame[]): number => frames.filter(({ type }) => type === FRAME.resetStream).length;
 
 /** Waits until `count` streams were opened on all connections together. */
 const opened = (connections: readonly EndpointConnection[], count: number): Promise<void> =>
@@ -109,6 +118,31 @@ testInUsualMode("unprocessed requests are sent again, with any method, and proce
   // A POST is not.
   answer = ({ socket }) => socket.destroy();
   assert.equal((await get(sluice.url, { method: "POST", body: "x" })).status, 502);
+  await sluice.metricIs(0, "sluice_requests_in_flight");
+
+  // A client that cancels its requests, for which endpoints close a connection: those of others leave it before.
+  const asked: [EndpointConnection, number][] = [];
+  answer = (...request) => void asked.push(request);
+  const kept = get(sluice.url, { method: "POST", body: "x" });
+  await until(() => asked.length === 1, "a request");
+  const [{ socket, frames }, stream] = asked[0]!;
+  const before = connections.length;
+  const client = await connectTo(t, sluice.port);
+  const pair = (i: number): Buffer[] => [headers(2 * i + 1, CLIENT_GET), reset(2 * i + 1, CODE.cancel)];
+  client.send(Buffer.concat([PREFACE, settings(), ...Array.from({ length: 40 }, (_, i) => pair(i)).flat()]));
+  await sluice.metricIs(1, "sluice_requests_in_flight");
+  await until(() => resets(frames) === 40, "the resets");
+  assert.equal(connections.length, before);
+  client.send(Buffer.concat(Array.from({ length: 200 }, (_, i) => pair(40 + i)).flat()));
+  await sluice.metricIs(1, "sluice_requests_in_flight");
+  answer = ok;
+  assert.equal((await get(sluice.url)).status, 200);
+  assert.ok(connections.length > before);
+  for (const one of connections) assert.ok(resets(one.frames) <= 50, `${resets(one.frames)} resets`);
+  // It ends after its last response.
+  socket.write(headers(stream, OK));
+  assert.equal((await kept).status, 200);
+  await until(() => socket.destroyed, "its end");
   await sluice.metricIs(0, "sluice_requests_in_flight");
 });
 

@@ -37,6 +37,11 @@ const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, MAX_PAYLOAD, MAX_WINDOW, SETTIN
 
 /** Concurrent streams, even if the endpoint allows more. */
 export const MAX_STREAMS = 100;
+/**
+ * Streams that are reset until the connection is replaced. Endpoints count resets and close a connection with too many,
+ * and any client can cause them by cancelling its requests: those of others are to be on another connection by then.
+ */
+const MAX_RESETS = 50;
 /** Bytes of response bodies that an endpoint may send before they are read, over all streams. */
 const RECEIVE_WINDOW = 1024 * 1024;
 const TABLE_SIZE = 4096;
@@ -61,6 +66,8 @@ export interface SessionOwner {
   /** A stream was closed, or more of them are allowed. */
   freed(session: ClientSession): void;
   goAway(session: ClientSession, code: number): void;
+  /** It takes no further stream, and has some left. */
+  retired(session: ClientSession): void;
   /** It is closed. `error`, `problem`: why it was never ready; null: it was. */
   closed(session: ClientSession, error: ProxyError | null, problem: string, isLocal: boolean): void;
   /** It is ended for a violation of the protocol. */
@@ -91,6 +98,7 @@ export class ClientSession
   #delayed: ClientStream[] = [];
   #nextId = 1;
   #opened = 0;
+  #resets = 0;
   /** Bytes that the endpoint may have sent on streams before it received their reset. */
   #inTransit = 0;
   /** It takes no further stream. */
@@ -188,14 +196,16 @@ export class ClientSession
     const { requests } = this.#plan.pool;
     const isOld = this.#retiresAt > 0 && this.#context.clock.now >= this.#retiresAt;
     if (!isOld && (requests === 0 || this.#opened < requests) && this.#nextId < MAX_WINDOW) return true;
-    this.retire();
+    this.#retire();
     return false;
   }
 
   /** It takes no further stream, and ends after the last one. */
-  retire(): void {
+  #retire(): void {
+    if (this.#retired) return;
     this.#retired = true;
-    if (this.#frames.streams.size === 0 && this.#frames.hasSettings) this.end();
+    if (this.#frames.streams.size === 0) this.end();
+    else this.#owner.retired(this);
   }
 
   /** Sends the stream's request. */
@@ -233,12 +243,17 @@ export class ClientSession
     this.#frames.streams.set(tunnel.id, tunnel);
   }
 
-  streamClosed(stream: ClientStream | ClientTunnel): void {
+  streamClosed(stream: ClientStream | ClientTunnel, code: number): void {
     this.scheduler.remove(stream);
+    if (code >= 0) {
+      this.writer.reset(stream.id, code);
+      this.#resets++;
+    }
     this.#frames.streams.delete(stream.id);
     this.#inTransit = Math.max(0, this.#inTransit) + Math.max(0, stream.receiveWindow.left);
     this.#budget.earn(COST.response);
     if (this.#ended) return;
+    if (this.#resets >= MAX_RESETS) this.#retire();
     if (this.#frames.streams.size === 0) {
       if (this.#retired) return this.end();
       this.#armNext();
@@ -336,7 +351,7 @@ export class ClientSession
 
   /** Streams above the last one that the endpoint names were not processed. It finishes the others. */
   goAway(last: number, code: number): boolean {
-    this.#retired = true;
+    this.#retire();
     this.#owner.goAway(this, code);
     for (const stream of [...this.#frames.streams.values()]) {
       if (stream.id <= last) continue;
@@ -344,7 +359,6 @@ export class ClientSession
       if (code === CODE.noError && stream.attempt !== null) stream.attempt.reused = true;
       stream.lost(`the endpoint ended the connection with code ${code} before the request`, true);
     }
-    if (this.#frames.streams.size === 0) this.end();
     return !this.#ended && this.#frames.spend(COST.control);
   }
 
@@ -416,8 +430,8 @@ export class ClientSession
 
   /** A write has failed: what the endpoint sent before is still read. */
   writeFailed(error: Error): void {
-    this.#retired = true;
     if (this.#frames.streams.size === 0) return this.#abort(error.message);
+    this.#retire();
     this.#writeProblem = error.message;
     this.#awaits = AWAITS.ping;
     this.connection.arm(this.#plan.timeouts.connect);

@@ -440,8 +440,7 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     if (this.#creditPause !== null) clearTimeout(this.#creditPause);
     if (this.#sendPause !== null) clearTimeout(this.#sendPause);
     if (isWaiting) return this.#queue.remove(this);
-    if (code >= 0) this.#session!.writer.reset(this.id, code);
-    this.#session!.streamClosed(this);
+    this.#session!.streamClosed(this, code);
   }
 
   // ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,8 +26,8 @@ export interface TunnelSession {
   readonly scheduler: SendScheduler;
   /** The tunnel takes the place of the stream with its number. */
   becameTunnel(tunnel: ClientTunnel): void;
-  /** The stream is closed in both directions, or reset. */
-  streamClosed(stream: SendingStream & { readonly receiveWindow: ReceiveWindow }): void;
+  /** The stream is closed in both directions (-1), or to be reset with `code`. */
+  streamClosed(stream: SendingStream & { readonly receiveWindow: ReceiveWindow }, code: number): void;
 }
 
 /** The stream that becomes a tunnel. */
@@ -260,8 +260,7 @@ export class ClientTunnel implements UpstreamStream, SendingStream, Timed {
     this.#pending.drop();
     if (this.#creditPause !== null) clearTimeout(this.#creditPause);
     if (this.#sendPause !== null) clearTimeout(this.#sendPause);
-    if (code >= 0) this.#session.writer.reset(this.id, code);
-    this.#session.streamClosed(this);
+    this.#session.streamClosed(this, code);
   }
 
   expire(): void {

@@ -2,7 +2,8 @@
  * The HTTP/2 connections of this worker to one endpoint, which its streams share, and the streams that wait for one. Older
  * sessions are used first, so that surplus ones become idle and are closed.
  *
- * Bounds: MAX_SESSIONS sessions, and MAX_WAITING streams, each for at most `timeouts.connect`.
+ * Bounds: MAX_SESSIONS sessions that take streams; others end with their last stream, so there are fewer than requests in
+ * flight. MAX_WAITING streams, each for at most `timeouts.connect`.
  */
 import { CODE } from "../../http2/frames.ts";
 import { UPSTREAM_CELLS } from "../../observe/series.ts";
@@ -23,6 +24,7 @@ const HTTP1_TIME = 60_000;
 export class SessionPool implements SessionOwner, StreamQueue {
   readonly #context: WorkerContext;
   readonly #events: UpstreamEvents;
+  /** Those that take streams, or will. */
   readonly #sessions: ClientSession[] = [];
   /** In the order in which they were opened. */
   readonly #waiting = new Set<ClientStream>();
@@ -67,8 +69,13 @@ export class SessionPool implements SessionOwner, StreamQueue {
   }
 
   #find(noReuse: boolean): ClientSession | null {
-    for (const session of this.#sessions)
+    const sessions = this.#sessions;
+    for (let i = 0; i < sessions.length; i++) {
+      const session = sessions[i]!;
       if ((!noReuse || session.openedAt >= this.#lostAt) && session.canOpen()) return session;
+      // It was retired, and is not in the list any more.
+      if (sessions[i] !== session) i--;
+    }
     return null;
   }
 
@@ -127,7 +134,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
     const { target, connection } = session;
     if (target.plan.protocol !== "auto") return false;
     this.#http1Until = this.#context.clock.now + HTTP1_TIME;
-    this.#sessions.splice(this.#sessions.indexOf(session), 1);
+    this.#drop(session);
     new ClientConnection(this.#context, this.#events, target, connection).adopt();
     for (const stream of [...this.#waiting]) stream.target.http1.open(stream.release());
     return true;
@@ -165,9 +172,17 @@ export class SessionPool implements SessionOwner, StreamQueue {
     if (this.#waiting.size > 0) this.#serve();
   }
 
-  closed(session: ClientSession, error: ProxyError | null, problem: string, isLocal: boolean): void {
+  retired(session: ClientSession): void {
+    this.#drop(session);
+  }
+
+  #drop(session: ClientSession): void {
     const at = this.#sessions.indexOf(session);
     if (at >= 0) this.#sessions.splice(at, 1);
+  }
+
+  closed(session: ClientSession, error: ProxyError | null, problem: string, isLocal: boolean): void {
+    this.#drop(session);
     if (error === null) {
       this.#lostAt = performance.now();
       this.#count(session, -1);
