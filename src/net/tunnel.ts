@@ -272,6 +272,7 @@ class TunnelSide implements ConnectionHandler {
   }
 
   #sendCloseFrame(frames: FrameTracker): void {
+    if (this.#writesEnded) return;
     this.#closeFrameSent = true;
     const bytes = frames.closeFrame();
     this.connection.send(bytes, bytes.length);
@@ -319,7 +320,7 @@ class TunnelSide implements ConnectionHandler {
     if (!connection.alive) return;
     const { frames } = other;
     if (frames === null || !frames.atBoundary || this.isWriteBroken || connection.unsent > 0) return connection.reset();
-    if (!frames.isClosed && !this.#closeFrameSent && !this.#writesEnded) this.#sendCloseFrame(frames);
+    if (!frames.isClosed && !this.#closeFrameSent) this.#sendCloseFrame(frames);
     this.#discard();
     this.#writesEnded = true;
     connection.arm(LINGER);

@@ -295,6 +295,19 @@ test("drain: after a Close of the endpoint no further one is sent", async (t) =>
   assert.deepEqual([...atClient.bytes], [0x88, 2, 3, 0xe8]);
 });
 
+test("drain: after the end of the endpoint's direction no Close is written, and the client's direction continues", async (t) => {
+  const ends = await open(t, { isWebSocket: true });
+  const [atClient, atEndpoint] = [collect(ends.client), collect(ends.endpoint)];
+  ends.endpoint.end();
+  await until(() => atClient.ended);
+  ends.tunnel.drain();
+  ends.client.write("last words");
+  await until(() => atEndpoint.bytes.length === 10);
+  ends.client.end();
+  await until(() => atEndpoint.ended && ends.owner.ends.length === 1);
+  assert.deepEqual([atClient.error, atClient.bytes.length, ends.owner.ends[0]![1]], ["", 0, ""]);
+});
+
 test("an exception in the relay resets both sides and is reported", async (t) => {
   const ends = await open(t);
   const [atClient, atEndpoint] = [collect(ends.client), collect(ends.endpoint)];
