@@ -21,10 +21,7 @@ export function listAnchors(document: Document): Anchors {
   const anchors = new Map<string, Node[]>();
   for (const node of walk(document)) {
     const name = "anchor" in node ? (node as Scalar).anchor : undefined;
-    if (name === undefined) continue;
-    const nodes = anchors.get(name);
-    if (nodes === undefined) anchors.set(name, [node]);
-    else nodes.push(node);
+    if (name !== undefined) anchors.getOrInsert(name, []).push(node);
   }
   return anchors;
 }

@@ -56,8 +56,7 @@ export class EndpointSets {
 
   /** Makes the set of a cluster for a plan that is being built. @throws Error if there are no slots for its endpoints */
   build(version: number, config: ClusterConfig): EndpointSet {
-    const live = this.#plans.get(version) ?? { version, entries: [], owners: new Set() };
-    this.#plans.set(version, live);
+    const live = this.#plans.getOrInsert(version, { version, entries: [], owners: new Set() });
     const list = this.#list(config);
     const { set, owner } = this.#allocate(live, config.name, list, JSON.stringify(list));
     live.entries.push({ config, plan: null, owner });

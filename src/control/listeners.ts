@@ -144,9 +144,7 @@ export class Listeners {
     const transferred = this.#transferred.get(address) ?? 0;
     if (transferred === 0) return false;
     this.#transferred.set(address, transferred - 1);
-    const assigned = this.#assigned.get(worker);
-    if (assigned === undefined) this.#assigned.set(worker, [address]);
-    else assigned.push(address);
+    this.#assigned.getOrInsert(worker, []).push(address);
     return true;
   }
 

@@ -102,8 +102,7 @@ export class PassiveHealth {
   #failing(member: Member, cause: string): void {
     const { endpoint, cluster, passive } = member;
     const { slot } = endpoint;
-    const record = this.#records.get(slot) ?? newRecord();
-    this.#records.set(slot, record);
+    const record = this.#records.getOrInsertComputed(slot, newRecord);
     // A response may have reset the count after the notification was sent.
     if (record.ejected || this.#options.columns.failures[slot] === 0) return;
     const maximum = maxEjected(cluster.set.endpoints.length, passive.maxEjected);

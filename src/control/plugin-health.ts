@@ -7,8 +7,7 @@ export class PluginHealth {
   readonly #workers = new Map<number, Map<string, PluginEvent>>();
 
   receive(worker: number, event: PluginEvent): void {
-    const plugins = this.#workers.get(worker) ?? new Map<string, PluginEvent>();
-    this.#workers.set(worker, plugins.set(event.plugin, event));
+    this.#workers.getOrInsert(worker, new Map()).set(event.plugin, event);
   }
 
   /** Handles the end of a worker: no quarantine remains, the last failures do. */

@@ -122,12 +122,8 @@ export class Resolver<T = string> {
   }
 
   #stateOf(name: string): State<T> {
-    let state = this.#states.get(name);
-    if (state === undefined) {
-      state = { addresses: [], resolvedAt: 0, next: 0, failures: 0, problem: null, pending: null, waiting: 0 };
-      this.#states.set(name, state);
-    }
-    return state;
+    const state = { addresses: [], resolvedAt: 0, next: 0, failures: 0, problem: null, pending: null, waiting: 0 };
+    return this.#states.getOrInsert(name, state);
   }
 
   /** Starts an attempt, or returns the pending one. Never rejects. */

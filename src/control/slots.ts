@@ -19,11 +19,9 @@ export class Slots {
 
   /** Returns the slot of `identity`, which stays allocated until `release(owner)`. */
   acquire(owner: number, identity: string): number {
-    let entry = this.#entries.get(identity);
-    if (entry === undefined) {
-      entry = { slot: this.#allocator.allocate(identity), owners: new Set() };
-      this.#entries.set(identity, entry);
-    }
+    const entry = this.#entries.getOrInsertComputed(identity, () => {
+      return { slot: this.#allocator.allocate(identity), owners: new Set() };
+    });
     entry.owners.add(owner);
     return entry.slot;
   }

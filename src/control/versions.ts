@@ -128,8 +128,7 @@ export class Versions {
   async #prepare(plan: Plan, workers: readonly number[], sockets: (worker: number) => PostedSocket[]): Promise<void> {
     const { version } = plan;
     const replies = this.#collectReplies(version, workers, false);
-    const users = this.#usedBy.get(version) ?? new Set();
-    this.#usedBy.set(version, users);
+    const users = this.#usedBy.getOrInsert(version, new Set());
     for (const worker of workers) {
       users.add(worker);
       this.#post(worker, plan, sockets(worker));

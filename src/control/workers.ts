@@ -207,9 +207,7 @@ export class Workers {
 
   #replace(worker: number, place: Place): void {
     const key = `${worker} ${place.reason}`;
-    const restarts = this.#restarts.get(key) ?? { worker, reason: place.reason, count: 0 };
-    restarts.count++;
-    this.#restarts.set(key, restarts);
+    this.#restarts.getOrInsert(key, { worker, reason: place.reason, count: 0 }).count++;
     const age = performance.now() - place.startedAt;
     place.quickEnds = age < SETTLED_AFTER ? place.quickEnds + 1 : 0;
     const delay = place.quickEnds < 2 ? 0 : Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** (place.quickEnds - 2));

@@ -160,9 +160,7 @@ const uniqueIds = new WeakMap<object, string>();
 
 /** Of the client's connection: the same for every endpoint. */
 function uniqueIdOf(client: Client): string {
-  let id = uniqueIds.get(client);
-  if (id === undefined) uniqueIds.set(client, (id = randomUUID()));
-  return id;
+  return uniqueIds.getOrInsertComputed(client, () => randomUUID());
 }
 
 /** The connections here verify every certificate of a client: one that is present is valid. */

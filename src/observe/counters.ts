@@ -101,9 +101,7 @@ export class Counters {
     const { size } = this.#series.get(key)!;
     this.#series.delete(key);
     for (const block of this.#blocks) block.fill(0, base, base + size);
-    const free = this.#free.get(size);
-    if (free === undefined) this.#free.set(size, [base]);
-    else free.push(base);
+    this.#free.getOrInsert(size, []).push(base);
   }
 
   /** All series of a kind. */

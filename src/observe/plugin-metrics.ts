@@ -17,11 +17,10 @@ export function renderPluginMetrics(counters: Counters, metrics: Iterable<Plugin
   const families = new Map<string, string[]>();
   for (const { plugin, metric } of metrics) {
     const { name, kind, help } = metric;
-    const lines = families.get(name) ?? [
+    const lines = families.getOrInsertComputed(name, () => [
       ...(help === "" ? [] : [`# HELP ${name} ${escapeText(help)}`]),
       `# TYPE ${name} ${TYPES[kind]}`,
-    ];
-    families.set(name, lines);
+    ]);
     lines.push(...linesOf(counters, metric, [["plugin", plugin], ...metric.labels]));
   }
   return [...families.values()].flat().join("\n") + (families.size === 0 ? "" : "\n");
@@ -42,11 +41,8 @@ function linesOf(counters: Counters, metric: MetricPlan, labels: Labels): string
   const layout = { base: cells, values: by.values, width: metricCells(metric) };
   const series = new Map<string, Part[]>();
   for (const worker of workers)
-    for (const [value, cells] of counters.listLabels(worker, layout)) {
-      const parts = series.get(value);
-      if (parts === undefined) series.set(value, [{ worker, cells }]);
-      else parts.push({ worker, cells });
-    }
+    for (const [value, cells] of counters.listLabels(worker, layout))
+      series.getOrInsert(value, []).push({ worker, cells });
   // `other` without counts has no series.
   if (isZero(counters, series.get(OTHER) ?? [], layout.width)) series.delete(OTHER);
   return [...series].flatMap(([value, parts]) =>

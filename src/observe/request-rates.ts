@@ -75,11 +75,7 @@ export class RequestRates {
   }
 
   #samplesOf(series: Series): Float64Array {
-    const known = this.#samples.get(series);
-    if (known !== undefined) return known;
-    const samples = new Float64Array(SAMPLES * CLASSES);
-    this.#samples.set(series, samples);
-    return samples;
+    return this.#samples.getOrInsertComputed(series, () => new Float64Array(SAMPLES * CLASSES));
   }
 
   /** Index of the newest sample not newer than `at`; of the oldest sample if there is none. */

@@ -24,8 +24,7 @@ export function checkMetrics({ plan, origins }: Built, definitions: Definitions)
   for (const [index, own] of definitions.entries()) {
     const { plugin } = plan.instances[index]!;
     const at: Place = origins[index]!.at;
-    const all = series.get(plugin) ?? new Map<string, MetricDefinition>();
-    series.set(plugin, all);
+    const all = series.getOrInsert(plugin, new Map());
     for (const definition of own) {
       const other = all.values().find((other) => conflict(definition, other));
       if (other !== undefined)

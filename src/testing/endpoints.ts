@@ -42,8 +42,7 @@ export class TestEndpoints {
     latencyAge = 0,
     errorRate = 0,
   }: EndpointInit): Endpoint {
-    let slot = this.#slots.get(address);
-    if (slot === undefined) this.#slots.set(address, (slot = this.#slots.size));
+    const slot = this.#slots.getOrInsert(address, this.#slots.size);
     this.#columns.addInFlight(0, slot, inFlight - this.#columns.inFlight(slot));
     this.#columns.setLatency(slot, latency, latencyAge);
     this.#columns.errorRate[slot] = errorRate;

@@ -14,10 +14,7 @@ export function findPlugin(
   const calls = new Map<string, { step: number; call: HookStep }[]>();
   for (const [index, call] of steps.entries()) {
     if (call.step !== "hook") continue;
-    const entry = { step: index + 1, call };
-    const known = calls.get(call.plugin);
-    if (known === undefined) calls.set(call.plugin, [entry]);
-    else known.push(entry);
+    calls.getOrInsert(call.plugin, []).push({ step: index + 1, call });
   }
   const plugin = options.plugin ?? guessPlugin(calls, { hooks, path });
   const own = calls.get(plugin);

@@ -166,12 +166,7 @@ function receivedState({ request: { method, authority, target, headers } }: Trac
   for (const [what, value] of Object.entries(parts))
     if (value !== "") state.set(`request ${what}`, { of: "request", what, values: [value] });
   const names = new Map<string, string[]>();
-  for (const [name, value] of headers) {
-    const key = `header ${name.toLowerCase()}`;
-    const values = names.get(key);
-    if (values === undefined) names.set(key, [value]);
-    else values.push(value);
-  }
+  for (const [name, value] of headers) names.getOrInsert(`header ${name.toLowerCase()}`, []).push(value);
   for (const [what, values] of names) state.set(`request ${what}`, { of: "request", what, values });
   return state;
 }

@@ -30,11 +30,8 @@ export function listFields(head: Head): [name: string, value: string][] {
 
 export function captureState(exchange: ExchangeContext): MessageState {
   const state = new Map<string, { of: Side; what: string; values: string[] }>();
-  const add = (of: Side, what: string, value: string) => {
-    const entry = state.get(`${of} ${what}`);
-    if (entry === undefined) state.set(`${of} ${what}`, { of, what, values: [value] });
-    else entry.values.push(value);
-  };
+  const add = (of: Side, what: string, value: string) =>
+    state.getOrInsert(`${of} ${what}`, { of, what, values: [] }).values.push(value);
   const addFields = (of: Side, kind: string, head: Head | null) => {
     if (head === null) return;
     for (const [name, value] of listFields(head)) add(of, `${kind} ${name.toLowerCase()}`, value);

@@ -31,11 +31,9 @@ export class EndpointPools {
   members(plan: ClusterPlan, used: Set<string>): Member<Connector>[] {
     return plan.set.endpoints.map((endpointPlan) => {
       const key = poolKey(plan, endpointPlan);
-      let entry = this.#pools.get(key);
-      if (entry === undefined) {
-        entry = { pools: makePool(this.#context, this.#events, plan), users: 0 };
-        this.#pools.set(key, entry);
-      }
+      const entry = this.#pools.getOrInsertComputed(key, () => {
+        return { pools: makePool(this.#context, this.#events, plan), users: 0 };
+      });
       if (!used.has(key)) entry.users++;
       used.add(key);
       const header = plan.proxyProtocol === null ? null : makeProxyHeader(plan.proxyProtocol, null);

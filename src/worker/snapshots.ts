@@ -102,7 +102,9 @@ export class Snapshots {
       const clusters = plan.clusters.map((cluster, index) => this.#cluster(cluster, index, instances.served, pools));
       const snapshot = new Snapshot(plan.version, clusters, strategies, () => this.#dispose(plan.version));
       snapshot.subrequests = subrequestStates(snapshot);
-      snapshot.tracer = makeTracer(plan.trace, (record, dropped) => this.#options.post({ type: "trace", record, dropped }));
+      snapshot.tracer = makeTracer(plan.trace, (record, dropped) =>
+        this.#options.post({ type: "trace", record, dropped }),
+      );
       for (const listener of plan.listeners)
         snapshot.listeners.set(
           listener.address,

@@ -24,9 +24,7 @@ export function groupInstances(
     const module = modules[plan.module]!;
     const made = `${module.hash} ${plan.memory} ${JSON.stringify(plan.clusters)}`;
     const name = module.info.servesMany ? made : String(index);
-    const group = groups.get(name) ?? { made, module, entries: [] };
-    groups.set(name, group);
-    group.entries.push({ key: plan.key, index });
+    groups.getOrInsert(name, { made, module, entries: [] }).entries.push({ key: plan.key, index });
   }
   return [...groups.values()].map(({ made, module, entries }) => {
     // A guest that serves many is reused only with the same configurations in the same order: it identifies each by its

@@ -234,28 +234,17 @@ export class PluginHost {
 
   /** The report of a canary version, which exists only during its rollout. */
   #canaryReport(known: Map<string, PluginReport>, plugin: string, rollout: number): PluginReport {
-    let report = known.get(plugin);
-    if (report === undefined) {
-      const parts = { plugin, rollout, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
-      known.set(plugin, (report = new PluginReport(parts)));
-    }
-    return report;
+    const parts = { plugin, rollout, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
+    return known.getOrInsertComputed(plugin, () => new PluginReport(parts));
   }
 
   #slowCallsOf({ plugin, slow }: InstancePlan): SlowCalls {
-    const key = `${plugin} ${slow}`;
-    let calls = this.#slowCalls.get(key);
-    if (calls === undefined) this.#slowCalls.set(key, (calls = new SlowCalls(slow, this.#clocks.monotonic)));
-    return calls;
+    return this.#slowCalls.getOrInsertComputed(`${plugin} ${slow}`, () => new SlowCalls(slow, this.#clocks.monotonic));
   }
 
   #reportOf(plugin: string): PluginReport {
-    let report = this.#reports.get(plugin);
-    if (report === undefined) {
-      const parts = { plugin, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
-      this.#reports.set(plugin, (report = new PluginReport(parts)));
-    }
-    return report;
+    const parts = { plugin, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
+    return this.#reports.getOrInsertComputed(plugin, () => new PluginReport(parts));
   }
 
   /** The guest of a group: an existing one that this version does not use yet, or a new one, which is started. */

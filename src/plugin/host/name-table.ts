@@ -12,9 +12,7 @@ export class NameIds {
   }
 
   take(name: string): number {
-    let id = this.#ids.get(name);
-    if (id === undefined) this.#ids.set(name, (id = this.#ids.size));
-    return id;
+    return this.#ids.getOrInsert(name, this.#ids.size);
   }
 }
 
