@@ -4,6 +4,7 @@ import type { Built } from "../plan/builder.ts";
 import { locateConfigProblem } from "../plan/config-problems.ts";
 import { BASELINE_NOTE } from "../plan/modules.ts";
 import { checkMetrics, type Definitions } from "../plan/plugin-metrics.ts";
+import { pluginParts } from "../plan/plugin-parts.ts";
 import { checkRoles } from "../plan/roles.ts";
 import type { PluginParts } from "../plugin/host/host.ts";
 import type { StartCheckResult } from "../plugin/host/start-check.ts";
@@ -20,12 +21,7 @@ export async function checkPlugins(
 ): Promise<PluginCheck> {
   const wrongRoles = checkRoles(built);
   const { plan, origins } = built;
-  const result = await startCheck({
-    modules: plan.modules,
-    instances: plan.instances,
-    clusters: plan.clusters.map((cluster) => cluster.name),
-    strategies: [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map(({ name }) => name)))],
-  });
+  const result = await startCheck(pluginParts(plan));
   const top = { file: config.file, line: 1, column: 1, path: "plugins" };
   if (result.problems.length === 0) {
     const tooMany = checkGuests(workers, result.guests, top);

@@ -5,7 +5,6 @@
  */
 import { isIP } from "node:net";
 import { parentPort, workerData } from "node:worker_threads";
-import { Cluster } from "../cluster/cluster.ts";
 import { EndpointColumns } from "../cluster/columns.ts";
 import { Endpoint } from "../cluster/endpoint.ts";
 import { parseTarget } from "../http/path-text.ts";
@@ -21,6 +20,7 @@ import { AccessLog } from "../observe/access-log.ts";
 import { BLOCK_CELLS } from "../observe/series.ts";
 import { ThrottledLog } from "../observe/throttled-log.ts";
 import type { Plan } from "../plan/plan.ts";
+import { pluginParts } from "../plan/plugin-parts.ts";
 import { makeDryFetcher, makeSandboxedHost } from "../plugin/host/dry-run.ts";
 import { OUTCOME, type PluginHost } from "../plugin/host/host.ts";
 import type { AdmissionHandler } from "../proxy/admission.ts";
@@ -31,16 +31,15 @@ import { refusalOf } from "../proxy/error.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import { makeForwarded } from "../proxy/forwarded.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
-import { type ListenerState, Snapshot } from "../proxy/snapshot.ts";
+import type { ListenerState, Snapshot } from "../proxy/snapshot.ts";
 import type { Connector, UpstreamEvents, UpstreamStream } from "../proxy/upstream-stream.ts";
 import { KeyValueStore } from "../state/store.ts";
 import { Mask } from "../trace/mask.ts";
 import { Trace } from "../trace/trace.ts";
-import { makeTracer } from "../trace/tracer.ts";
+import { buildSnapshot } from "./build-snapshot.ts";
 import { refusingList } from "./client-admission.ts";
 import { makeConnector, makePool } from "./endpoint-pools.ts";
 import { Origins, Outgoing } from "./fetch.ts";
-import { listenerState, subrequestStates } from "./listener-state.ts";
 import type { DryRunInit, DryRunResult, ExplainRequest } from "./messages.ts";
 
 /** Bytes of the store that takes the writes. */
@@ -72,7 +71,7 @@ function run(init: DryRunInit): void {
     keyValue: { below: new KeyValueStore(init.keyValue, init.worker), own: makeStore() },
   });
   clock.start(() => undefined);
-  const listener = findListener(buildSnapshot(plan, { context, pipeline, plugins, request }), request);
+  const listener = findListener(prepare(plan, { context, pipeline, plugins, request }), request);
   begin(pipeline, listener, plan, request);
 }
 
@@ -93,36 +92,27 @@ function copyColumns({ rows }: DryRunInit): EndpointColumns {
 
 type Parts = { context: WorkerContext; pipeline: Pipeline; plugins: PluginHost; request: ExplainRequest };
 
-function buildSnapshot(plan: Plan, { context, pipeline, plugins, request }: Parts): Snapshot {
-  const strategyNames = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
+function prepare(plan: Plan, { context, pipeline, plugins, request }: Parts): Snapshot {
   const outgoing = request.allowFetch ? new Outgoing(pipeline, new Origins(() => {})) : null;
-  const { instances } = plugins.prepare({
-    fetcher: outgoing ?? makeDryFetcher(request.fetchStatus),
-    modules: plan.modules,
-    instances: plan.instances,
-    clusters: plan.clusters.map((cluster) => cluster.name),
-    strategies: strategyNames,
+  const parts = { ...pluginParts(plan), fetcher: outgoing ?? makeDryFetcher(request.fetchStatus) };
+  const { attempts } = pipeline;
+  const snapshot = buildSnapshot(plan, {
+    instances: plugins.prepare(parts).instances,
+    strategies: parts.strategies,
+    columns: context.columns,
+    members: (cluster) =>
+      cluster.set.endpoints.map((endpointPlan) => {
+        const endpoint = new Endpoint(endpointPlan, cluster.tls);
+        const pool = makePool(context, attempts, cluster);
+        const real = makeConnector(context, attempts, { endpoint, plan: cluster, ...pool });
+        return { endpoint, connector: new DryConnector(context, attempts, request.status, real) };
+      }),
+    tls: () => null,
+    bandwidth: null,
+    traced: (trace) => post({ trace }),
+    dispose: () => undefined,
   });
-  const clusters = plan.clusters.map((cluster, index) => {
-    const members = cluster.set.endpoints.map((endpointPlan) => {
-      const endpoint = new Endpoint(endpointPlan, cluster.tls);
-      const { attempts } = pipeline;
-      const pool = makePool(context, attempts, cluster);
-      const real = makeConnector(context, attempts, { endpoint, plan: cluster, ...pool });
-      return { endpoint, connector: new DryConnector(context, pipeline.attempts, request.status, real) };
-    });
-    const strategies = cluster.strategies.map((strategy) => instances[strategy.instance]!);
-    return new Cluster(index, cluster, { strategies, members, columns: context.columns });
-  });
-  const snapshot = new Snapshot(plan.version, clusters, strategyNames, () => undefined);
-  snapshot.subrequests = subrequestStates(snapshot);
-  snapshot.tracer = makeTracer(plan.trace, (trace) => post({ trace }));
   if (outgoing !== null) outgoing.snapshot = snapshot;
-  for (const listener of plan.listeners)
-    snapshot.listeners.set(
-      listener.address,
-      listenerState(listener, { snapshot, instances, tls: null, bandwidth: null }),
-    );
   return snapshot;
 }
 

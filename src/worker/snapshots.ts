@@ -2,20 +2,17 @@
  * The versions of this worker: the one in preparation, the one in service, and those with exchanges left. Each is a
  * snapshot with the guests and pools that it uses, which are freed when its last exchange has ended.
  */
-import { Cluster } from "../cluster/cluster.ts";
 import { TlsServer, type TlsServerOptions, type TlsShared } from "../net/tls-server.ts";
-import type { ClusterPlan, Plan } from "../plan/plan.ts";
+import type { Plan } from "../plan/plan.ts";
+import { pluginParts } from "../plan/plugin-parts.ts";
 import type { InstanceSet, PluginHost } from "../plugin/host/host.ts";
-import type { Instance } from "../plugin/host/instance.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
-import { Snapshot } from "../proxy/snapshot.ts";
-import type { Connector } from "../proxy/upstream-stream.ts";
-import { makeTracer } from "../trace/tracer.ts";
+import type { Snapshot } from "../proxy/snapshot.ts";
 import type { BandwidthLimits } from "./bandwidth-limits.ts";
+import { buildSnapshot } from "./build-snapshot.ts";
 import { type EndpointPools, poolKey } from "./endpoint-pools.ts";
 import { type Origins, Outgoing } from "./fetch.ts";
-import { listenerState, subrequestStates } from "./listener-state.ts";
 import type { Listeners } from "./listeners.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import type { PluginChecks } from "./plugin-checks.ts";
@@ -74,18 +71,10 @@ export class Snapshots {
         else await this.#options.udp.bind(address, udp);
       if (this.#preparing !== plan) this.#options.udp.dropUnserved(); // aborted meanwhile
       const outgoing = new Outgoing(this.#options.pipeline, this.#options.origins);
-      const strategies = [...new Set(plan.clusters.flatMap((cluster) => cluster.strategies.map((s) => s.name)))];
-      const parts = {
-        fetcher: outgoing,
-        modules: plan.modules,
-        instances: plan.instances,
-        rollouts: plan.rollouts,
-        clusters: plan.clusters.map((cluster) => cluster.name),
-        strategies,
-      };
+      const parts = { ...pluginParts(plan), rollouts: plan.rollouts, fetcher: outgoing };
       const instances = await this.#options.plugins.prepareInSlices(parts, () => this.#preparing === plan);
       if (instances === null) return this.#options.post({ type: "disposed", version });
-      const built = this.#build(plan, instances, strategies);
+      const built = this.#build(plan, instances, parts.strategies);
       outgoing.snapshot = built.snapshot;
       this.#versions.set(version, built);
       this.#options.post({ type: "ready", version });
@@ -99,22 +88,17 @@ export class Snapshots {
   #build(plan: Plan, instances: InstanceSet, strategies: readonly string[]): Version {
     const pools = new Set<string>();
     try {
-      const clusters = plan.clusters.map((cluster, index) => this.#cluster(cluster, index, instances.served, pools));
-      const snapshot = new Snapshot(plan.version, clusters, strategies, () => this.#dispose(plan.version));
-      snapshot.subrequests = subrequestStates(snapshot);
-      snapshot.tracer = makeTracer(plan.trace, (record, dropped) =>
-        this.#options.post({ type: "trace", record, dropped }),
-      );
-      for (const listener of plan.listeners)
-        snapshot.listeners.set(
-          listener.address,
-          listenerState(listener, {
-            snapshot,
-            instances: instances.served,
-            tls: this.#tlsServer(listener.tls),
-            bandwidth: this.#options.bandwidth,
-          }),
-        );
+      const { context, bandwidth, post } = this.#options;
+      const snapshot = buildSnapshot(plan, {
+        instances: instances.served,
+        strategies,
+        columns: context.columns,
+        members: (cluster) => this.#options.pools.members(cluster, pools),
+        tls: (options) => this.#tlsServer(options),
+        bandwidth,
+        traced: (record, dropped) => post({ type: "trace", record, dropped }),
+        dispose: () => this.#dispose(plan.version),
+      });
       return { plan, snapshot, instances, pools };
     } catch (error) {
       instances.dispose();
@@ -129,13 +113,6 @@ export class Snapshots {
     for (const { snapshot } of this.#versions.values())
       for (const { tls } of snapshot.listeners.values()) if (tls?.options.key === options.key) return tls;
     return new TlsServer(options, this.#options.tls);
-  }
-
-  #cluster(plan: ClusterPlan, index: number, instances: readonly Instance[], used: Set<string>): Cluster<Connector> {
-    const members = this.#options.pools.members(plan, used);
-    const strategies = plan.strategies.map((strategy) => instances[strategy.instance]!);
-    const checker = plan.check?.probe.kind === "plugin" ? instances[plan.check.probe.instance]! : null;
-    return new Cluster(index, plan, { strategies, members, columns: this.#options.context.columns, checker });
   }
 
   /** Replaces the endpoints of a cluster. No guest is started: strategies get the new endpoints with the next pick. */
