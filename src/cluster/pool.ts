@@ -1,7 +1,14 @@
 /**
  * The idle connections of this worker to one endpoint, last in first out, so that surplus connections become idle and are
  * closed.
+ *
+ * Bounds: those that it keeps, and for SURPLUS_TIME those above, which are at most the requests that were in flight
+ * within that time. Without them a load with more requests in flight than that would open connections all the time.
  */
+
+/** How long a connection above the number of those to keep may be idle, ms. */
+export const SURPLUS_TIME = 5000;
+
 export interface Poolable {
   readonly alive: boolean;
   /** Closes the connection. */
@@ -11,8 +18,10 @@ export interface Poolable {
 export class Pool<Connection extends Poolable> {
   #closed = false;
   readonly #idle: Connection[] = [];
-  /** How many more idle connections it takes, with those of its divisions. */
+  /** How many more idle connections it keeps, with those of its divisions; negative: it has a surplus. */
   readonly #room: { left: number };
+  /** The most that `#room.left` may fall short of 0: a surplus is for connections that any client can reuse. */
+  readonly #surplus: number;
   readonly #now: () => number;
   /** No connections are pooled until then; 0: pooling is not suspended. */
   #suspendedUntil = 0;
@@ -20,10 +29,11 @@ export class Pool<Connection extends Poolable> {
   /** `now`: a monotonic clock, ms. */
   constructor(keep: number, now: () => number = () => performance.now(), room = { left: keep }) {
     this.#room = room;
+    this.#surplus = keep > 0 ? Number.POSITIVE_INFINITY : 0;
     this.#now = now;
   }
 
-  /** An empty pool, whose connections count in this one's number too. */
+  /** An empty pool without a surplus, whose connections count in this one's number too. */
   divide(): Pool<Connection> {
     return new Pool(0, this.#now, this.#room);
   }
@@ -41,9 +51,17 @@ export class Pool<Connection extends Poolable> {
     }
   }
 
-  /** Pools a reusable connection; returns false if the pool is full, and the caller closes it. */
+  /** It has more idle connections than it keeps. */
+  get hasSurplus(): boolean {
+    return this.#room.left < 0;
+  }
+
+  /**
+   * Pools a reusable connection, for SURPLUS_TIME if the pool has a surplus then; returns false if it takes none. The
+   * caller closes it.
+   */
   give(connection: Connection): boolean {
-    if (this.#closed || this.#room.left <= 0) return false;
+    if (this.#closed || this.#room.left <= -this.#surplus) return false;
     if (this.#suspendedUntil > 0 && this.#isSuspended()) return false;
     this.#idle.push(connection);
     this.#room.left--;

@@ -1,6 +1,6 @@
 /** An HTTP/1 connection to an endpoint: one request at a time, pooled between requests, and read while idle too. */
 import type { Endpoint } from "../../cluster/endpoint.ts";
-import type { Pool, Poolable } from "../../cluster/pool.ts";
+import { type Pool, type Poolable, SURPLUS_TIME } from "../../cluster/pool.ts";
 import { equalsWord } from "../../http/bytes.ts";
 import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../../http/head.ts";
 import { confirmsUpgrade, isWebSocket } from "../../http/upgrade.ts";
@@ -97,13 +97,16 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     this.#arm(this.#plan.timeouts.connect);
   }
 
-  /** Its connection is established already. Returns false if the pool is full, and it is closed. */
-  adopt(): boolean {
+  /** Its connection is established already: it is idle. */
+  adopt(): void {
+    this.#pause(this.#idleFor);
+  }
+
+  /** It has no request: pools it for at most `ms`, or closes it. */
+  #pause(ms: number): void {
     this.#state = STATE.idle;
-    this.#arm(this.#idleFor);
-    const isPooled = this.#pool.give(this);
-    if (!isPooled) this.close();
-    return isPooled;
+    if (!this.#pool.give(this)) return this.close();
+    this.#arm(this.#pool.hasSurplus ? Math.min(ms, SURPLUS_TIME) : ms);
   }
 
   get alive(): boolean {
@@ -317,9 +320,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     const reusable = clean && (flags & FLAG.keepAlive) !== 0 && !isEarly;
     const limit = this.#plan.pool.requests;
     if (!reusable || (limit > 0 && this.#requests >= limit) || this.#isOld) return this.close();
-    this.#state = STATE.idle;
-    this.#arm(Math.min(this.#idleFor, this.#keepAliveTimeout(attempt)));
-    if (!this.#pool.give(this)) this.close();
+    this.#pause(Math.min(this.#idleFor, this.#keepAliveTimeout(attempt)));
   }
 
   get #isOld(): boolean {

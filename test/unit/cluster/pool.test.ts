@@ -19,14 +19,20 @@ test("the connection returned last is reused first, closed ones are skipped", ()
   assert.equal(pool.take(), null);
 });
 
-test("it keeps at most its limit, and none once closed", () => {
+test("it has a surplus above the number of connections to keep, and none once closed", () => {
   const pool = new Pool<Connection>(1);
   const [a, b] = [new Connection(), new Connection()];
-  assert.equal(pool.give(a), true);
-  assert.equal(pool.give(b), false);
+  assert.deepEqual([pool.give(a), pool.hasSurplus], [true, false]);
+  assert.deepEqual([pool.give(b), pool.hasSurplus], [true, true]);
+  assert.deepEqual([pool.take(), pool.hasSurplus], [b, false]);
+  assert.deepEqual([pool.give(b), pool.hasSurplus], [true, true]);
   pool.close();
-  assert.equal(a.alive, false);
+  assert.deepEqual([a.alive, b.alive, pool.hasSurplus], [false, false, false]);
   assert.equal(pool.give(b), false);
+});
+
+test("one that is to keep none takes none", () => {
+  assert.equal(new Pool<Connection>(0).give(new Connection()), false);
 });
 
 test("while it is suspended it keeps none", () => {
@@ -58,7 +64,9 @@ test("divisions count in its limit, and have no connection in common", () => {
   const pool = new Pool<Connection>(2);
   const [first, second] = [pool.divide(), pool.divide()];
   const [a, b, c] = [new Connection(), new Connection(), new Connection()];
-  assert.deepEqual([first.give(a), second.give(b), second.give(c), pool.give(c)], [true, true, false, false]);
+  assert.deepEqual([first.give(a), second.give(b), second.give(c)], [true, true, false]);
+  assert.deepEqual([pool.give(c), pool.hasSurplus], [true, true]);
+  pool.drop(c);
   assert.equal(pool.take(), null);
   assert.equal(first.take(), a);
   assert.equal(second.give(c), true);
