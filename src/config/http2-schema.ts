@@ -1,8 +1,9 @@
 /** `http2` of a listener: limits of HTTP/2 connections. */
-import { object, withDefault } from "./shape.ts";
+import { convert, object, withDefault } from "./shape.ts";
+import { findEntry } from "./tree.ts";
 import { count, size } from "./values.ts";
 
-export const http2 = object({
+const limits = object({
   maxConcurrentStreams: withDefault(
     count(1, 10_000),
     100,
@@ -11,7 +12,7 @@ export const http2 = object({
   streamWindow: withDefault(
     size("64KiB", "16MiB"),
     "64KiB",
-    "Bytes of one request's body that a client may send ahead of its endpoint. A larger window makes uploads over long distances faster.",
+    "Bytes of one request's body that a client may send ahead of its endpoint. A larger window makes uploads over long distances faster, up to `connectionWindow`.",
   ),
   connectionWindow: withDefault(
     size("64KiB", "256MiB"),
@@ -31,4 +32,12 @@ export const http2 = object({
     {},
     "Limit of frames that carry no request forward, such as PING, SETTINGS and resets; a connection that exceeds it is closed (`ENHANCE_YOUR_CALM`). http2.md has the cost of each.",
   ),
+});
+
+export const http2 = convert(limits, (value, at, { warn }, tree) => {
+  if (value.streamWindow > value.connectionWindow) {
+    const place = findEntry(tree, "streamWindow")?.at ?? at;
+    warn(place, "larger than `connectionWindow`, which limits it: expected at most the same size");
+  }
+  return value;
 });

@@ -229,6 +229,14 @@ test("valid but probably unintended settings are warnings", () => {
     load(plain).warnings.map((one) => one.replace(/^s:\d+:\d+: /, "")),
     ["listeners.web.routes.0: no request matches `sni`: without `tls` there is no server name (SNI)"],
   );
+  const narrow = BASE.replace("cluster: app", "http2: { streamWindow: 2MiB }, cluster: app");
+  assert.deepEqual(
+    load(narrow).warnings.map((one) => one.replace(/^s:\d+:\d+: /, "")),
+    [
+      "listeners.web.http2.streamWindow: larger than `connectionWindow`, which limits it: expected at most the same size",
+    ],
+  );
+  assert.deepEqual(load(narrow.replace("2MiB", "1MiB")).warnings, []);
   const excluded = withRoutes("{ match: { not: { sni: a.example } }, cluster: app }");
   assert.deepEqual(load(excluded).warnings, []);
   const named = withRoutes("{ match: { path: /a }, cluster: app, name: x }", "{ cluster: app, name: x }");
