@@ -93,7 +93,11 @@ const fields = object(
     ),
     pool: withDefault(
       object({
-        idle: withDefault(count(0, 100_000), 64, "Idle connections kept per endpoint and worker for `idleFor`. More of them are kept for 5 s, so that a load with more requests at once does not open connections all the time; with 0 none is reused."),
+        idle: withDefault(
+          count(0, 100_000),
+          64,
+          "Idle connections kept per endpoint and worker for `idleFor`. More of them are kept for 5 s, so that a load with more requests at once does not open connections all the time; with 0 none is reused.",
+        ),
         idleFor: withDefault(idleTimeouts, "55s", "How long an idle connection is kept."),
         connections: withDefault(
           count(0, 1_000_000),
