@@ -230,7 +230,7 @@ export type RouteStatus = {
   readonly chain: readonly string[];
   /** A plugin that chooses one of the clusters or passes to the next route; null: none. */
   readonly router: string | null;
-  /** `weight`: of a split, else null. */
+  /** Empty: the last plugin of the chain responds. `weight`: of a split, else null. */
   readonly clusters: readonly { readonly name: string; readonly weight: number | null }[];
   readonly traffic: Traffic;
 };

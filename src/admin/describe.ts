@@ -195,10 +195,11 @@ function describeValue(value: ValueMatch): string {
   return "prefix" in value ? `prefix ${value.prefix}` : `regex ${value.regex}`;
 }
 
-/** Where a route's requests go: `cluster app`, `app 90, canary 10`, `plugin beta: app, canary`. */
+/** Where a route's requests go: `cluster app`, `app 90, canary 10`, `plugin beta: app, canary`, `no cluster`. */
 export function describeTarget({ router, clusters }: RouteStatus): string {
   const names = clusters.map(({ name, weight }) => (weight === null ? name : `${name} ${weight}`)).join(", ");
   if (router !== null) return clusters.length === 0 ? `plugin ${router}` : `plugin ${router}: ${names}`;
+  if (clusters.length === 0) return "no cluster";
   return clusters.length === 1 ? `cluster ${names}` : names;
 }
 

@@ -31,9 +31,7 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
     case "route":
       return [
         row("route", step.route ?? "none", step.route === null ? describeNoRoute(step) : ""),
-        ...step.routes.map(
-          ({ name, failed }) => `${INDENT}${name}: ${failed === "" ? "matches" : `${failed} does not match`}`,
-        ),
+        ...step.routes.map(({ name, failed }) => `${INDENT}${name}: ${describeMatch(failed)}`),
       ];
     case "cluster":
       return [row("cluster", step.cluster, `by ${describeChooser(step)}`)];
@@ -55,6 +53,12 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
       ];
     }
   }
+}
+
+/** `failed`: the key of `match` that excludes the request. */
+function describeMatch(failed: string): string {
+  if (failed === "") return "matches";
+  return failed === "not" ? "excluded by not" : `${failed} does not match`;
 }
 
 function describeNoRoute({ ambiguous }: RouteStep): string {

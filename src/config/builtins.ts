@@ -12,6 +12,7 @@ export const BUILTINS: Readonly<Record<string, Role>> = {
   "request-id": "filter",
   rewrite: "filter",
   redirect: "filter",
+  respond: "filter",
   "api-key": "filter",
   "basic-auth": "filter",
   cors: "filter",

@@ -5,10 +5,11 @@ import { grpcMethod } from "./http-values.ts";
 import { http2 } from "./http2-schema.ts";
 import { LISTENER_PROTOCOLS } from "./peer-words.ts";
 import { clusterName } from "./references.ts";
-import { route } from "./route-schema.ts";
+import { makeRoute, route, routeFields } from "./route-schema.ts";
 import {
   type Conversion,
   convert,
+  free,
   type Infer,
   list,
   object,
@@ -20,7 +21,7 @@ import {
 } from "./shape.ts";
 import { checkKeys } from "./tcp-keys.ts";
 import { listenerTls } from "./tls-schema.ts";
-import { findEntry } from "./tree.ts";
+import { findEntry, type Tree } from "./tree.ts";
 import { byteRate, choice, count, duration, flag, idleTimeouts, rate, size } from "./values.ts";
 
 /** Whether no normalised path can match the text, because of `form` (bits of FORM). */
@@ -220,23 +221,37 @@ const listenerFields = object({
   chain: withDefault(list(use("filter")), [], "Plugins that run for every request of this listener, in order."),
   routes: optional(list(route), "The routes; the first one that matches is used."),
   cluster: optional(clusterName, "Short for one route that sends every request to this cluster."),
+  respond: optional(
+    free,
+    "Short for one route that responds to every request: `{ status: 503, body: … }`. See routes.",
+  ),
+  redirect: optional(
+    free,
+    "Short for one route that redirects every request: `{ https: true, status: 308 }`. See routes.",
+  ),
 });
 
 /** Default of `timeouts.detect`, ms. */
 const DETECT = 5000;
 
+/** Keys of a listener of which one says what becomes of requests; of connections and datagrams. */
+const RELAY_ACTIONS = ["routes", "cluster"] as const;
+const ACTIONS = [...RELAY_ACTIONS, "respond", "redirect"] as const;
+
 type Fields = Infer<typeof listenerFields>;
 type Route = Infer<typeof route>;
 
-export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, at, conversion, tree) => {
-  const { report, read, hasProblem } = conversion;
+export const listener = convert(listenerFields, (fields, at, conversion, tree) => {
+  const { routes, cluster, respond, redirect, ...rest } = fields;
+  const { report } = conversion;
   checkKeys(rest.protocol, tree, report);
-  if (routes && cluster) report(at, 'both "routes" and "cluster" are given, expected one of them');
-  const isInvalid = hasProblem(`${at.path}.cluster`) || hasProblem(`${at.path}.routes`);
+  const given = ACTIONS.filter((key) => findEntry(tree, key) !== undefined);
+  if (given.length > 1)
+    report(at, `both ${given.map((key) => `"${key}"`).join(" and ")} are given, expected one of them`);
   const isRelay = rest.protocol === "tcp" || rest.protocol === "udp";
-  if (!routes && !cluster && (rest.chain.length === 0 || isRelay) && !isInvalid)
-    report(at, "the listener has no action, expected cluster or routes");
-  const short = cluster && read(route, { cluster: cluster.name }, cluster.at);
+  if (given.length === 0 && (rest.chain.length === 0 || isRelay))
+    report(at, `the listener has no action, expected one of ${(isRelay ? RELAY_ACTIONS : ACTIONS).join(", ")}`);
+  const short = given.length === 1 ? makeShort(fields, conversion, tree) : undefined;
   const all = routes ?? (short ? [short] : []);
   checkRoutes(rest, all, conversion);
   const hasIdle = isRelay && findEntry(findEntry(tree, "timeouts"), "idle") !== undefined;
@@ -250,6 +265,15 @@ export const listener = convert(listenerFields, ({ routes, cluster, ...rest }, a
     relay: { idle, lifetime: rest.timeouts.lifetime ?? 0, detect: rest.timeouts.detect ?? DETECT },
   };
 });
+
+/** The route of a listener with an action in place of `routes`. */
+function makeShort({ cluster, respond, redirect }: Fields, conversion: Conversion, tree: Tree): Route | undefined {
+  const at = cluster?.at ?? respond?.tree.at ?? redirect?.tree.at;
+  const defaults = at && conversion.read(routeFields, {}, at);
+  if (defaults === undefined) return undefined;
+  const action = { ...(cluster && { cluster }), ...(respond && { respond }), ...(redirect && { redirect }) };
+  return makeRoute({ ...defaults, ...action }, at!, conversion, tree);
+}
 
 /** The address as displayed: one of TCP may have the same port. */
 function udpAddress(address: Address, quic: boolean): Address {

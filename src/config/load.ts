@@ -136,8 +136,13 @@ function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly 
     // The match of a route with problems is not reliable.
     const routes = listener.routes.filter(({ at }) => !hasProblem(found, at.path));
     return routes.flatMap((route, index): Problem[] => {
-      if (route.match.not?.some((excluded) => covers(excluded, route.match)))
-        return [{ ...route.at, message: "unreachable route: `not` excludes all of its requests" }];
+      const excluding = route.match.not?.findIndex((excluded) => covers(excluded, route.match)) ?? -1;
+      if (excluding >= 0) {
+        // The last condition is the redirect's own.
+        const isOwn = route.action.kind === "local" && excluding === route.match.not!.length - 1;
+        const why = isOwn ? "its `redirect` applies to none" : "`not` excludes all";
+        return [{ ...route.at, message: `unreachable route: ${why} of its requests` }];
+      }
       const { protocol } = listener;
       const before = routes
         .slice(0, index)

@@ -18,6 +18,8 @@ const SNI = "`sni` in `match` of a route";
 const PER_CLIENT = "`limits: { connectionsPerClient: … }` of a listener";
 const STREAMS = "`http2: { maxConcurrentStreams: … }` of a listener";
 const BANDWIDTH = "`limits: { bandwidth: … }` of a listener, or `bandwidth` of a route";
+const RESPOND = "`respond` of a route";
+const REDIRECT = "`redirect` of a route";
 const HTTP2 = "`protocol: http2` of a cluster; listeners accept HTTP/2 without a setting";
 
 /** Keys, by `normalize`. */
@@ -46,6 +48,18 @@ export const KEYS: Readonly<Record<string, string>> = {
   proxypass: "`cluster` of a route",
   reverseproxy: "`cluster` of a route",
   usebackend: "`cluster` of a route",
+  return: "`respond` or `redirect` of a route",
+  directresponse: RESPOND,
+  staticresponse: RESPOND,
+  httprequestreturn: RESPOND,
+  fixedresponse: RESPOND,
+  errorfile: RESPOND,
+  redir: REDIRECT,
+  redirectscheme: REDIRECT,
+  redirectregex: REDIRECT,
+  httprequestredirect: REDIRECT,
+  httpsredirect: "`redirect` of a listener or a route",
+  redirections: "`redirect` of a listener or a route",
   middlewares: CHAIN,
   filters: CHAIN,
   httpfilters: CHAIN,
@@ -179,6 +193,9 @@ export const NAMES: Readonly<Record<string, string>> = {
   addprefix: "rewrite",
   stripprefix: "rewrite",
   redirectscheme: "redirect",
+  directresponse: "respond",
+  staticresponse: "respond",
+  return: "respond",
 };
 
 /** The advice for an unknown key, such as "`endpoints` of a cluster"; undefined if there is none. */

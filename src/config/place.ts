@@ -44,6 +44,11 @@ export function findNearest(word: string, known: Iterable<string>): string | und
   return best;
 }
 
+/** Whether one edit makes the word the known one, regardless of case. */
+export function isOneEdit(word: string, known: string): boolean {
+  return countEdits(word.toLowerCase(), known.toLowerCase(), 2) < 2;
+}
+
 /** Suffix such as `, did you mean "x"?`: the nearest word if one is near, otherwise the list of words. */
 export function hint(word: string, known: readonly string[]): string {
   const near = findNearest(word, known);

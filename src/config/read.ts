@@ -1,7 +1,7 @@
 /** Reads a tree by its shape and collects every problem. An invalid value is omitted or replaced by its default. */
 import { dirname, isAbsolute, join as joinPath } from "node:path";
 import { adviseKey, translateName } from "./peer-words.ts";
-import { findNearest, hasProblem, hint, type Place, type Problem } from "./place.ts";
+import { findNearest, hasProblem, hint, isOneEdit, type Place, type Problem } from "./place.ts";
 import { BUILTINS, LATER_BUILTINS } from "./schema.ts";
 import {
   type AnyShape,
@@ -199,8 +199,8 @@ function addOnce(list: Problem[], problem: Problem): undefined {
 
 function adviseUnknown(key: string, known: readonly string[]): string {
   const near = findNearest(key, known);
-  // A key that differs much in length is no slip.
-  const isSlip = near !== undefined && Math.abs(near.length - key.length) <= 2;
+  // A word of another proxy that is further away is meant as such.
+  const isSlip = near !== undefined && isOneEdit(key, near);
   const advice = isSlip ? undefined : adviseKey(key);
   return advice === undefined ? hint(key, known) : `write ${advice}`;
 }

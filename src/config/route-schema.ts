@@ -17,10 +17,14 @@ import {
   retryReason,
   upgradeProtocol,
 } from "./http-values.ts";
+import { checkLocalKeys, conditionsOfTarget, LOCAL_ACTIONS, type LocalAction } from "./local-actions.ts";
+import type { Place } from "./place.ts";
 import { clusterName, type Reference } from "./references.ts";
 import {
+  type Conversion,
   convert,
   entries,
+  free,
   type Infer,
   list,
   object,
@@ -28,11 +32,13 @@ import {
   optional,
   type PluginUse,
   type ScalarShape,
+  type Settings,
   type Shape,
   table,
   use,
   withDefault,
 } from "./shape.ts";
+import { findEntry, type Tree } from "./tree.ts";
 import { byteRate, choice, count, duration, flag, name, textOf } from "./values.ts";
 
 /** A text is compared exactly; `regex` must match the whole value. */
@@ -177,13 +183,21 @@ const retry = convert(
   }),
 );
 
-const routeFields = object({
+export const routeFields = object({
   match: withDefault(match, {}, "Conditions of the route; all given keys must match. Default: every request matches."),
   chain: withDefault(list(use("filter")), [], "Plugins that run for the requests of this route, in order."),
   cluster: optional(clusterName, "The cluster that receives the request."),
   split: optional(split, "Clusters with their weights."),
   router: optional(use("router"), "A plugin that chooses one of `clusters`, or passes the request to the next route."),
   clusters: optional(list(clusterName), "Clusters from which `router` may choose."),
+  respond: optional(
+    free,
+    "Respond without a cluster: `{ status: 200, body: ok, headers: { cache-control: no-store } }`, the configuration of the filter `respond`.",
+  ),
+  redirect: optional(
+    free,
+    'Redirect without a cluster: `{ https: true }`, `{ host: www.example.com }` or `{ to: "https://{host}/new{path}{query}" }`, and `status`: the configuration of the filter `redirect`. Requests that have this scheme and host already are left to the next route.',
+  ),
   passthrough: withDefault(
     flag,
     false,
@@ -207,24 +221,52 @@ const routeFields = object({
   ),
 });
 
+type Fields = Infer<typeof routeFields>;
+
 /** Where a matched request goes. */
 export type Action =
   | { readonly kind: "cluster"; readonly cluster: Reference }
   | { readonly kind: "split"; readonly parts: Infer<typeof split> }
-  | { readonly kind: "router"; readonly router: PluginUse; readonly clusters: readonly Reference[] };
+  | { readonly kind: "router"; readonly router: PluginUse; readonly clusters: readonly Reference[] }
+  /** The last plugin of the route's chain responds. */
+  | { readonly kind: "local"; readonly name: LocalAction };
 
-export const route = convert(routeFields, ({ cluster, split, router, clusters, ...rest }, at, { report }) => {
-  const given = [cluster && "cluster", split && "split", router && "router"].filter((key) => key !== undefined);
+const ACTIONS = ["cluster", "split", "router", ...LOCAL_ACTIONS] as const;
+
+export const route = convert(routeFields, makeRoute);
+
+/** `tree`: the map in which the action is written. */
+export function makeRoute(fields: Fields, at: Place, { report }: Conversion, tree: Tree) {
+  const given = ACTIONS.filter((key) => findEntry(tree, key) !== undefined);
   if (given.length !== 1) {
     const found = given.length === 0 ? "nowhere to go" : `both ${given.join(" and ")}`;
-    report(at, `the route has ${found}, expected one of cluster, split, router`);
+    report(at, `the route has ${found}, expected one of ${ACTIONS.join(", ")}`);
     return undefined;
   }
+  const { cluster, split, router, clusters, respond, redirect, ...rest } = fields;
   if (router && !clusters?.length) report(at, "the router has nothing to choose from, expected a list under clusters");
   if (!router && clusters) report(at, '"clusters" belongs to "router", expected both or neither');
+  const config = respond ?? redirect;
+  if (config) {
+    const name = respond ? "respond" : "redirect";
+    checkLocalKeys(tree, name, report);
+    return { ...rest, ...makeLocal(rest, name, config), at };
+  }
   let action: Action | undefined;
   if (cluster) action = { kind: "cluster", cluster };
   else if (split) action = { kind: "split", parts: split };
   else if (router) action = { kind: "router", router, clusters: clusters ?? [] };
   return action && { ...rest, action, at };
-});
+}
+
+/** The parts of a route whose last plugin responds. A request to which a redirect does not apply is left to the next route. */
+function makeLocal({ chain, match }: Pick<Fields, "chain" | "match">, name: LocalAction, config: Settings) {
+  const excluded: NonNullable<typeof match.not>[number] | undefined =
+    name === "redirect" ? conditionsOfTarget(config.tree) : undefined;
+  const action: Action = { kind: "local", name };
+  return {
+    chain: [...chain, { name, config, at: config.tree.at }],
+    match: excluded === undefined ? match : { ...match, not: [...(match.not ?? []), excluded] },
+    action,
+  };
+}

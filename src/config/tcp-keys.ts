@@ -6,13 +6,13 @@ type Report = Conversion["report"];
 
 /** Keys of a listener that concern requests, by the map that contains them. */
 const REQUEST_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [
-  ["", ["path", "halfClose", "grpc", "http2"]],
+  ["", ["path", "halfClose", "grpc", "http2", "respond", "redirect"]],
   ["timeouts", ["head", "body", "write"]],
   ["limits", ["head", "target", "headers", "body"]],
   ["tls", ["strictSniHost"]],
 ];
 /** The same of a route. */
-const ROUTE_KEYS = ["chain", "router", "clusters", "timeout", "upgrade"];
+const ROUTE_KEYS = ["chain", "router", "clusters", "respond", "redirect", "timeout", "upgrade"];
 const MATCH_KEYS = ["scheme", "host", "path", "prefix", "regex", "method", "headers", "query", "cookie"];
 const HELLO_KEYS = ["alpn"];
 /** Of an attempt without a request, only connecting can be retried. */

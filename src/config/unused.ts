@@ -34,7 +34,8 @@ export function findUnusedAcme(acme: Tree | undefined, { listeners }: Pick<Confi
 /** The clusters that a route names. */
 export function listTargets(action: Parts["listeners"][number]["routes"][number]["action"]): readonly Reference[] {
   if (action.kind === "cluster") return [action.cluster];
-  return action.kind === "split" ? action.parts : action.clusters;
+  if (action.kind === "split") return action.parts;
+  return action.kind === "router" ? action.clusters : [];
 }
 
 /** Adds the clusters that a chain's plugins may choose or call; false: any cluster. */

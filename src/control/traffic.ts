@@ -69,7 +69,7 @@ function describeRoute(
 function clustersOf(action: RoutePlan["action"]): readonly { cluster: number; weight: number | null }[] {
   if (action.kind === "cluster") return [{ cluster: action.cluster, weight: null }];
   if (action.kind === "split") return action.parts;
-  return action.clusters.map((cluster) => ({ cluster, weight: null }));
+  return action.kind === "router" ? action.clusters.map((cluster) => ({ cluster, weight: null })) : [];
 }
 
 function namesOf(plan: Plan, chain: readonly number[]): string[] {

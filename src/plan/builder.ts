@@ -206,6 +206,8 @@ class PlanBuilder {
           instance: this.#instances.add(action.router),
           clusters: action.clusters.map(indexOf),
         };
+      case "local":
+        return { kind: "local" };
     }
   }
 
@@ -214,7 +216,8 @@ class PlanBuilder {
     const reachable = new Set<number>();
     if (action.kind === "cluster") reachable.add(action.cluster);
     else if (action.kind === "split") for (const part of action.parts) reachable.add(part.cluster);
-    else for (const cluster of action.clusters) reachable.add(cluster);
+    else if (action.kind === "router") for (const cluster of action.clusters) reachable.add(cluster);
+    else return [];
     for (const use of chain) {
       const { declared } = this.#sources.plugins.get(use.name)!;
       if (declared === null) continue;

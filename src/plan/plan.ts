@@ -296,4 +296,6 @@ export type MatchPlan = {
 export type RouteAction =
   | { readonly kind: "cluster"; readonly cluster: number }
   | { readonly kind: "split"; readonly parts: readonly { readonly cluster: number; readonly weight: number }[] }
-  | { readonly kind: "router"; readonly instance: number; readonly clusters: readonly number[] };
+  | { readonly kind: "router"; readonly instance: number; readonly clusters: readonly number[] }
+  /** There is no cluster: the last plugin of the chain responds. */
+  | { readonly kind: "local" };

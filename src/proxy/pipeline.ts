@@ -179,7 +179,7 @@ export class Pipeline implements HookCaller, PipelineControl {
     }
     // A plugin may have translated the request to a gRPC call.
     if (isCall(x) && !takeDeadline(x)) return this.error(x, ERROR.malformed, "a malformed grpc-timeout");
-    takeCluster(x);
+    if (!takeCluster(x)) return this.error(x, ERROR.noRoute, "the redirect of the route does not apply to the request");
     removeRanges(x);
     return filtersRequest(x) ? PHASE.filterRequest : PHASE.pick;
   }

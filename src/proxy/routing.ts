@@ -3,6 +3,7 @@
  * follows.
  */
 import { HOOK } from "../abi/abi.ts";
+import type { RouteAction } from "../plan/plan.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";
 import type { Rival } from "../route/match.ts";
 import { ERROR } from "./error.ts";
@@ -10,7 +11,6 @@ import type { Exchange } from "./exchange.ts";
 import { limitTime } from "./grpc.ts";
 import { PHASE } from "./phase.ts";
 import type { PipelineControl } from "./pipeline-control.ts";
-import type { RouteState } from "./snapshot.ts";
 
 /** Characters of a path in a log line at most. */
 const MAX_SHOWN = 256;
@@ -62,16 +62,18 @@ function rejectAmbiguous(pipeline: PipelineControl, x: Exchange, selected: numbe
   return pipeline.error(x, ERROR.ambiguousPath, problem);
 }
 
-/** The cluster that a plugin chose, else the route's. */
-export function takeCluster(x: Exchange): void {
+/** The cluster that a plugin chose, else the route's. False if the route has none. */
+export function takeCluster(x: Exchange): boolean {
+  const { action } = x.route!;
+  if (action.kind === "local") return false;
   const { clusters } = x.listener!.snapshot;
-  x.cluster = clusters[x.chosenCluster >= 0 ? x.chosenCluster : clusterOf(x.route!)]!;
+  x.cluster = clusters[x.chosenCluster >= 0 ? x.chosenCluster : clusterOf(action)]!;
   x.clusterName = x.cluster.plan.name;
   if (x.trace !== null) x.trace.clusterTaken();
+  return true;
 }
 
-function clusterOf(route: RouteState): number {
-  const { action } = route;
+function clusterOf(action: Exclude<RouteAction, { kind: "local" }>): number {
   if (action.kind === "cluster") return action.cluster;
   if (action.kind === "router") return action.clusters[0]!;
   let total = 0;

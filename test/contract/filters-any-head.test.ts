@@ -32,6 +32,7 @@ const FILTERS: readonly [name: string, config: unknown][] = [
   ["rewrite", { prepend: "/prefix" }],
   ["redirect", { https: true }],
   ["redirect", { to: "https://h.example/x{path}{query}" }],
+  ["respond", { status: 404, body: "none", headers: { "x-a": "b" } }],
   ["headers", { request: { set: { "x-a": "b" }, add: { "x-b": "c" }, remove: ["x-c"] } }],
   ["request-id", { trust: true }],
   ["fault", { abort: { percent: 0 } }],

@@ -160,6 +160,46 @@ describe("rewrite", () => {
   });
 });
 
+describe("respond", () => {
+  const GET = "GET /a HTTP/1.1\nHost: a";
+
+  test("sends status, body and headers, with a type for a body that has none", () => {
+    const config = { status: 404, body: "ü\n", headers: { "X-A": ["1", "2"], "cache-control": "no-store" } };
+    const on = run("respond", config, exchange(GET));
+    assert.deepEqual([on.localStatus, on.localBody?.toString()], [404, "ü\n"]);
+    assert.deepEqual(fieldsOf(on.response), [
+      ...["x-a: 1", "x-a: 2", "cache-control: no-store", "content-type: text/plain; charset=utf-8"],
+    ]);
+    const own = run("respond", { body: "{}", headers: { "Content-Type": "application/json" } }, exchange(GET));
+    assert.deepEqual([own.localStatus, fieldsOf(own.response)], [200, ["content-type: application/json"]]);
+    const empty = run("respond", null, exchange(GET));
+    assert.deepEqual([empty.localStatus, empty.localBody?.length, fieldsOf(empty.response)], [200, 0, []]);
+  });
+
+  test("sends the largest body with the fuel of one call, for each of many configurations", () => {
+    const configs = ["x", "é"].map((one) => ({ body: one.repeat(65536 / Buffer.byteLength(one)) }));
+    for (const i of [0, 1]) {
+      const on = run("respond", null, exchange(GET), i, configs);
+      assert.equal(on.localBody?.toString(), configs[i]!.body);
+    }
+    refuses("respond", { body: `${configs[1]!.body}x` }, /config body: 65537 bytes, expected at most 65536/);
+  });
+
+  test("refuses what no response can have", () => {
+    refuses("respond", { status: 101 }, /config status: expected 200 to 599/);
+    refuses("respond", { status: 204, body: "x" }, /config body: expected no body with status 204, found "x"/);
+    refuses(
+      "respond",
+      { status: 301 },
+      /config status: expected a `location` in headers with this status, or `redirect`/,
+    );
+    assert.equal(run("respond", { status: 301, headers: { Location: "/" } }, exchange(GET)).localStatus, 301);
+    refuses("respond", { headers: { "content-length": "1" } }, /config headers: .* not "content-length"/);
+    refuses("respond", { headers: { a: "x\r\ny: z" } }, /config headers\.a: expected a header value/);
+    refuses("respond", { text: "x" }, /config text: unknown key, expected one of status, body, headers/);
+  });
+});
+
 describe("redirect", () => {
   const GET = "GET /a/b?c=1 HTTP/1.1\nHost: Example.com:8080";
   const cases: [config: Record<string, unknown>, request: string, expected: string][] = [

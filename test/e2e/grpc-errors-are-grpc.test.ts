@@ -69,6 +69,7 @@ listeners:
       - { match: { prefix: /denied/ }, chain: [{ ip-filter: { deny: [127.0.0.0/8] } }], cluster: app }
       - { match: { prefix: /slow/ }, timeout: 200ms, cluster: hang }
       - { match: { prefix: /own/ }, chain: [teapot], cluster: app }
+      - { match: { prefix: /local/ }, respond: { status: 503, body: "closed\\n" } }
       - { match: { prefix: /late/ }, chain: [teapot], cluster: app }
       - { match: { regex: "/(hang|only|plain|begin|cut|trailers)/.*" }, name: app, cluster: app }
 clusters:
@@ -100,6 +101,7 @@ testInUsualMode("errors, responses of plugins and deadlines have a status of gRP
     ["/own/Status", "8", "later", false],
     ["/own/Text", "12", "no such thing: %C3%A9", false],
     ["/late/Text", "16", "who?", false],
+    ["/local/M", "14", "closed", false],
     ["/only/14", "14", undefined, false],
   ];
   for (const [path, status, message, proxyStatus] of cases) {

@@ -1,5 +1,7 @@
 /** One interpretation of HTTP/1.1 on both sides. */
 import assert from "node:assert/strict";
+import { findFreePort } from "./free-port.ts";
+import { openSession, request } from "./http2.ts";
 import { connectTo, exchange, type Peer, type RawResponse, startRawUpstream, startUpstream } from "./peers.ts";
 import {
   bounded,
@@ -286,6 +288,78 @@ clusters: { app: [127.0.0.1:${upstream.port}] }
     assert.equal((await ask("OPTIONS *", `Host: ${host}`)).status, 200);
     assert.equal(last().url, "*", host);
   }
+});
+
+testInUsualMode("routes and listeners respond and redirect without a cluster", async (t) => {
+  const upstream = await startUpstream(t);
+  const plainPort = await findFreePort();
+  const sluice = await reuseSluice(
+    t,
+    (ports) => `
+listeners:
+  plain: { address: "127.0.0.1:${plainPort}", redirect: { https: true, status: 308 } }
+  web:
+    address: 127.0.0.1:${ports.web}
+    limits: { body: 10 }
+    chain: [headers: { response: { set: { x-chain: "1" } } }]
+    routes:
+      - { match: { path: /ok }, respond: { body: "ok\\n", headers: { cache-control: no-store } } }
+      - { match: { path: /none }, respond: { status: 204 } }
+      - { match: { path: /same }, respond: { status: 304, headers: { etag: '"a"' } } }
+      - { match: { prefix: /old }, redirect: { to: "/new{query}" }, chain: [ip-filter: { deny: [192.0.2.0/24] }] }
+      - { match: { prefix: /site/ }, redirect: { host: www.example.com } }
+      - { match: { prefix: /port/ }, redirect: { host: "www.example.com:81" } }
+      - { match: { prefix: /site/ }, cluster: app }
+clusters: { app: [127.0.0.1:${upstream.port}] }
+`,
+  );
+  const ask = (line: string, fields = "Host: a", body = "") =>
+    exchange(t, sluice.port, `${line} HTTP/1.1\r\n${fields}\r\n\r\n${body}`);
+  const plain = await exchange(t, plainPort, "GET /a?b HTTP/1.1\r\nHost: x.example:8080\r\n\r\n");
+  assert.deepEqual([plain.status, plain.headers.location], [308, "https://x.example/a?b"]);
+
+  const { status, headers, body } = await ask("GET /ok");
+  assert.deepEqual([status, body.toString(), headers["content-type"]], [200, "ok\n", "text/plain; charset=utf-8"]);
+  assert.deepEqual(
+    [headers["x-chain"], headers["cache-control"], headers["proxy-status"]],
+    ["1", "no-store", undefined],
+  );
+  assert.equal((await ask("POST /ok", "Host: a\r\nContent-Length: 3", "abc")).status, 200);
+  assert.equal((await ask("POST /ok", "Host: a\r\nContent-Length: 11", "abcdefghijk")).status, 413);
+  // No body follows these: the next response starts at once.
+  const client = await connectTo(t, sluice.port);
+  const asks = ["HEAD /ok 200 3", "GET /none 204 undefined", "GET /same 304 undefined", "GET /ok 200 3"];
+  for (const one of asks) {
+    const [method, path, status, length] = one.split(" ");
+    const request = client.send(`${method} ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    const { status: got, headers } = await request.readResponse(method === "HEAD");
+    assert.equal(`${method} ${path} ${got} ${headers["content-length"]}`, one);
+    assert.ok(String(got) === status && (length === "3" || headers.etag === (got === 304 ? '"a"' : undefined)));
+  }
+
+  const old = await ask("GET /old?q=1");
+  assert.deepEqual([old.status, old.headers.location, old.headers["x-chain"]], [302, "/new?q=1", "1"]);
+  assert.equal((await ask("GET /site/x")).headers.location, "http://www.example.com/site/x");
+  assert.equal((await ask("GET /site/x", "Host: WWW.example.com:8080")).status, 200, "the next route");
+  assert.equal(
+    (await ask("GET /port/x", "Host: www.example.com")).headers.location,
+    "http://www.example.com:81/port/x",
+  );
+  assert.equal((await ask("GET /port/x", "Host: www.example.com:81")).status, 404, "a redirect would lead to itself");
+  assert.deepEqual(
+    upstream.requests.map(({ url }) => url),
+    ["/site/x"],
+  );
+
+  const session = await openSession(t, sluice.url);
+  const [got, head, none] = await Promise.all([
+    request(session, { ":path": "/ok" }),
+    request(session, { ":path": "/ok", ":method": "HEAD" }),
+    request(session, { ":path": "/none" }),
+  ]);
+  assert.deepEqual([got.status, got.body.toString(), got.headers["content-length"]], [200, "ok\n", "3"]);
+  assert.deepEqual([head.status, head.body.length, head.headers["content-length"]], [200, 0, "3"]);
+  assert.deepEqual([none.status, none.body.length, none.headers["content-length"]], [204, 0, undefined]);
 });
 
 testInUsualMode("Trailer is forwarded with the names that may follow a body", async (t) => {

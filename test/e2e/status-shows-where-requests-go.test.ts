@@ -34,6 +34,7 @@ listeners:
       - { name: api, match: { prefix: /api/ }, chain: [fragile, { headers: { response: { set: { x-a: "1" } } } }], cluster: app }
       - { match: { path: /down }, cluster: down }
       - { name: parts, match: { path: /split, method: GET }, split: { app: 9, down: 1 } }
+      - { name: pong, match: { path: /ping }, respond: { body: pong } }
 clusters:
   app: { endpoints: ["127.0.0.1:${port}", "127.0.0.1:${refusing}"], health: { passive: false } }
   down: { endpoints: ["127.0.0.1:${down}"], health: { active: { tcp: true, interval: 100ms } } }
@@ -80,6 +81,7 @@ clusters:
         ],
         requests: 0,
       },
+      { name: "pong", match: { path: "/ping" }, chain: ["respond"], clusters: [], requests: 0 },
     ],
   );
   const { traffic } = web!.routes[0]!;
@@ -120,6 +122,7 @@ clusters:
     /\n {2}route api: prefix \/api\/; chain fragile -> headers; to cluster app; .*, 5 requests in all\n/,
   );
   assert.match(stdout, /\n {2}route parts: path \/split, method GET; to app 9, down 1; 0\/s, 0 requests in all\n/);
+  assert.match(stdout, /\n {2}route pong: path \/ping; chain respond; to no cluster; 0\/s, /);
   assert.match(stdout, /\n {2}no route: .*4xx.*, 1 requests in all\n/);
   assert.match(stdout, /\ncluster down: round-robin, 0 of 1 endpoints usable, /);
   assert.match(

@@ -71,6 +71,14 @@ const cases: [text: Parameters<typeof load>[0], problem: string][] = [
     'listeners.web.routes.0.match.pathPrefix: unknown key "pathPrefix", write `prefix` in `match` of a route',
   ],
   [
+    { listener: "routes: [{ direct_response: { status: 200 } }]" },
+    'listeners.web.routes.0.direct_response: unknown key "direct_response", write `respond` of a route',
+  ],
+  [
+    { listener: "routes: [{ return: 404 }]" },
+    'listeners.web.routes.0.return: unknown key "return", write `respond` or `redirect` of a route',
+  ],
+  [
     { listener: "routes: [{ cluster: app, retry: { on: [UNAVAILABLE] } }]" },
     'listeners.web.routes.0.retry.on.0: "UNAVAILABLE" is not known, did you mean "unavailable"',
   ],
