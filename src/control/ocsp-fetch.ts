@@ -1,6 +1,4 @@
 /** Sends a request to an OCSP responder (RFC 6960 appendix A), within bounds of time and size. */
-import http from "node:http";
-import https from "node:https";
 import { MAX_RESPONSE } from "../net/ocsp/response.ts";
 
 /** ms for the whole exchange. */
@@ -28,7 +26,8 @@ function exchange(url: string, body: Buffer, signal: AbortSignal): Promise<Buffe
     "content-length": body.length,
     accept: "application/ocsp-response",
   };
-  const { request } = url.startsWith("https:") ? https : http;
+  // Not imported: at the start that would load Node's `fetch` and HTTP/2.
+  const { request } = process.getBuiltinModule(url.startsWith("https:") ? "node:https" : "node:http");
   const sent = request(url, { method: "POST", headers, agent: false, signal });
   sent.on("error", reject);
   sent.on("response", (response) => {

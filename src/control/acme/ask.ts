@@ -1,6 +1,4 @@
 /** Asks the URL of `acme.onDemand.ask` whether a name may get a certificate. */
-import http from "node:http";
-import https from "node:https";
 
 /** ms. */
 const TIMEOUT = 5000;
@@ -11,7 +9,8 @@ export function askFor(url: string, name: string, cancel: AbortSignal): Promise<
   const target = new URL(url);
   target.searchParams.set("domain", name);
   const signal = AbortSignal.any([AbortSignal.timeout(TIMEOUT), cancel]);
-  const { request } = target.protocol === "https:" ? https : http;
+  // Not imported: at the start that would load Node's `fetch` and HTTP/2.
+  const { request } = process.getBuiltinModule(target.protocol === "https:" ? "node:https" : "node:http");
   const sent = request(target, { agent: false, signal, headers: { "user-agent": "sluice-acme" } });
   sent.on("error", reject);
   sent.on("response", ({ statusCode = 0 }) => {

@@ -1,6 +1,5 @@
 /** HTTP requests to an ACME server: bounded in time and size, without redirects. */
-import http from "node:http";
-import https from "node:https";
+import type { IncomingHttpHeaders } from "node:http";
 
 /** ms for one exchange. */
 const TIMEOUT = 30_000;
@@ -11,7 +10,7 @@ const AGENT = "sluice-acme";
 
 export type AcmeResponse = {
   readonly status: number;
-  readonly headers: http.IncomingHttpHeaders;
+  readonly headers: IncomingHttpHeaders;
   readonly body: string;
 };
 
@@ -42,9 +41,10 @@ function exchange({ method, url, body, ca }: SendOptions, signal: AbortSignal): 
   const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) };
   const headers = { "user-agent": AGENT, "content-type": "application/jose+json", ...length };
   const options = { method, headers, agent: false, signal } as const;
+  // Not imported: at the start that would load Node's `fetch` and HTTP/2.
   const sent = url.startsWith("https:")
-    ? https.request(url, { ...options, ...(ca.length > 0 && { ca: [...ca] }) })
-    : http.request(url, options);
+    ? process.getBuiltinModule("node:https").request(url, { ...options, ...(ca.length > 0 && { ca: [...ca] }) })
+    : process.getBuiltinModule("node:http").request(url, options);
   sent.on("error", reject);
   sent.on("response", (response) => {
     response.on("error", reject);
@@ -66,7 +66,7 @@ function exchange({ method, url, body, ca }: SendOptions, signal: AbortSignal): 
 }
 
 /** Wall-clock ms of a Retry-After header (RFC 9110 section 10.2.3), at most `longest` ms ahead; null without one. */
-export function readRetryAfter(headers: http.IncomingHttpHeaders, now: number, longest: number): number | null {
+export function readRetryAfter(headers: IncomingHttpHeaders, now: number, longest: number): number | null {
   const text = headers["retry-after"];
   if (text === undefined) return null;
   const at = /^\d{1,9}$/.test(text) ? now + Number(text) * 1000 : /^[A-Z]/.test(text) ? Date.parse(text) : Number.NaN;
