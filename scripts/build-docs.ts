@@ -27,7 +27,7 @@ clusters:
 \`sluice check\` reports every problem of a file in one pass, one line each, as \`file:line:column: path.to.key: what is
 wrong, what was expected\`: structure, routes that no request can match, modules, permissions, configurations of plugins,
 and errors that plugins report when they start. Lines with \`warning:\` do not reject the file: a cluster that no route uses,
-two routes of one name, \`match.sni\` without \`tls\`, \`acme\` without a listener that uses it, gRPC to a cluster that speaks HTTP/1, a check whose timeout is longer than its interval. A running proxy logs them. \`sluice schema\` prints the JSON Schema, for completion in an editor.
+two routes of one name, a path with the wildcards of another program, \`match.sni\` without \`tls\`, \`acme\` without a listener that uses it, gRPC to a cluster that speaks HTTP/1, a check whose timeout is longer than its interval. A running proxy logs them. \`sluice schema\` prints the JSON Schema, for completion in an editor.
 
 - **Durations** are \`250ms\`, \`5s\`, \`2m\`, \`1h\`; **sizes** are bytes, or \`16KiB\`, \`1MiB\`, \`1GiB\`.
 - **Text stays text.** Where a key takes text, the value is the text as written in the file: \`1.10\`, \`007\`, \`12e4\`,

@@ -41,7 +41,10 @@ export const endpointAddress: ScalarShape<Address> = scalar(
 export const adminAddress: ScalarShape<Address | null> = scalar(
   "false, or an address such as 127.0.0.1:9901",
   { anyOf: [{ type: "string" }, { const: false }] },
-  (text) => (text === "false" ? null : parseAddress(text, 0, true)),
+  (text) => {
+    if (text === "false") return null;
+    return /^(true|yes|on|enabled?|\d+)$/i.test(text) ? undefined : parseAddress(text, 0, true);
+  },
 );
 
 /** Whether only this machine can reach the address. The only name for which this is known is `localhost`. */
@@ -61,6 +64,11 @@ function parseAddress(text: string, leastPort: number, anyHost: boolean): Addres
   }
   if (/^[a-z]+:\/\//.test(text)) throw new InvalidValue(`"${text}" is a URL, expected only host and port`);
   const found = /^(\[[^\]]*\]|[^:]*):(\d{1,5})$/.exec(text);
+  const bare = /^(?:\*:)?(\d{1,5})$/.exec(text);
+  if (bare && anyHost)
+    throw new InvalidValue(
+      `invalid value "${text}": expected ":${bare[1]}" for every address, or 127.0.0.1:${bare[1]}`,
+    );
   if (!found) {
     if (isIPv6(text)) throw new InvalidValue(`"${text}" has no port, expected [${text}]:port`);
     if (isIPv4(text) || (/^[A-Za-z0-9.-]+$/.test(text) && !/^\d+$/.test(text)))

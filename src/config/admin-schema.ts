@@ -34,6 +34,7 @@ export const admin = convert(
       report(
         at,
         `other machines can reach ${address.text} and no token is given: write admin: { address: "${address.text}", token: "\${ADMIN_TOKEN}" }, or an address such as 127.0.0.1:9901; for metrics alone metrics: "${address.text}"`,
+        ["token"],
       );
     return { address, token, hosts, metrics, at };
   },

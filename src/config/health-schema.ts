@@ -16,6 +16,7 @@ import {
   use,
   withDefault,
 } from "./shape.ts";
+import { findEntry } from "./tree.ts";
 import { choice, count, duration, flag, percentage, textOf, yes } from "./values.ts";
 
 const httpCheck = object(
@@ -120,37 +121,50 @@ export type ProbeConfig =
   | ({ readonly kind: "udp" } & Infer<typeof udpCheck>)
   | { readonly kind: "plugin"; readonly use: PluginUse };
 
-const passiveCheck = object(
-  {
-    enabled: withDefault(flag, true, "`passive: false` turns it off."),
-    consecutiveFailures: withDefault(
-      count(1, 1000),
-      5,
-      "Consecutive failed attempts that eject an endpoint: refused or broken connections, response timeouts, and `statuses`. A response timeout ejects it at once if nothing was received from the endpoint during that time.",
-    ),
-    statuses: withDefault(
-      list(serverError),
-      [502, 503, 504],
-      "Statuses that count as failures. `[]`: none; only connection failures and timeouts count.",
-    ),
-    ejectFor: withDefault(
-      duration("100ms", "1h"),
-      "10s",
-      "Duration of an ejection; doubled with each ejection that soon follows another. Then a single request is sent to the endpoint, and its result decides.",
-    ),
-    maxEjectFor: withDefault(duration("100ms", "24h"), "5m", "Maximum to which `ejectFor` grows."),
-    maxEjected: withDefault(
-      percentage,
-      "50%",
-      "Maximum share of the cluster's endpoints that may be ejected at the same time, rounded down, but at least one if there are several. The only endpoint of a cluster is never ejected, and of two only one at a time.",
-    ),
-    panic: withDefault(
-      percentage,
-      "50%",
-      "If the share of remaining endpoints is below this, ejections are ignored, since the cause is then more likely the proxy, the network or a request. Results of active checks still apply.",
-    ),
+const passiveCheck = convert(
+  object(
+    {
+      enabled: withDefault(flag, true, "`passive: false` turns it off."),
+      consecutiveFailures: withDefault(
+        count(1, 1000),
+        5,
+        "Consecutive failed attempts that eject an endpoint: refused or broken connections, response timeouts, and `statuses`. A response timeout ejects it at once if nothing was received from the endpoint during that time.",
+      ),
+      statuses: withDefault(
+        list(serverError),
+        [502, 503, 504],
+        "Statuses that count as failures. `[]`: none; only connection failures and timeouts count.",
+      ),
+      ejectFor: withDefault(
+        duration("100ms", "1h"),
+        "10s",
+        "Duration of an ejection; doubled with each ejection that soon follows another. Then a single request is sent to the endpoint, and its result decides.",
+      ),
+      maxEjectFor: withDefault(
+        duration("100ms", "24h"),
+        "5m",
+        "Maximum to which `ejectFor` grows, at least `ejectFor`.",
+      ),
+      maxEjected: withDefault(
+        percentage,
+        "50%",
+        "Maximum share of the cluster's endpoints that may be ejected at the same time, rounded down, but at least one if there are several. The only endpoint of a cluster is never ejected, and of two only one at a time.",
+      ),
+      panic: withDefault(
+        percentage,
+        "50%",
+        "If the share of remaining endpoints is below this, ejections are ignored, since the cause is then more likely the proxy, the network or a request. Results of active checks still apply.",
+      ),
+    },
+    { shorthand: { scalar: "enabled" } },
+  ),
+  (value, at, { report }, tree) => {
+    const { ejectFor, maxEjectFor } = value;
+    if (findEntry(tree, "maxEjectFor") === undefined) return { ...value, maxEjectFor: Math.max(ejectFor, maxEjectFor) };
+    if (maxEjectFor < ejectFor)
+      report(at, `maxEjectFor (${maxEjectFor}ms) is below ejectFor (${ejectFor}ms), expected at least as much`);
+    return value;
   },
-  { shorthand: { scalar: "enabled" } },
 );
 
 export const health = object({

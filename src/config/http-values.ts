@@ -44,7 +44,11 @@ export const cookieValue: ScalarShape<string> = scalar(
 export const method: ScalarShape<string> = scalar(
   "a method such as GET, in capitals",
   { type: "string", pattern: "^[^a-z]+$" },
-  (text) => (TOKEN.test(text) && !/[a-z]/.test(text) ? text : undefined),
+  (text) => {
+    if (text === "*" || /^(any|all)$/i.test(text))
+      throw new InvalidValue(`invalid value "${text}": expected a method such as GET, or no key "method" for all`);
+    return TOKEN.test(text) && !/[a-z]/.test(text) ? text : undefined;
+  },
 );
 
 /** A protocol name with an optional version (RFC 9110 section 7.8). HTTP in a tunnel would pass all routes and plugins. */
@@ -137,6 +141,14 @@ export const pathPrefix: ScalarShape<string> = scalar(
   { type: "string", pattern: "^/|\\$\\{" },
   (text) => normalizePattern(text, true),
 );
+
+/**
+ * What of a path looks like a pattern of another program, and is compared as it is: `/api/*`, `/users/:id`,
+ * `/users/{id}`; undefined if nothing does.
+ */
+export function findWildcard(path: string): string | undefined {
+  return /\*+|(?<=\/):[A-Za-z_]\w*(?=\/|$)|\{\w+\}/.exec(path)?.[0];
+}
 
 /** `open`: more may follow within the last segment. */
 function normalizePattern(text: string, open: boolean): string | undefined {

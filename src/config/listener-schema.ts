@@ -1,9 +1,10 @@
 /** Listeners: where to listen, TLS, timeouts, limits, and which route serves a request. */
 import { FORM } from "../http/head.ts";
 import { type Address, addressBlock, listenAddress, peerBlock } from "./address-values.ts";
-import { grpcMethod } from "./http-values.ts";
+import { findWildcard, grpcMethod } from "./http-values.ts";
 import { http2 } from "./http2-schema.ts";
 import { LISTENER_PROTOCOLS } from "./peer-words.ts";
+import type { Place } from "./place.ts";
 import { clusterName } from "./references.ts";
 import { makeRoute, route, routeFields } from "./route-schema.ts";
 import {
@@ -250,7 +251,11 @@ export const listener = convert(listenerFields, (fields, at, conversion, tree) =
     report(at, `both ${given.map((key) => `"${key}"`).join(" and ")} are given, expected one of them`);
   const isRelay = rest.protocol === "tcp" || rest.protocol === "udp";
   if (given.length === 0 && (rest.chain.length === 0 || isRelay))
-    report(at, `the listener has no action, expected one of ${(isRelay ? RELAY_ACTIONS : ACTIONS).join(", ")}`);
+    report(
+      at,
+      `the listener has no action, expected one of ${(isRelay ? RELAY_ACTIONS : ACTIONS).join(", ")}`,
+      ACTIONS,
+    );
   const short = given.length === 1 ? makeShort(fields, conversion, tree) : undefined;
   const all = routes ?? (short ? [short] : []);
   checkRoutes(rest, all, conversion);
@@ -275,6 +280,12 @@ function makeShort({ cluster, respond, redirect }: Fields, conversion: Conversio
   return makeRoute({ ...defaults, ...action }, at!, conversion, tree);
 }
 
+function warnOfWildcard(text: string | undefined, at: Place, warn: Conversion["warn"]): void {
+  const wildcard = text === undefined ? undefined : findWildcard(text);
+  if (wildcard !== undefined)
+    warn(at, `"${wildcard}" in "${text}" matches only itself: expected a "prefix" without it, or a "regex"`);
+}
+
 /** The address as displayed: one of TCP may have the same port. */
 function udpAddress(address: Address, quic: boolean): Address {
   return { ...address, text: `${quic ? "quic" : "udp"}:${address.text}` };
@@ -291,6 +302,7 @@ function checkRoutes(
     for (const text of [match, ...(match.not ?? [])].flatMap(({ path, prefix }) => [path, prefix].flat()))
       if (text !== undefined && isUnreachable(text, path.form))
         report(at, `"${text}" can never match: the listener's "path" normalises every path to another form`);
+      else warnOfWildcard(text, at, warn);
     if (!tls && protocol === "http" && passthrough)
       report(at, "`passthrough` without `tls`: expected `tls`, or `protocol: tcp`");
     else if (!tls && protocol === "http" && match.sni)

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { containsNetwork } from "../net/networks.ts";
 import { findGrpcOverHttp1 } from "./grpc-clusters.ts";
-import { byPlace, hasProblem, type Problem } from "./place.ts";
+import { byPlace, hasProblem, omitFollowUps, type Problem } from "./place.ts";
 import { Reader } from "./read.ts";
 import {
   type Address,
@@ -59,7 +59,7 @@ export function loadConfig(text: string, options: { file: string; env: Environme
   const warnings = [...reader.warnings, ...found];
   return {
     config: value && problems.length === 0 ? { ...value, file } : null,
-    problems: problems.sort(byPlace),
+    problems: omitFollowUps(problems).sort(byPlace),
     warnings: warnings.sort(byPlace),
     readable: { ...parts, file, clusterNames },
   };

@@ -198,9 +198,30 @@ export const NAMES: Readonly<Record<string, string>> = {
   return: "respond",
 };
 
-/** The advice for an unknown key, such as "`endpoints` of a cluster"; undefined if there is none. */
-export function adviseKey(key: string): string | undefined {
+/** Advice for keys that are known elsewhere, or mean something else there, in maps that know the key `in`. */
+const PLACED: readonly { readonly in: string; readonly keys: readonly string[]; readonly advice: string }[] = [
+  {
+    in: "match",
+    keys: ["path", "prefix", "regex", "host", "method", "headers", "query", "cookie", "client", "scheme"],
+    advice: "it within `match: { … }` of the route",
+  },
+  { in: "unhealthyAfter", keys: ["path", "uri", "url", "httppath"], advice: "`http: /path`" },
+  { in: "zone", keys: ["host", "port", "ip", "url", "server", "name"], advice: '`address: "host:port"`' },
+  {
+    in: "certificates",
+    keys: ["cert", "key", "certfile", "keyfile"],
+    advice: "`certificates: [{ cert: …, key: … }]`",
+  },
+];
+
+/**
+ * The advice for an unknown key in a map with these known keys, such as "`endpoints` of a cluster"; undefined if there
+ * is none.
+ */
+export function adviseKey(key: string, known: readonly string[]): string | undefined {
   const word = normalize(key);
+  const placed = PLACED.find((one) => known.includes(one.in) && one.keys.includes(word));
+  if (placed !== undefined) return placed.advice;
   return Object.hasOwn(KEYS, word) ? KEYS[word] : undefined;
 }
 

@@ -9,7 +9,13 @@ export type Place = {
   readonly path: string;
 };
 
-export type Problem = Place & { readonly message: string };
+export type Problem = Place & {
+  readonly message: string;
+  /** Keys of which the map at `path` lacks one. */
+  readonly absent?: readonly string[];
+  /** Of an unknown key: the known keys that its message suggests. */
+  readonly meant?: readonly string[];
+};
 
 /** Comparator: by line, then column. */
 export function byPlace(a: Place, b: Place): number {
@@ -19,6 +25,26 @@ export function byPlace(a: Place, b: Place): number {
 /** Whether one of these problems is at that key or below it. */
 export function hasProblem(problems: readonly Problem[], path: string): boolean {
   return problems.some((one) => one.path === path || one.path.startsWith(`${path}.`));
+}
+
+/**
+ * Omits problems that another one explains: a key is missing because the one that is given for it is misspelt, or
+ * belongs to another program, or has an invalid value.
+ */
+export function omitFollowUps(problems: readonly Problem[]): Problem[] {
+  return problems.filter(({ path, absent }) => {
+    if (absent === undefined) return true;
+    const inMap = path === "" ? "" : `${path}.`;
+    return !problems.some(
+      (other) =>
+        absent.some((key) => hasProblem([other], `${inMap}${key}`)) ||
+        (other.path.startsWith(inMap) && other.path.indexOf(".", inMap.length) < 0 && intersects(other.meant, absent)),
+    );
+  });
+}
+
+function intersects(some: readonly string[] = [], others: readonly string[]): boolean {
+  return some.some((one) => others.includes(one));
 }
 
 /** `file:line:col: path.to.key: what is wrong, what was expected`. */

@@ -20,16 +20,17 @@ import { describeTree, findEntry, join, type MapTree, makeTree, shorten, type Tr
 export class Reader {
   readonly problems: Problem[] = [];
   readonly warnings: Problem[] = [];
-  readonly #clusters: readonly string[];
+  /** Null if the file has clusters in an invalid form, so that all are unknown. */
+  readonly #clusters: readonly string[] | null;
   readonly #plugins: readonly string[];
   readonly #conversion: Conversion;
 
   /** `root` supplies the names of clusters and plugins, so that an invalid one is not also reported as unknown. */
   constructor(root: Tree, file: string) {
-    this.#clusters = listKeys(root, "clusters");
+    this.#clusters = listClusters(root);
     this.#plugins = listKeys(root, "plugins");
     this.#conversion = {
-      report: (at, message) => this.#report(at, message),
+      report: (at, message, absent) => this.#report(at, message, absent && { absent }),
       warn: (at, message) => addOnce(this.warnings, { ...at, message }),
       read: (shape, value, at) => this.read(shape, makeTree(value, at)),
       checkCluster: (name, at) => this.#checkCluster(name, at),
@@ -108,7 +109,7 @@ export class Reader {
     if (!map) return undefined;
     const known = Object.keys(shape.fields);
     for (const { key, keyAt } of map.entries) {
-      if (!Object.hasOwn(shape.fields, key)) this.#report(keyAt, `unknown key "${key}", ${adviseUnknown(key, known)}`);
+      if (!Object.hasOwn(shape.fields, key)) this.#reportUnknown(key, keyAt, known);
     }
     const value: Record<string, unknown> = {};
     let whole = this.#checkOne(shape.one, map);
@@ -125,7 +126,8 @@ export class Reader {
     const given = keys.filter((key) => findEntry(map, key) !== undefined);
     if (keys.length === 0 || given.length === 1) return true;
     const found = given.length === 0 ? "none" : given.join(" and ");
-    this.#report(map.at, `expected one of the keys ${keys.join(", ")}, found ${found}`);
+    const absent = given.length === 0 ? { absent: keys } : undefined;
+    this.#report(map.at, `expected one of the keys ${keys.join(", ")}, found ${found}`, absent);
     return false;
   }
 
@@ -137,7 +139,8 @@ export class Reader {
     if (value !== undefined) return value;
     if (field.otherwise === "absent") return undefined;
     if (field.otherwise === "given") {
-      if (!tree) this.#report(map.at, `the key "${key}" is missing, expected ${name(field.shape as AnyShape)}`);
+      const message = `the key "${key}" is missing, expected ${name(field.shape as AnyShape)}`;
+      if (!tree) this.#report(map.at, message, { absent: [key] });
       return undefined;
     }
     return this.read(field.shape, makeTree(field.otherwise.default, { ...map.at, path: join(map.at.path, key) }));
@@ -183,12 +186,18 @@ export class Reader {
   }
 
   #checkCluster(name: string, at: Place): void {
-    if (!this.#clusters.includes(name)) this.#report(at, `unknown cluster "${name}", ${hint(name, this.#clusters)}`);
+    if (this.#clusters?.includes(name) === false)
+      this.#report(at, `unknown cluster "${name}", ${hint(name, this.#clusters)}`);
+  }
+
+  #reportUnknown(key: string, at: Place, known: readonly string[]): void {
+    const { text, meant } = adviseUnknown(key, known);
+    this.#report(at, `unknown key "${key}", ${text}`, { meant });
   }
 
   /** Adds a problem once: an alias or a short form can read one position several times. */
-  #report(at: Place, message: string): undefined {
-    addOnce(this.problems, { ...at, message });
+  #report(at: Place, message: string, keys: Pick<Problem, "absent" | "meant"> = {}): undefined {
+    addOnce(this.problems, { ...at, message, ...keys });
   }
 }
 
@@ -197,12 +206,14 @@ function addOnce(list: Problem[], problem: Problem): undefined {
   if (!list.some((one) => one.line === line && one.column === column && one.message === message)) list.push(problem);
 }
 
-function adviseUnknown(key: string, known: readonly string[]): string {
+/** `meant`: the keys in the advice. */
+function adviseUnknown(key: string, known: readonly string[]): { text: string; meant: readonly string[] } {
   const near = findNearest(key, known);
   // A word of another proxy that is further away is meant as such.
   const isSlip = near !== undefined && isOneEdit(key, near);
-  const advice = isSlip ? undefined : adviseKey(key);
-  return advice === undefined ? hint(key, known) : `write ${advice}`;
+  const advice = isSlip ? undefined : adviseKey(key, known);
+  if (advice === undefined) return { text: hint(key, known), meant: near === undefined ? [] : [near] };
+  return { text: `write ${advice}`, meant: advice.match(/(?<=`)\w+/g) ?? [] };
 }
 
 function expandShorthand(shape: ObjectShape<unknown>, tree: Tree): Tree {
@@ -223,6 +234,14 @@ function isEmptyMap(shape: AnyShape, tree: Tree): boolean {
 function listKeys(root: Tree, key: string): readonly string[] {
   const tree = findEntry(root, key);
   return tree?.kind === "map" ? tree.entries.map((entry) => entry.key) : [];
+}
+
+function listClusters(root: Tree): readonly string[] | null {
+  const tree = findEntry(root, "clusters");
+  const keys = root.kind === "map" ? root.entries.map(({ key }) => key) : [];
+  const isElsewhere = (key: string) => adviseUnknown(key, ["clusters"]).meant.includes("clusters");
+  if (tree === undefined ? keys.some(isElsewhere) : tree.kind !== "map") return null;
+  return listKeys(root, "clusters");
 }
 
 /** Describes the values that a shape accepts. */

@@ -141,7 +141,8 @@ const match = object({
 
 const split = convert(entries(name, count(0, 1_000_000)), (parts, at, conversion) => {
   for (const part of parts) conversion.checkCluster(part.name, part.at);
-  if (parts.every((part) => part.value === 0)) conversion.report(at, "the weights add up to 0, expected more");
+  if (parts.every((part) => part.value === 0) && !conversion.hasProblem(at.path))
+    conversion.report(at, "the weights add up to 0, expected more");
   return parts.map(({ name, at, value }) => ({ name, at, weight: value }));
 });
 
@@ -240,7 +241,8 @@ export function makeRoute(fields: Fields, at: Place, { report }: Conversion, tre
   const given = ACTIONS.filter((key) => findEntry(tree, key) !== undefined);
   if (given.length !== 1) {
     const found = given.length === 0 ? "nowhere to go" : `both ${given.join(" and ")}`;
-    report(at, `the route has ${found}, expected one of ${ACTIONS.join(", ")}`);
+    const absent = given.length === 0 ? ACTIONS : undefined;
+    report(at, `the route has ${found}, expected one of ${ACTIONS.join(", ")}`, absent);
     return undefined;
   }
   const { cluster, split, router, clusters, respond, redirect, ...rest } = fields;

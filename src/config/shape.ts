@@ -87,7 +87,8 @@ export interface FreeShape extends Shape<Settings> {
 
 /** The context of a conversion: lookups and problem reporting. */
 export type Conversion = {
-  readonly report: (at: Place, message: string) => void;
+  /** `absent`: the keys of which the map at this place lacks one. */
+  readonly report: (at: Place, message: string, absent?: readonly string[]) => void;
   /** Reports a valid value that is probably a mistake. */
   readonly warn: (at: Place, message: string) => void;
   /** Reads a value that the conversion generated, with `at` as its position. */

@@ -43,9 +43,24 @@ export function listSyntaxProblems(document: Document, text: string): SyntaxProb
     }
     if (text[offset] === "*" && /alias/i.test(message))
       return { offset, message: "an alias without a name: write text that begins with * in quotes" };
+    const cause = findCause(text, offset);
+    if (cause !== undefined) return cause;
     return { offset, message: `not valid YAML: ${message.charAt(0).toLowerCase()}${message.slice(1)}` };
   });
   return [...suspectQuotes(quoted, errors[0]!, text), ...problems];
+}
+
+/** A mistake in the line of a parser's error, and the lines above it, that the parser reports as another one. */
+function findCause(text: string, offset: number): SyntaxProblem | undefined {
+  const start = text.lastIndexOf("\n", offset - 1) + 1;
+  const end = text.indexOf("\n", offset);
+  const line = text.slice(start, end < 0 ? text.length : end);
+  const found = /^(\s*(?:- )?[\w.-]+):(?=["'\w[{])/.exec(line);
+  if (found === null) return undefined;
+  return {
+    offset: start + found[1]!.length,
+    message: 'no space after this ":": expected one between a key and its value',
+  };
 }
 
 /**

@@ -146,7 +146,7 @@ export const listenerTls = convert(
     const isInvalid = ["certificates", "acme", "onDemand"].some((key) => hasProblem(`${at.path}.${key}`));
     if (value.certificates?.length === 0 && !isInvalid) report(at, "the list of certificates is empty, expected one");
     else if (all.length === 0 && acme === undefined && !onDemand && !isInvalid)
-      report(at, 'there is no certificate, expected "certificates" or "acme"');
+      report(at, 'there is no certificate, expected "certificates" or "acme"', ["certificates", "acme"]);
     if (value.ciphers.length === 0 && !hasProblem(`${at.path}.ciphers`))
       report(at, "the list of ciphers is empty, expected one");
     if (value.minVersion > value.maxVersion) report(at, "minVersion is higher than maxVersion");

@@ -16,7 +16,15 @@ import {
 } from "yaml";
 import type { Place, Problem } from "./place.ts";
 import { type Anchors, listAnchors, listSyntaxProblems } from "./syntax.ts";
-import { type Environment, expandVariables, hasShields, shield, unshield, VariableError } from "./variables.ts";
+import {
+  type Environment,
+  expandVariables,
+  findMalformed,
+  hasShields,
+  shield,
+  unshield,
+  VariableError,
+} from "./variables.ts";
 
 export type Tree = ScalarTree | ListTree | MapTree;
 export type ScalarTree = {
@@ -118,6 +126,7 @@ class TreeBuilder {
     let isFollowing = false;
     for (const { offset, message } of listSyntaxProblems(this.#document, this.#text)) {
       const at = this.#place(offset, "");
+      if (this.#reportMalformed(at.line)) return null;
       // One mistake often causes many errors: only the first of a line is reported.
       if (!seen.has(at.line) && !(isFollowing && message.includes("unexpected"))) this.#report(at, message);
       seen.add(at.line);
@@ -125,6 +134,15 @@ class TreeBuilder {
     }
     if (this.problems.length > 0) return null;
     return this.#convert(this.#document.contents, "", 0, this.#place(0, ""));
+  }
+
+  /** Reports a malformed reference in the line of a syntax error, as its cause. */
+  #reportMalformed(line: number): boolean {
+    const start = this.#lines.lineStarts[line - 1] ?? 0;
+    const end = this.#text.indexOf("\n", start);
+    const found = this.#env && findMalformed(this.#text.slice(start, end < 0 ? this.#text.length : end));
+    if (found) this.#report(this.#place(start + found.at, ""), found.message);
+    return found !== null && found !== undefined;
   }
 
   /** Rejects what the parser accepts with another meaning than the text suggests. */

@@ -25,7 +25,7 @@ export type Expanded = {
 
 /** Maximum nesting of defaults. */
 const MAX_NESTING = 8;
-const FORM = `expected \${NAME}, \${NAME:-default}, or $\${ for itself`;
+const FORM = `"\${" without a variable's name and "}" after it, expected \${NAME}, \${NAME:-default}, or $\${ for itself`;
 
 /** Expands the variables of a scalar. @throws VariableError */
 export function expandVariables(text: string, env: Environment): Expanded {
@@ -45,7 +45,7 @@ function parse(text: string, base: number, depth: number): Part[] {
     }
     const end = findEnd(text, at, false);
     const found = end < 0 ? null : /^([A-Za-z_][A-Za-z0-9_]*)(?::-([\s\S]*))?$/.exec(text.slice(at + 2, end - 1));
-    if (found === null) throw new VariableError(`"\${" without a variable's name and "}" after it, ${FORM}`, base + at);
+    if (found === null) throw new VariableError(FORM, base + at);
     if (depth >= MAX_NESTING)
       throw new VariableError(`too many defaults within each other, expected at most ${MAX_NESTING}`, base + at);
     const [, name = "", otherwise] = found;
@@ -78,6 +78,12 @@ function resolve({ name, otherwise, at }: Exclude<Part, string>, env: Environmen
     `the environment variable ${name} is not set, expected it or a default, as in \${${name}:-value}`,
     at,
   );
+}
+
+/** The first `${` in a line that no name follows, or no end: YAML of such a line may be invalid because of it. */
+export function findMalformed(line: string): { at: number; message: string } | undefined {
+  const found = /(?<!\$)\$\{(?![A-Za-z_][A-Za-z0-9_]*(?:\}|:-))/.exec(line);
+  return found === null ? undefined : { at: found.index, message: FORM };
 }
 
 /** The end of the reference that begins at `start`, after its matching closing brace; -1 if it is not closed. */

@@ -6,6 +6,9 @@ export async function readConfigFile(file: string): Promise<string> {
   const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
     throw new Error(`${file}: ${UNREADABLE[error.code ?? ""] ?? error.message}`, { cause: error });
   });
+  const [first, second] = bytes;
+  if (first === 0 || second === 0 || (first! >= 0xfe && second! >= 0xfe))
+    throw new Error(`${file}:1:1: invalid UTF-8: the file is UTF-16`);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {

@@ -305,7 +305,6 @@ clusters:
     's.yaml:1:10: workers: invalid value "many": expected a whole number from 0 to 256',
     's.yaml:2:1: admn: unknown key "admn", did you mean "admin"',
     's.yaml:5:5: listeners.web.adress: unknown key "adress", did you mean "address"',
-    's.yaml:5:5: listeners.web: the key "address" is missing, expected an address such as :8080, 127.0.0.1:8080, [::1]:8080 or unix:/run/sluice.sock',
     's.yaml:7:26: listeners.web.routes.0.match.prefix: invalid value "api": expected the beginning of a path that starts with /',
     's.yaml:8:18: listeners.web.routes.0.cluster: unknown cluster "ap", did you mean "app"',
     's.yaml:11:15: clusters.app.strategy: "headers" is a filter, expected a strategy',

@@ -50,6 +50,40 @@ const slips: [what: string, text: string, problem: RegExp][] = [
     /^s:6:17: .*write it in quotes, "\*\.a\.example"$/,
   ],
   ["a lone star", `${BASE}workers: *\n`, /^s:5:10: an alias without a name: write text that begins with \* in quotes$/],
+  [
+    "a missing space after a colon",
+    BASE.replace('{ address: ":8080", cluster: app }', '\n    address:":8080"\n    cluster: app'),
+    /^s:3:12: no space after this ":": expected one between a key and its value$/,
+  ],
+  [
+    "a reference that is not closed within a quote",
+    BASE.replace("cluster: app", 'cluster: "${APP" '),
+    /^s:2:38: "\$\{" without a variable's name and "\}" after it/,
+  ],
+  [
+    "every method",
+    withRoutes("{ match: { method: ANY }, cluster: app }"),
+    /\.match\.method: invalid value "ANY": expected a method such as GET, or no key "method" for all$/,
+  ],
+  [
+    "a port alone",
+    BASE.replace('":8080"', "8080"),
+    /web\.address: invalid value "8080": expected ":8080" for every address, or 127\.0\.0\.1:8080$/,
+  ],
+  [
+    "an address with a star",
+    BASE.replace(":8080", "*:8080"),
+    /web\.address: invalid value "\*:8080": expected ":8080" for every address/,
+  ],
+  ["admin: true", `${BASE}admin: true\n`, /^s:5:8: admin: invalid value "true": expected false, or an address such as/],
+  [
+    "a growing time that is below its start",
+    BASE.replace(/app: \[/, "app: { health: { passive: { ejectFor: 10m, maxEjectFor: 1m } }, endpoints: [").replace(
+      /\]\n$/,
+      "] }\n",
+    ),
+    /health\.passive: maxEjectFor \(60000ms\) is below ejectFor \(600000ms\), expected at least as much$/,
+  ],
   ["an unclosed quote at the end", `${BASE}workers: "2\n`, /^s:5:10: this quote is not closed: expected another "$/],
   ["an unclosed quote above all", `workers: '2\n${BASE}`, /^s:1:10: this quote is not closed: expected another '$/],
   [
@@ -86,6 +120,71 @@ for (const [what, text, problem] of slips)
     const { problems } = load(text);
     assert.match(problems[0] ?? "", problem, problems.join("\n"));
   });
+
+/** One mistake each. */
+const single: [what: string, text: string, problem: RegExp][] = [
+  ["servers", BASE.replace(/app: (\[.*\])/, "app: { servers: $1 }"), /unknown key "servers", write `endpoints`/],
+  ["listen", BASE.replace("address", "listen"), /unknown key "listen", write `address`/],
+  ["a misspelt key", BASE.replace("address", "adress"), /unknown key "adress", did you mean "address"/],
+  ["upstreams", BASE.replace("clusters", "upstreams"), /unknown key "upstreams", write `clusters`/],
+  ["a list of clusters", BASE.replace(/app: (\[.*\])/, "- $1"), /clusters: invalid value \(a list\)/],
+  ["proxy_pass", withRoutes("{ proxy_pass: app }"), /unknown key "proxy_pass", write `cluster`/],
+  ["a list as split", withRoutes("{ split: [app] }"), /split: invalid value \(a list\)/],
+  ["a percentage as weight", withRoutes("{ split: { app: 90% } }"), /split\.app: invalid value "90%"/],
+  ["a short token", `${BASE}admin: { address: ":9901", token: abc }`, /admin\.token: the token is not of 16/],
+  ["an unset variable", BASE.replace("cluster: app", 'cluster: "$' + '{NO}"'), /variable NO is not set/],
+  [
+    "a path in a route",
+    withRoutes("{ path: /a, cluster: app }"),
+    /unknown key "path", write it within `match: \{ … \}`/,
+  ],
+  [
+    "a path of a check",
+    BASE.replace(/app: (\[.*\])/, "app: { health: { active: { path: /up } }, endpoints: $1 }"),
+    /active\.path: unknown key "path", write `http: \/path`$/,
+  ],
+  ["a host of an endpoint", BASE.replace(/app: \[.*\]/, "app: [{ host: a }]"), /"host", write `address: "host:port"`$/],
+  [
+    "a certificate",
+    BASE.replace("cluster:", "tls: { cert: a.pem }, cluster:"),
+    /"cert", write `certificates: \[\{ cert/,
+  ],
+];
+for (const [what, text, problem] of single)
+  test(`one mistake is one problem: ${what}`, () => {
+    const { problems } = load(text);
+    assert.match(problems[0] ?? "", problem);
+    assert.deepEqual(problems.slice(1), []);
+  });
+
+test("a missing key is reported beside an unknown one that does not replace it", () => {
+  const { problems } = load(BASE.replace('address: ":8080"', "foo: 1"));
+  assert.equal(problems.length, 2, problems.join("\n"));
+});
+
+test("warns of paths that look like patterns of another program", () => {
+  for (const [key, path, wildcard] of [
+    ["prefix", "/api/*", "*"],
+    ["path", "/users/:id", ":id"],
+    ["path", "/users/{id}/x", "{id}"],
+  ]) {
+    const { problems, warnings } = load(withRoutes(`{ match: { ${key}: "${path}" }, cluster: app }`));
+    assert.deepEqual(problems, []);
+    assert.match(
+      warnings[0] ?? "",
+      new RegExp(`: "${RegExp.escape(wildcard!)}" in ".*" matches only itself: expected`),
+    );
+  }
+  for (const path of ["/v1/a:cancel", "/a/:", "/{", "/a{}"])
+    assert.deepEqual(load(withRoutes(`{ match: { path: "${path}" }, cluster: app }`)).warnings, []);
+});
+
+test("a longer ejection alone raises the maximum to which it grows", () => {
+  const { config } = load(
+    BASE.replace(/app: (\[.*\])/, "app: { health: { passive: { ejectFor: 10m } }, endpoints: $1 }"),
+  );
+  assert.equal(config?.clusters[0]?.health.passive.maxEjectFor, 600_000);
+});
 
 test("of an anchor defined twice, an alias uses the last definition before it", () => {
   const { config } = load(`${BASE}workers: &n 2\ntrace: { keep: *n }\nlog: { access: &n true }\nkv: { size: 1MiB }\n`);

@@ -115,7 +115,7 @@ test("each key and name that is advised exists", () => {
   };
   collect(makeJsonSchema());
   for (const [word, advice] of Object.entries(KEYS)) {
-    assert.equal(adviseKey(word), advice, "is normalised");
+    assert.equal(adviseKey(word, []), advice, "is normalised");
     const code = Array.from(advice.matchAll(/`([^`]*)`/g), ([, text]) => text!).join(" ");
     for (const [name] of code.replace(/":\d+"/g, "").matchAll(/[a-zA-Z][\w-]*/g))
       assert.ok(keys.has(name) || name in BUILTINS || name === "http2", `${word}: ${name}`);

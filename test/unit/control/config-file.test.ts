@@ -14,6 +14,10 @@ test("a file with another encoding is rejected, as is a directory", async (t) =>
   await assert.rejects(readConfigFile(file), /sluice\.yaml:2:7: invalid UTF-8/);
   writeFileSync(file, Buffer.from("\ufeffa: caf\u00e9\n", "utf16le"));
   await assert.rejects(readConfigFile(file), /sluice\.yaml:1:1: invalid UTF-8/);
+  for (const bytes of [Buffer.from("\ufeffa: 1\n", "utf16le").swap16(), Buffer.from("a: 1\n", "utf16le")]) {
+    writeFileSync(file, bytes);
+    await assert.rejects(readConfigFile(file), /sluice\.yaml:1:1: invalid UTF-8: the file is UTF-16$/);
+  }
   writeFileSync(file, "\ufeffa: caf\u00e9\n");
   assert.equal(await readConfigFile(file), "a: caf\u00e9\n");
 });
