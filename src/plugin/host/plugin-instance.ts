@@ -9,7 +9,7 @@ import type { Version } from "./canary-rollout.ts";
 import { clientOf } from "./client-failures.ts";
 import { type ConfigurationParts, PluginConfiguration } from "./configuration.ts";
 import { Fault } from "./fault.ts";
-import type { Guest } from "./guest.ts";
+import type { Guest, GuestFailure } from "./guest.ts";
 import type { GuestPool } from "./guest-pool.ts";
 import type { EndpointList, ExchangeContext, HookContext } from "./hook-context.ts";
 import { checkResult } from "./hook-results.ts";
@@ -117,14 +117,8 @@ export class PluginInstance implements Instance, CallOwner {
   call(hook: number, target: HookContext): number {
     if (((this.hooks >>> hook) & 1) === 0) return OUTCOME.continue;
     if (target.skipped?.has(this.index)) return OUTCOME.continue;
-    if (this.#managed.hasFailingClients && this.#managed.isBlocked(target)) {
-      this.#failures.blocked(hook, target);
+    if ((this.#managed.hasFailingClients || this.#slow.hasExceeded) && this.#isRefused(hook, target))
       return this.refuse(hook, target);
-    }
-    if (this.#slow.hasExceeded && this.#slow.refuses()) {
-      this.#failures.slow(hook, this.#slow);
-      return this.refuse(hook, target);
-    }
     if (((this.#suspendable >>> hook) & 1) === 1) return this.#callSuspendable(hook, target);
     let guest: Guest | null = null;
     try {
@@ -155,14 +149,8 @@ export class PluginInstance implements Instance, CallOwner {
 
   pick(exchange: ExchangeContext, view: EndpointList): number {
     if (((this.hooks >>> HOOK.pick) & 1) === 0) return FAILED;
-    if (this.#managed.hasFailingClients && this.#managed.isBlocked(exchange)) {
-      this.#failures.blocked(HOOK.pick, exchange);
+    if ((this.#managed.hasFailingClients || this.#slow.hasExceeded) && this.#isRefused(HOOK.pick, exchange))
       return this.#refusePick();
-    }
-    if (this.#slow.hasExceeded && this.#slow.refuses()) {
-      this.#failures.slow(HOOK.pick, this.#slow);
-      return this.#refusePick();
-    }
     if (this.#managed.updatedBy !== this.configuration && !this.#updateGuest()) return FAILED;
     let guest: Guest | null = null;
     try {
@@ -287,11 +275,7 @@ export class PluginInstance implements Instance, CallOwner {
   }
 
   failed(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): number {
-    const failure = this.#failures.explain(guest, hook, error);
-    this.#failures.failed(hook, failure);
-    target?.trace?.failed(hook, this.plugin, failure);
-    guest?.context.rollback();
-    guest?.context.end();
+    const failure = this.#recordFailure(guest, hook, target, error);
     // A call that timed out in the queue had no guest: it does not show whether one can be started.
     if (guest !== null || error instanceof GuestStartError)
       this.#managed.failPooled(guest, hook, failure, clientOf(target));
@@ -299,6 +283,14 @@ export class PluginInstance implements Instance, CallOwner {
   }
 
   // ── Failure ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Whether the call is not made: its client makes the plugin fail, or earlier calls were slow. */
+  #isRefused(hook: number, target: HookContext): boolean {
+    if (this.#managed.hasFailingClients && this.#managed.isBlocked(target)) this.#failures.blocked(hook, target);
+    else if (this.#slow.hasExceeded && this.#slow.refuses()) this.#failures.slow(hook, this.#slow);
+    else return false;
+    return true;
+  }
 
   /**
    * A call is not made, in quarantine, for a blocked client, or after slow calls: the failure policy applies. Ticks are
@@ -332,15 +324,20 @@ export class PluginInstance implements Instance, CallOwner {
     if (((this.#managed.watched >>> hook) & 1) === 1) this.#managed.pass(hook, clientOf(target));
   }
 
-  /** Reverts the hook's edits, drops the guest, counts and logs the failure. */
+  /** A call failed that cannot be suspended: its guest is dropped. */
   #fail(hook: number, guest: Guest | null, error: unknown): void {
+    const target = guest === null ? null : guest.context.scope.target;
+    const failure = this.#recordFailure(guest, hook, target, error);
+    this.#managed.fail(guest, hook, failure, clientOf(target));
+  }
+
+  /** Counts and logs a failure, and reverts the hook's edits. */
+  #recordFailure(guest: Guest | null, hook: number, target: HookContext | null, error: unknown): GuestFailure {
     const failure = this.#failures.explain(guest, hook, error);
     this.#failures.failed(hook, failure);
-    const target = guest === null ? null : guest.context.scope.target;
     target?.trace?.failed(hook, this.plugin, failure);
-    const client = clientOf(target);
     guest?.context.rollback();
     guest?.context.end();
-    this.#managed.fail(guest, hook, failure, client);
+    return failure;
   }
 }
