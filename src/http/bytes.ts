@@ -93,3 +93,22 @@ export function equalsWord(bytes: Uint8Array, start: number, end: number, word: 
   for (let i = 0; i < word.length; i++) if (toLower(bytes[start + i]!) !== word[i]) return false;
   return true;
 }
+
+/** Whether a byte is optional white space between the parts of a field (RFC 9110 section 5.6.3). */
+export function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === HTAB;
+}
+
+/** The offset of the first byte of `bytes[at, end)` that is not blank; `end` without one. */
+export function skipBlanks(bytes: Uint8Array, at: number, end: number): number {
+  let i = at;
+  while (i < end && isBlank(bytes[i]!)) i++;
+  return i;
+}
+
+/** The end of `bytes[start, end)` without the blanks at its end. */
+export function trimBlanks(bytes: Uint8Array, start: number, end: number): number {
+  let i = end;
+  while (i > start && isBlank(bytes[i - 1]!)) i--;
+  return i;
+}

@@ -1,5 +1,5 @@
 /** Priorities of requests (RFC 9218 section 4): the parameters `u` (urgency) and `i` (incremental). */
-import { COMMA, HTAB, SPACE } from "./bytes.ts";
+import { COMMA, isBlank, skipBlanks } from "./bytes.ts";
 
 /** From 0, the most urgent, to 7. */
 export const DEFAULT_URGENCY = 3;
@@ -24,8 +24,7 @@ export function parsePriority(bytes: Uint8Array, start: number, end: number): nu
   for (let at = start; at < end; ) {
     let stop = at;
     while (stop < end && bytes[stop] !== COMMA) stop++;
-    let from = at;
-    while (from < stop && isBlank(bytes[from]!)) from++;
+    const from = skipBlanks(bytes, at, stop);
     let to = from;
     while (to < stop && !isBlank(bytes[to]!) && bytes[to] !== SEMICOLON) to++;
     if (to - from === 3 && bytes[from] === U && bytes[from + 1] === EQUALS) {
@@ -39,8 +38,4 @@ export function parsePriority(bytes: Uint8Array, start: number, end: number): nu
     at = stop + 1;
   }
   return urgency | incremental;
-}
-
-function isBlank(byte: number): boolean {
-  return byte === SPACE || byte === HTAB;
 }

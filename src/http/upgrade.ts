@@ -1,5 +1,5 @@
 /** Upgrade headers (RFC 9110 section 7.8) of requests and of 101 responses. */
-import { COMMA, equalsWord, HTAB, SPACE } from "./bytes.ts";
+import { COMMA, equalsWord, skipBlanks, trimBlanks } from "./bytes.ts";
 import { FIELD_WORDS, FLAG, type Head, NAME, VALUE_END, VALUE_START } from "./head.ts";
 
 /** A protocol that a route allows: `text` as configured, `word` in lower case. */
@@ -29,20 +29,10 @@ export function findProtocol(head: Head, protocols: readonly UpgradeProtocol[]):
       let stop = bytes.indexOf(COMMA, at);
       if (stop < 0 || stop > end) stop = end;
       const from = skipBlanks(bytes, at, stop);
-      let to = stop;
-      while (to > from && isBlank(bytes[to - 1]!)) to--;
+      const to = trimBlanks(bytes, from, stop);
       for (const protocol of protocols) if (equalsWord(bytes, from, to, protocol.word)) return protocol;
       at = stop + 1;
     }
   }
   return null;
-}
-
-function isBlank(byte: number): boolean {
-  return byte === SPACE || byte === HTAB;
-}
-
-function skipBlanks(bytes: Buffer, at: number, end: number): number {
-  while (at < end && isBlank(bytes[at]!)) at++;
-  return at;
 }

@@ -1,6 +1,6 @@
 /** Decodes a message body and determines its end (RFC 9112 sections 6 and 7). */
 
-import { BACKSLASH, CLASS, CR, EQUALS, HTAB, hexValue, IS, LF, QUOTE, SEMICOLON, SPACE } from "../http/bytes.ts";
+import { BACKSLASH, CLASS, CR, EQUALS, hexValue, IS, isBlank, LF, QUOTE, SEMICOLON } from "../http/bytes.ts";
 import { FRAMING, Head } from "../http/head.ts";
 import { KIND, scanFields } from "./scan-fields.ts";
 
@@ -216,10 +216,6 @@ export class BodyReader {
     else if (head.end >= MOST_TRAILER_BYTES) this.#break(`trailers over ${MOST_TRAILER_BYTES} bytes`);
     return past < 0 ? at : at + head.end - before;
   }
-}
-
-function isBlank(byte: number): boolean {
-  return byte === SPACE || byte === HTAB;
 }
 
 // RFC 9112 section 7.1.1: blanks are allowed around `;` and `=`.

@@ -1,7 +1,7 @@
 /** Scans the field lines of a head or a trailer section, and interprets the fields that the core acts on. */
 
 import * as octets from "../http/bytes.ts";
-import { equalsWord } from "../http/bytes.ts";
+import { equalsWord, skipBlanks, trimBlanks } from "../http/bytes.ts";
 import { isAuthority, nameId, resistsNomination } from "../http/fields.ts";
 import type { Head } from "../http/head.ts";
 import * as layout from "../http/head.ts";
@@ -289,17 +289,5 @@ function hasOption(buf: Buffer, start: number, end: number, word: Uint8Array): b
 function optionEnd(buf: Buffer, at: number, end: number): number {
   let i = at;
   while (i < end && buf[i] !== COMMA) i++;
-  return i;
-}
-
-function skipBlanks(buf: Buffer, at: number, end: number): number {
-  let i = at;
-  while (i < end && (buf[i] === SPACE || buf[i] === HTAB)) i++;
-  return i;
-}
-
-function trimBlanks(buf: Buffer, start: number, end: number): number {
-  let i = end;
-  while (i > start && (buf[i - 1] === SPACE || buf[i - 1] === HTAB)) i--;
   return i;
 }

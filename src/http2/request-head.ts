@@ -2,7 +2,7 @@
  * Makes a request's head from decoded fields (RFC 9113 section 8.3). After the checks that HTTP/2 adds, the fields are
  * written as an HTTP/1 head and scanned as one, so that both versions have the same strictness.
  */
-import { CLASS, equalsBytes, HTAB, IS, SLASH, SPACE, STAR } from "../http/bytes.ts";
+import { CLASS, equalsBytes, IS, isBlank, SLASH, SPACE, STAR } from "../http/bytes.ts";
 import {
   FIELD_WORDS,
   FLAG,
@@ -162,10 +162,6 @@ export function findFieldProblem(list: Head, index: number): string {
   if ((CONNECTION_SPECIFIC & (1 << id)) !== 0) return "a field that is specific to a connection";
   if (id === NAME.te && !equalsValue(list, index, TRAILERS)) return "a TE other than trailers";
   return "";
-}
-
-function isBlank(byte: number): boolean {
-  return byte === SPACE || byte === HTAB;
 }
 
 /** Host has the same value as :authority, which is the one used (RFC 9113 section 8.3.1). */

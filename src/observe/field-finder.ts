@@ -1,11 +1,9 @@
 /** Finds the value of a header for the access log: `start` and `end` in the head's bytes. */
-import { equalsWord } from "../http/bytes.ts";
+import { equalsWord, skipBlanks, trimBlanks } from "../http/bytes.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../http/head.ts";
 
 const CR = 0x0d;
 const LF = 0x0a;
-const SPACE = 0x20;
-const TAB = 0x09;
 
 export class FieldFinder {
   start = 0;
@@ -28,13 +26,11 @@ export class FieldFinder {
     for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
       const nameEnd = fields[at + NAME_END]!;
       if (nameEnd >= end || !equalsWord(bytes, fields[at + NAME_START]!, nameEnd, name)) continue;
-      let start = nameEnd + 1;
-      while (start < end && (bytes[start] === SPACE || bytes[start] === TAB)) start++;
+      const start = skipBlanks(bytes, nameEnd + 1, end);
       let stop = start;
       while (stop < end && bytes[stop] !== CR && bytes[stop] !== LF) stop++;
-      while (stop > start && (bytes[stop - 1] === SPACE || bytes[stop - 1] === TAB)) stop--;
       this.start = start;
-      this.end = stop;
+      this.end = trimBlanks(bytes, start, stop);
       return true;
     }
     return false;

@@ -9,7 +9,7 @@
  * - Forwarded (RFC 7239) is used only if none of these is present, since most proxies forward it unread. The endpoint gets
  *   X-Forwarded-* in its place, so that the two cannot contradict each other.
  */
-import { equalsWord } from "../http/bytes.ts";
+import { equalsWord, skipBlanks } from "../http/bytes.ts";
 import { isAuthority, portOf } from "../http/fields.ts";
 import { FIELD_WORDS, type Head, NAME, NAME_ID, PART, VALUE_END, VALUE_START } from "../http/head.ts";
 import { type Scheme, VERSION_NUMBERS } from "../http/protocol.ts";
@@ -178,8 +178,7 @@ function keepLast(head: Head, id: number): number {
   let start = fields[at + VALUE_START]!;
   const comma = bytes.subarray(start, end).lastIndexOf(",");
   if (comma >= 0) start += comma + 1;
-  while (start < end && (bytes[start] === 32 || bytes[start] === 9)) start++;
-  fields[at + VALUE_START] = start;
+  fields[at + VALUE_START] = skipBlanks(bytes, start, end);
   return last;
 }
 

@@ -1,5 +1,5 @@
 /** Compares the cookies of a request, read as the SDK's `Cookies` reads them (RFC 6265 section 5.4). */
-import { EQUALS, HTAB, SEMICOLON, SPACE, startsWith } from "../http/bytes.ts";
+import { EQUALS, SEMICOLON, skipBlanks, startsWith, trimBlanks } from "../http/bytes.ts";
 import { FIELD_WORDS, type Head, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
 import { matchesValue, type NamedTest } from "./values.ts";
 
@@ -16,19 +16,9 @@ export function hasCookie(test: NamedTest, head: Head): boolean {
       if (!startsWith(bytes, start, stop, test.name)) continue;
       const sign = skipBlanks(bytes, start + test.name.length, stop);
       if (sign === stop || bytes[sign] !== EQUALS) continue;
-      while (stop > sign + 1 && isBlank(bytes[stop - 1]!)) stop--;
+      stop = trimBlanks(bytes, sign + 1, stop);
       return matchesValue(test, bytes, skipBlanks(bytes, sign + 1, stop), stop);
     }
   }
   return test.absent;
-}
-
-function skipBlanks(bytes: Uint8Array, start: number, end: number): number {
-  let at = start;
-  while (at < end && isBlank(bytes[at]!)) at++;
-  return at;
-}
-
-function isBlank(byte: number): boolean {
-  return byte === SPACE || byte === HTAB;
 }
