@@ -169,24 +169,6 @@ export function writeTrailerNames(out: Buffer, at: number, head: Head, except: N
   return to === at ? at : writeLineEnd(out, to);
 }
 
-/** Writes one field; `name` and `value` are already validated. */
-export function writeField(out: Buffer, at: number, name: Buffer, value: Buffer): number {
-  let to = writeBytes(out, at, name, 0, name.length);
-  out[to++] = COLON;
-  out[to++] = SPACE;
-  to = writeBytes(out, to, value, 0, value.length);
-  return writeLineEnd(out, to);
-}
-
-/** Writes a field whose value is a whole number below 2^53. */
-export function writeNumberField(out: Buffer, at: number, name: Buffer, value: number): number {
-  let to = writeBytes(out, at, name, 0, name.length);
-  out[to++] = COLON;
-  out[to++] = SPACE;
-  to = writeDecimal(out, to, value);
-  return writeLineEnd(out, to);
-}
-
 export function writeLineEnd(out: Buffer, at: number): number {
   out[at] = CR;
   out[at + 1] = LF;
