@@ -62,9 +62,9 @@ export class CallCharges {
     this.setCharged(kind, bytes);
   }
 
-  /** Like `charge`, in addition to those of that kind. @throws Fault */
-  chargeMore(call: string, kind: number, bytes: number): void {
-    this.charge(call, kind, this.#byKind[kind]! + bytes);
+  /** Like `charge`, for names, in addition to those charged before. @throws Fault */
+  chargeNames(call: string, bytes: number): void {
+    this.charge(call, CALL_MEMORY.names, this.#byKind[CALL_MEMORY.names]! + bytes);
   }
 
   /** Like `charge`, for bytes within `available`, which need no check. */

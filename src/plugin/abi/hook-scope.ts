@@ -8,6 +8,7 @@ import {
   type BodyContext,
   chunkOf,
   type EndpointList,
+  type EndpointTarget,
   type ExchangeContext,
   type HookContext,
 } from "../host/hook-context.ts";
@@ -96,6 +97,11 @@ export class HookScope {
    */
   get maySuspend(): boolean {
     return !(this.responded && this.hook === HOOK.request_body);
+  }
+
+  /** The endpoint under check; null in other hooks than `health_check`. */
+  get checkedEndpoint(): EndpointTarget | null {
+    return this.hook === HOOK.health_check && this.target !== null ? this.target.endpoint : null;
   }
 
   /** Milliseconds until the deadline of the health check, at least 1; infinite in other hooks. */

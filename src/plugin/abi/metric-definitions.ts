@@ -3,7 +3,6 @@ import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
 import { WORK } from "../../abi/prices.ts";
 import type { MetricDefinition } from "../../observe/plugin-metrics.ts";
 import { BUCKETS, labelTableCells, metricCells } from "../../observe/series.ts";
-import { CALL_MEMORY } from "./call-charges.ts";
 import type { CallContext } from "./call-context.ts";
 
 /** Names of metrics and labels (Prometheus data model). */
@@ -34,7 +33,7 @@ export function defineMetric(context: CallContext, call: string, parts: MetricPa
   context.spend(WORK.metric);
   const definition = makeDefinition(parts);
   if (typeof definition === "number") return definition;
-  context.charges.chargeMore(call, CALL_MEMORY.names, sizeOf(definition));
+  context.charges.chargeNames(call, sizeOf(definition));
   return configuration.metrics.define(definition);
 }
 

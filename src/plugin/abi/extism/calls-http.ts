@@ -1,5 +1,5 @@
 /** Host functions of Extism that send a subrequest and read its response. */
-import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
+import { LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../../../http/head.ts";
 import { Fault } from "../../host/fault.ts";
@@ -28,8 +28,7 @@ export function makeHttpCalls(context: CallContext, kernel: Kernel) {
       context.spend(WORK.fetch + WORK.fetchByte * length + bodyLength);
       payForParsing(context, memory.bytes, at, at + length);
       const body = bodyLength === 0 ? Buffer.alloc(0) : memory.take(Number(bodyHandle), bodyLength);
-      const { hook, target } = context.scope;
-      const endpoint = hook === HOOK.health_check && target !== null ? target.endpoint : null;
+      const endpoint = context.scope.checkedEndpoint;
       const { url, request } = parseRequest(memory.takeUtf8(at, length), body, endpoint);
       const rejection = checkTarget(context, request.target, endpoint);
       if (rejection !== STATUS.ok) throw new Fault("host", `http_request to ${url}: ${explainRejection(rejection)}`);

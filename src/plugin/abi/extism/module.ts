@@ -1,10 +1,11 @@
 /** Recognises Extism plugins and checks their imports, exports and signatures. */
 import { HOOK, REWRITES, SUSPENDABLE_HOOKS } from "../../../abi/abi.ts";
 import { PRICE } from "../../../abi/prices.ts";
-import { KIND, KIND_NAMES, TYPE } from "../../wasm/binary.ts";
+import { KIND, TYPE } from "../../wasm/binary.ts";
 import { PluginError } from "../../wasm/error.ts";
-import { formatSignature, type ImportShape, type ModuleShape, sameSignature } from "../../wasm/module-shape.ts";
+import { formatSignature, type ImportShape, type ModuleShape } from "../../wasm/module-shape.ts";
 import type { EntryPoint, EntryPoints, HookNames, ModuleAbi, ModuleTraits } from "../abi.ts";
+import { checkImportType, exportedSignature } from "../signatures.ts";
 import { WASI, wasiSignature } from "../wasi-names.ts";
 import { EXTISM, EXTISM_HOOKS, FUNCTIONS, HOOK_EXPORTS, SUSPENDING, USER, userModule } from "./interface.ts";
 
@@ -73,25 +74,19 @@ function groupsOf({ imports }: ModuleShape): string[] {
   return [...new Set(modules)].sort();
 }
 
-function checkImport({ module, name, signature }: ImportShape): void {
+function checkImport(declared: ImportShape): void {
+  const { module, name } = declared;
   const own = Object.hasOwn(FUNCTIONS, module) ? FUNCTIONS[module]! : {};
   const expected = module === WASI ? wasiSignature(name) : Object.hasOwn(own, name) ? own[name]! : null;
   if (expected === null)
     throw new PluginError(`an Extism plugin that imports ${module}.${name}, which the host does not offer`);
-  if (!sameSignature(signature, expected))
-    throw new PluginError(
-      `imports ${module}.${name} as ${formatSignature(signature)}, expected ${formatSignature(expected)}`,
-    );
+  checkImportType(declared, expected);
 }
 
 /** `hook`: its key, if the configuration names it. */
-function checkHook({ exports, imports, functions, types }: ModuleShape, name: string, hook: string): void {
-  const { kind, index } = exports.find((exported) => exported.name === name)!;
-  if (kind !== KIND.function)
-    throw new PluginError(`the export ${name} is a ${KIND_NAMES[kind as 0]}, expected a function`, hook);
-  if (index < imports.length)
-    throw new PluginError(`the export ${name} is an import, expected a function of the module`, hook);
-  const { params, results } = types[functions[index]!]!;
+function checkHook(shape: ModuleShape, name: string, hook: string): void {
+  const exported = shape.exports.find((one) => one.name === name)!;
+  const { params, results } = exportedSignature(shape, exported, hook);
   if (params.length > 0 || results.length > 1 || (results[0] ?? TYPE.i32) !== TYPE.i32)
     throw new PluginError(
       `the export ${name} is ${formatSignature({ params, results })}, expected () -> i32 or () -> ()`,

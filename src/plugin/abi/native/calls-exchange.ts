@@ -3,7 +3,6 @@ import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { setAttribute } from "../attribute-edits.ts";
 import { giveAttribute } from "../attribute-values.ts";
-import { CALL_MEMORY } from "../call-charges.ts";
 import type { CallContext } from "../call-context.ts";
 
 /** Bytes charged for a recorded lookup in addition to the name. */
@@ -67,14 +66,8 @@ export function makeExchangeCalls(context: CallContext) {
     },
 
     cluster_find(name: number, length: number): number {
-      context.enter("cluster_find", length >>> 0);
-      memory.check(name, length);
-      if (context.configuration === null) return context.leave(STATUS.notHere);
-      if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
-      // Lookups during the start are recorded (`ManagedGuest.noteLookup`).
-      if (context.scope.isStarting)
-        context.charges.chargeMore("cluster_find", CALL_MEMORY.names, NOTE + (length >>> 0));
-      return context.leave(context.configuration.findCluster(memory.takeUtf8(name, length)));
+      const text = enterFind(context, "cluster_find", name, length);
+      return context.leave(typeof text === "number" ? text : context.configuration!.findCluster(text));
     },
 
     cluster_choose(id: number): number {
@@ -87,13 +80,8 @@ export function makeExchangeCalls(context: CallContext) {
     },
 
     strategy_find(name: number, length: number): number {
-      context.enter("strategy_find", length >>> 0);
-      memory.check(name, length);
-      if (context.configuration === null) return context.leave(STATUS.notHere);
-      if (length >>> 0 > LIMIT.configPath) return context.leave(STATUS.absent);
-      if (context.scope.isStarting)
-        context.charges.chargeMore("strategy_find", CALL_MEMORY.names, NOTE + (length >>> 0));
-      return context.leave(context.configuration.findStrategy(memory.takeUtf8(name, length)));
+      const text = enterFind(context, "strategy_find", name, length);
+      return context.leave(typeof text === "number" ? text : context.configuration!.findStrategy(text));
     },
 
     strategy_choose(id: number): number {
@@ -105,6 +93,17 @@ export function makeExchangeCalls(context: CallContext) {
       return context.leave(index >= 0 ? STATUS.ok : index);
     },
   };
+}
+
+/** Begins the lookup of a name; returns the name, or a STATUS. */
+function enterFind(context: CallContext, call: string, name: number, length: number): string | number {
+  context.enter(call, length >>> 0);
+  context.memory.check(name, length);
+  if (context.configuration === null) return STATUS.notHere;
+  if (length >>> 0 > LIMIT.configPath) return STATUS.absent;
+  // Lookups during the start are recorded (`ManagedGuest.noteLookup`).
+  if (context.scope.isStarting) context.charges.chargeNames(call, NOTE + (length >>> 0));
+  return context.memory.takeUtf8(name, length);
 }
 
 /** The map key of an exchange value, private to the plugin; null if the key is too long. */

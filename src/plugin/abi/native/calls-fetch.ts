@@ -1,6 +1,6 @@
 /** `sluice:fetch/1`: subrequests and their responses. */
 
-import { HOOK, LIMIT, STATUS } from "../../../abi/abi.ts";
+import { LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
 import { FIELD_WORDS, type Head, NAME_START, VALUE_START } from "../../../http/head.ts";
 import type { CallContext } from "../call-context.ts";
@@ -36,7 +36,7 @@ export function makeFetchCalls(context: CallContext) {
       if (methodLength >>> 0 > 32 || timeout < 0 || most < 0 || most > LIMIT.fetchResponse)
         return context.leave(STATUS.invalid);
       context.spend(WORK.fetch + WORK.fetchByte * ((urlLength >>> 0) + (fieldsLength >>> 0)));
-      const endpoint = context.scope.hook === HOOK.health_check ? (context.scope.target?.endpoint ?? null) : null;
+      const endpoint = context.scope.checkedEndpoint;
       const request = readRequest(
         endpoint,
         memory.take(method, methodLength).toString("latin1"),

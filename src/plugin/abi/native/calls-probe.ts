@@ -26,8 +26,7 @@ export function makeProbeCalls(context: CallContext) {
         return context.leave(STATUS.tooLarge);
       if (timeout < 0 || most < 0 || most > LIMIT.probeAnswer) return context.leave(STATUS.invalid);
       const { configuration } = context;
-      const { target, hook } = context.scope;
-      const endpoint = hook === HOOK.health_check && target !== null ? target.endpoint : null;
+      const endpoint = context.scope.checkedEndpoint;
       if (configuration === null || configuration.fetcher === null || endpoint === null)
         return context.leave(STATUS.notHere);
       const { charges } = context;

@@ -27,6 +27,7 @@ import {
   sameSignature,
 } from "../../wasm/module-shape.ts";
 import type { EntryPoints, HookNames, ModuleAbi, ModuleTraits } from "../abi.ts";
+import { checkImportType, exportedSignature } from "../signatures.ts";
 
 const HOOK_SIGNATURE: Signature = { params: [TYPE.i32, TYPE.i32], results: [TYPE.i32] };
 const GETTER: Signature = { params: [], results: [TYPE.i32] };
@@ -86,19 +87,14 @@ function suspends(module: string, name: string): boolean {
 }
 
 function checkImports(shape: ModuleShape): void {
-  for (const { module, name, signature } of shape.imports) {
+  for (const declared of shape.imports) {
+    const { module, name } = declared;
     const group = Object.hasOwn(IMPORTS, module) ? (IMPORTS as Record<string, Record<string, Import>>)[module]! : null;
     const offered = group !== null && Object.hasOwn(group, name) ? group[name]! : null;
     if (offered === null) throw new PluginError(`imports ${module}.${name}, which the host does not offer`);
     const types = (names: readonly ValueType[]) => names.map((type) => TYPE[type]);
-    const expected = {
-      params: types(offered.params),
-      results: offered.result === null ? [] : types([offered.result]),
-    };
-    if (!sameSignature(signature, expected))
-      throw new PluginError(
-        `imports ${module}.${name} as ${formatSignature(signature)}, expected ${formatSignature(expected)}`,
-      );
+    const results = offered.result === null ? [] : types([offered.result]);
+    checkImportType(declared, { params: types(offered.params), results });
   }
 }
 
@@ -126,14 +122,11 @@ function expectedSignature(name: string): Signature | null {
   return name === EXPORT.initialize ? ACTION : null;
 }
 
-function checkFunction(shape: ModuleShape, { name, kind, index }: ExportShape, expected: Signature): void {
-  if (kind !== KIND.function)
-    throw new PluginError(`the export ${name} is a ${KIND_NAMES[kind as 0]}, expected a function`);
-  if (index < shape.imports.length)
-    throw new PluginError(`the export ${name} is an import, expected a function of the module`);
-  const signature = shape.types[shape.functions[index]!]!;
-  if (!sameSignature(signature, expected))
-    throw new PluginError(`the export ${name} is ${formatSignature(signature)}, expected ${formatSignature(expected)}`);
+function checkFunction(shape: ModuleShape, exported: ExportShape, expected: Signature): void {
+  const signature = exportedSignature(shape, exported);
+  if (sameSignature(signature, expected)) return;
+  const [found, wanted] = [formatSignature(signature), formatSignature(expected)];
+  throw new PluginError(`the export ${exported.name} is ${found}, expected ${wanted}`);
 }
 
 function hookMask(shape: ModuleShape): number {
