@@ -46,6 +46,7 @@ export type ClusterStatus = {
   /** Ejections are ignored because too few endpoints are left (`health.passive.panic`). */
   readonly panic: boolean;
   readonly traffic: Traffic;
+  readonly relayed: Relayed;
   readonly endpoints: readonly EndpointStatus[];
   /** Configured names without addresses, and why. */
   readonly unresolved: readonly { readonly address: string; readonly problem: string }[];
@@ -123,6 +124,9 @@ export type Traffic = {
   /** Nonzero counts by status class, for example `2xx`. */
   readonly statuses: Readonly<Record<string, { readonly requests: number; readonly rate: number }>>;
 };
+
+/** TCP connections and UDP sessions since the start: nonzero counts by result, as in `sluice_relay_connections_total`. */
+export type Relayed = Readonly<Record<string, number>>;
 
 /** A certificate of a listener. */
 export type CertificateStatus = {
@@ -209,15 +213,26 @@ export type TunnelList = {
 export type ListenerStatus = {
   readonly name: string;
   readonly address: string;
-  /** Null: plain HTTP. */
+  readonly protocol: "http" | "tcp" | "udp" | "auto";
+  /** Null: plain. */
   readonly tls: { readonly certificates: readonly CertificateStatus[] } | null;
+  /** Open ones; of UDP sessions. */
   readonly connections: number;
+  /** From clients, and to them, since the start. */
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  /** Its limits of connections that are configured, by key. */
+  readonly limits: Readonly<Record<string, number>>;
+  /** Nonzero counts of refused connections, by the key of the limit or list, as in `sluice_connections_refused_total`. */
+  readonly refused: Readonly<Record<string, number>>;
   readonly tunnels: TunnelStatus;
   /** Plugins of the listener's chain, in order. */
   readonly chain: readonly string[];
   readonly traffic: Traffic;
   /** Requests that no route matched, malformed ones included. */
   readonly unrouted: Traffic;
+  /** Null: it has no routes for connections. */
+  readonly relayed: Relayed | null;
   /** In order of evaluation. */
   readonly routes: readonly RouteStatus[];
 };
@@ -233,6 +248,8 @@ export type RouteStatus = {
   /** Empty: the last plugin of the chain responds. `weight`: of a split, else null. */
   readonly clusters: readonly { readonly name: string; readonly weight: number | null }[];
   readonly traffic: Traffic;
+  /** Null: a route for requests. */
+  readonly relayed: Relayed | null;
 };
 
 export type TraceSummary = Pick<TraceRecord, "id" | "time" | "why" | "listener" | "route" | "cluster" | "took"> & {

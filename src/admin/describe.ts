@@ -11,6 +11,7 @@ import type {
   OcspStatus,
   OpenTunnelStatus,
   PluginStatus,
+  Relayed,
   RouteStatus,
   Status,
   Traffic,
@@ -129,13 +130,45 @@ export function describeCluster({ strategies, usable, endpoints, unresolved, pan
   return `${strategies.join(", ")}, ${usable} of ${total} endpoints usable${note}`;
 }
 
-/** `12 connections`, and the tunnels among them. */
-export function describeConnections({ connections, tunnels }: ListenerStatus): string {
+/** `12 connections`, and the tunnels among them; `12 of 100 connections` where they are limited. */
+export function describeConnections({ protocol, connections, limits, tunnels }: ListenerStatus): string {
   const { open, oldest, bytesReceived, bytesSent } = tunnels;
-  const all = `${connections} connections`;
-  if (open === 0) return all;
+  const limit = limits.connections === undefined ? "" : ` of ${limits.connections}`;
+  const all = `${connections}${limit} ${protocol === "udp" ? "sessions" : "connections"}`;
+  if (open === 0 || protocol === "udp") return all;
   const bytes = `${bytesReceived} bytes received and ${bytesSent} sent by tunnels in all`;
   return `${all}, ${open} of them tunnels (the oldest since ${oldest}; ${bytes})`;
+}
+
+/** What a listener has carried since the start: `12.5/s …, 1801 requests in all, 5 connections relayed, 9 bytes received …`. */
+export function describeListenerTraffic(listener: ListenerStatus): string {
+  const { protocol, traffic, relayed, bytesReceived, bytesSent } = listener;
+  if (relayed === null) return describeTraffic(traffic);
+  const requests = protocol === "tcp" || protocol === "udp" ? "" : `${describeTraffic(traffic)}, `;
+  return `${requests}${describeRelayed(relayed, protocol)}, ${bytesReceived} bytes received, ${bytesSent} sent`;
+}
+
+export function describeRouteTraffic({ traffic, relayed }: RouteStatus, { protocol }: ListenerStatus): string {
+  return relayed === null ? describeTraffic(traffic) : describeRelayed(relayed, protocol);
+}
+
+/** `5 connections relayed, 2 not (no_endpoint 1, no_route 1)`. */
+export function describeRelayed(relayed: Relayed, protocol: ListenerStatus["protocol"]): string {
+  const { connected = 0, ...failed } = relayed;
+  const count = Object.values(failed).reduce((sum, one) => sum + one, 0);
+  const failures = count > 0 ? `, ${count} not (${listCounts(failed)})` : "";
+  return `${connected} ${protocol === "udp" ? "sessions" : "connections"} relayed${failures}`;
+}
+
+/** `limits connectionsPerClient 10; refused: connections 3`; empty without them. */
+export function describeLimits({ limits, refused }: ListenerStatus): string {
+  // That of `connections` is beside their number.
+  const { connections: _, ...others } = limits;
+  const parts = [
+    Object.keys(others).length > 0 ? `limits ${listCounts(others)}` : "",
+    Object.keys(refused).length > 0 ? `refused: ${listCounts(refused)}` : "",
+  ];
+  return parts.filter((part) => part !== "").join("; ");
 }
 
 /** Resolved entries, one per line: number of endpoints, time of resolution, and the last error. */

@@ -1,6 +1,6 @@
 /** The status page at `/`, without scripts. */
 
-import type { ClusterStatus, ListenerStatus, PluginStatus, Status, Traffic, TunnelList } from "./api.ts";
+import type { ClusterStatus, ListenerStatus, PluginStatus, RouteStatus, Status, Traffic, TunnelList } from "./api.ts";
 import {
   describeAddress,
   describeCertificate,
@@ -10,7 +10,10 @@ import {
   describeEndpoint,
   describeFailedAttempts,
   describeLastFailure,
+  describeLimits,
+  describeListenerTraffic,
   describeMatch,
+  describeRelayed,
   describeSources,
   describeTarget,
   describeTraffic,
@@ -68,17 +71,22 @@ function renderReload({ lastReload }: Status): string {
 }
 
 function renderListener(listener: ListenerStatus): string {
-  const { name, tls, chain, traffic, unrouted, routes } = listener;
+  const { name, tls, chain, unrouted, routes } = listener;
+  const limits = describeLimits(listener);
   const plugins = chain.length === 0 ? "" : `, chain ${chain.join(" → ")}`;
-  const title = `Listener ${name}: ${describeAddress(listener)}, ${describeConnections(listener)}, ${describeTraffic(traffic)}${plugins}`;
+  const title = `Listener ${name}: ${describeAddress(listener)}, ${describeConnections(listener)}, ${describeListenerTraffic(listener)}${limits === "" ? "" : `; ${limits}`}${plugins}`;
   const rows: Cell[][] = routes.map((route) => [
     ...[route.name, describeMatch(route), route.chain.join(" → "), describeTarget(route)],
-    ...cellsOf(route.traffic),
+    ...cellsOfRoute(route, listener),
   ]);
   if (unrouted.requests > 0) rows.push(["", "no route matched", "", "", ...cellsOf(unrouted)]);
   const certificates = tls?.certificates.map((one) => `<p>${escapeHtml(describeCertificate(one))}</p>`) ?? [];
   const heads = ["route", "match", "chain", "to", "requests/s", ...CLASSES, "requests"];
   return table(title, heads, rows) + certificates.join("");
+}
+
+function cellsOfRoute({ traffic, relayed }: RouteStatus, { protocol }: ListenerStatus): Cell[] {
+  return relayed === null ? cellsOf(traffic) : [...CLASSES.map(() => ""), "", describeRelayed(relayed, protocol)];
 }
 
 function cellsOf({ requests, rate, statuses }: Traffic): Cell[] {

@@ -15,9 +15,12 @@ import {
   describeEndpoint,
   describeFailedAttempts,
   describeLastFailure,
+  describeLimits,
+  describeListenerTraffic,
   describeManaged,
   describeMatch,
   describeOpenTunnel,
+  describeRouteTraffic,
   describeSources,
   describeTarget,
   describeTraffic,
@@ -72,15 +75,16 @@ function format({ status, listeners, clusters, plugins, tunnels }: PageParts): s
 }
 
 function linesOfListener(listener: ListenerStatus): string[] {
-  const { name, tls, chain, traffic, unrouted, routes } = listener;
+  const { name, tls, chain, unrouted, routes } = listener;
+  const limits = describeLimits(listener);
   const none = unrouted.requests > 0 ? [`  no route: ${describeTraffic(unrouted)}`] : [];
   return [
-    `listener ${name}: ${describeAddress(listener)}, ${describeConnections(listener)}, ${describeTraffic(traffic)}${chainOf(chain)}`,
+    `listener ${name}: ${describeAddress(listener)}, ${describeConnections(listener)}, ${describeListenerTraffic(listener)}${limits === "" ? "" : `; ${limits}`}${chainOf(chain)}`,
     ...(tls?.certificates.map((certificate) => `  ${describeCertificate(certificate)}`) ?? []),
     ...routes.map((route) => {
-      const { name, chain, traffic } = route;
+      const { name, chain } = route;
       const match = `route ${name}: ${describeMatch(route)}${chainOf(chain)}`;
-      return `  ${match}; to ${describeTarget(route)}; ${describeTraffic(traffic)}`;
+      return `  ${match}; to ${describeTarget(route)}; ${describeRouteTraffic(route, listener)}`;
     }),
     ...none,
   ];
@@ -101,9 +105,10 @@ function chainOf(chain: readonly string[]): string {
 }
 
 function linesOfCluster(cluster: ClusterStatus): string[] {
-  const { name, endpoints, unresolved, traffic } = cluster;
+  const { name, endpoints, unresolved, traffic, relayed } = cluster;
+  const connections = relayed.connected === undefined ? "" : `, ${relayed.connected} connections and sessions`;
   return [
-    `cluster ${name}: ${describeCluster(cluster)}, ${describeTraffic(traffic)}`,
+    `cluster ${name}: ${describeCluster(cluster)}, ${describeTraffic(traffic)}${connections}`,
     ...endpoints.map((endpoint) => {
       const { address, weight, inFlight, latency, errorRate } = endpoint;
       const speed = `${(latency * 1000).toFixed(1)} ms, errors ${(errorRate * 100).toFixed(1)}%`;

@@ -30,6 +30,7 @@ import type { ClusterPlan, EndpointPlan, Plan } from "../plan/plan.ts";
 import type { SetStatus } from "./endpoint-sets.ts";
 import type { PluginHealth } from "./plugin-health.ts";
 import type { Reloaded } from "./reload.ts";
+import { relayed } from "./traffic.ts";
 import type { Workers } from "./workers.ts";
 
 export type StatusSources = {
@@ -118,6 +119,7 @@ export function describeClusters(sources: ClusterSources): ClusterStatus[] {
       usable: countUsable(cluster, columns),
       panic: columns.ignoredBits(endpoints, cluster.passive?.panic ?? 0) !== 0,
       traffic: traffic(name),
+      relayed: relayed(sources.counters, (labels) => labels.cluster === name),
       endpoints: endpoints.map((endpoint) => describeEndpoint(sources, endpoint)),
     };
   });

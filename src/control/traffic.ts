@@ -1,9 +1,9 @@
 /** Listeners and routes for the admin interface, with their traffic. */
 
-import type { CertificateStatus, ListenerStatus, RouteStatus, Traffic, TunnelStatus } from "../admin/api.ts";
-import type { Counters } from "../observe/counters.ts";
+import type { CertificateStatus, ListenerStatus, Relayed, RouteStatus, Traffic, TunnelStatus } from "../admin/api.ts";
+import type { Counters, Labels } from "../observe/counters.ts";
 import type { RequestRate } from "../observe/request-rates.ts";
-import { LISTENER_CELLS, STATUS_CLASSES } from "../observe/series.ts";
+import { CONNECTION_RESULTS, LISTENER_CELLS, REFUSALS, STATUS_CLASSES } from "../observe/series.ts";
 import type { ListenerPlan, Plan, RoutePlan } from "../plan/plan.ts";
 
 export const NO_TRAFFIC: Traffic = { requests: 0, rate: 0, statuses: {} };
@@ -19,19 +19,54 @@ export function describeListeners({ plan, rates, counters, certificates }: Liste
   const byListener = sumBy(rates, ({ listener }) => listener!);
   const byRoute = sumBy(rates, ({ listener, route }) => keyOf(listener!, route!));
   return (plan?.listeners ?? []).map((listener) => {
-    const { name, address, tls, chain, routes, relay, cells } = listener;
+    const { name, address, protocol, tls, chain, routes, relay, cells } = listener;
     return {
       name,
       address,
+      protocol,
       tls: tls && { certificates: certificates.filter((one) => one.listener === name) },
       connections: counters.sum(cells + LISTENER_CELLS.connections),
+      bytesReceived: counters.sum(cells + LISTENER_CELLS.bytesReceived),
+      bytesSent: counters.sum(cells + LISTENER_CELLS.bytesSent),
+      limits: describeLimits(listener),
+      refused: countNonzero(REFUSALS, (i) => counters.sum(cells + LISTENER_CELLS.refused + i)),
       tunnels: describeTunnels(cells, counters),
       chain: namesOf(plan!, chain),
       traffic: byListener.get(name) ?? NO_TRAFFIC,
       unrouted: byRoute.get(keyOf(name, "")) ?? NO_TRAFFIC,
-      routes: [...routes, ...(relay?.routes ?? [])].map((route) => describeRoute(plan!, listener, route, byRoute)),
+      relayed: relay && relayed(counters, (labels) => labels.listener === name),
+      routes: [
+        ...routes.map((route) => ({ ...describeRoute(plan!, listener, route, byRoute), relayed: null })),
+        ...(relay?.routes ?? []).map((route) => ({
+          ...describeRoute(plan!, listener, route, byRoute),
+          relayed: relayed(counters, (labels) => labels.listener === name && labels.route === route.name),
+        })),
+      ],
     };
   });
+}
+
+/** The limits of connections that are configured, by key. Bytes and connections are per second. */
+function describeLimits({ limits }: ListenerPlan): Record<string, number> {
+  const { connections, connectionsPerClient, connectionRatePerClient, bandwidth } = limits;
+  const all = {
+    connections,
+    connectionsPerClient,
+    connectionRatePerClient: connectionRatePerClient?.rate ?? 0,
+    "bandwidth.connection": bandwidth?.connection ?? 0,
+    "bandwidth.client": bandwidth?.client ?? 0,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, limit]) => limit > 0));
+}
+
+/** Connections and sessions of the series with these labels. */
+export function relayed(counters: Counters, includes: (labels: Labels) => boolean): Relayed {
+  const series = Array.from(counters.list("connections")).filter(({ labels }) => includes(labels));
+  return countNonzero(CONNECTION_RESULTS, (i) => series.reduce((sum, { base }) => sum + counters.sum(base + i), 0));
+}
+
+function countNonzero(names: readonly string[], count: (index: number) => number): Record<string, number> {
+  return Object.fromEntries(names.map((name, i) => [name, count(i)] as const).filter(([, value]) => value > 0));
 }
 
 function describeTunnels(cells: number, counters: Counters): TunnelStatus {
@@ -55,7 +90,7 @@ function describeRoute(
   listener: ListenerPlan,
   { name, match, chain, action }: RoutePlan,
   byRoute: ReadonlyMap<string, Traffic>,
-): RouteStatus {
+): Omit<RouteStatus, "relayed"> {
   return {
     name,
     match,

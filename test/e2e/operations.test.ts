@@ -59,7 +59,7 @@ function adminExamples(): { method: string; path: string; body: string | undefin
 }
 
 /** Keys that depend on what happened: only values of those that both have are compared. */
-const MAPS = ["statuses", "failedAttempts", "failuresByReason"];
+const MAPS = ["statuses", "failedAttempts", "failuresByReason", "relayed", "refused", "limits"];
 
 /** Fails unless `actual` has the form of `shown`: the same keys, and values of the same type. */
 function assertSameForm(actual: unknown, shown: unknown, where: string, isMap = false): void {

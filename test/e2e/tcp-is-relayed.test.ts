@@ -198,6 +198,14 @@ clusters:
     const second = await connectTo(t, sluice.ports.few!);
     await bounded(second.closed, "the second");
     await sluice.metricIs(1, "sluice_connections_refused_total", { listener: "few", limit: "connections" });
+    const { stdout } = await runSluice("status", "--admin", `127.0.0.1:${sluice.ports.admin}`);
+    const state =
+      "1 of 1 connections, 1 of them tunnels .*, 1 connections relayed, 0 bytes received, 3 sent; refused: connections 1";
+    assert.match(
+      stdout,
+      new RegExp(`\\nlistener few: \\S+, ${state}\\n {2}route 0: every request; to cluster one; 1 conn`),
+    );
+    assert.match(stdout, /\ncluster one: .*, 0 requests in all, 1 connections and sessions\n/);
 
     sluice.config(config(sluice.ports, ", timeouts: { lifetime: 24h }"));
     assert.equal((await sluice.reload()).status, 200);

@@ -45,12 +45,18 @@ const TRAFFIC = {
 const LISTENER: ListenerStatus = {
   name: "web",
   address: "127.0.0.1:8080",
+  protocol: "http",
   tls: null,
   connections: 3,
+  bytesReceived: 100,
+  bytesSent: 200,
+  limits: {},
+  refused: {},
   tunnels: { open: 0, oldest: null, bytesReceived: 0, bytesSent: 0 },
   chain: ["request-id", "tenant"],
   traffic: TRAFFIC,
   unrouted: NO_TRAFFIC,
+  relayed: null,
   routes: [
     {
       name: "api",
@@ -62,6 +68,7 @@ const LISTENER: ListenerStatus = {
         { name: "canary", weight: 10 },
       ],
       traffic: TRAFFIC,
+      relayed: null,
     },
     {
       name: "1",
@@ -73,6 +80,7 @@ const LISTENER: ListenerStatus = {
         { name: "canary", weight: null },
       ],
       traffic: NO_TRAFFIC,
+      relayed: null,
     },
   ],
 };
@@ -169,6 +177,7 @@ function clusterOf(endpoints: readonly Partial<EndpointStatus>[], parts: Partial
     usable: 1,
     panic: false,
     traffic: NO_TRAFFIC,
+    relayed: {},
     endpoints: endpoints.map((endpoint) => ({ ...figures, ...states, ...endpoint })),
     unresolved: [],
     set: { version: 1, changedAt: "noon" },
@@ -200,6 +209,28 @@ test("the page shows the state, and external values as text only", async (t) => 
   assert.match(body, /<td>later:1<\/td><td>has no address yet \(&lt;script/);
   assert.match(body, /<td>a:1<\/td><td>unhealthy since noon \(&lt;script/);
   assert.match(body, /<td>b:1<\/td><td>draining<\/td>/);
+});
+
+test("the page shows the connections and limits of a TCP listener, and the sessions of one of UDP", async (t) => {
+  const relayed = { connected: 5, no_endpoint: 1, connect_refused: 1 };
+  const route = { ...LISTENER.routes[0]!, traffic: NO_TRAFFIC, relayed };
+  const limits = { connections: 10, connectionsPerClient: 2 };
+  const refused = { connectionsPerClient: 4 };
+  const parts = { traffic: NO_TRAFFIC, chain: [], relayed, routes: [route] };
+  const { call } = await start(t, {
+    listeners: () => [
+      { ...LISTENER, ...parts, protocol: "tcp", limits, refused },
+      { ...LISTENER, ...parts, protocol: "udp", address: "udp:127.0.0.1:53" },
+    ],
+  });
+  const { body } = await call("GET", "/");
+  const all = "5 connections relayed, 2 not (no_endpoint 1, connect_refused 1)";
+  const bytes = "100 bytes received, 200 sent";
+  const limited = `${bytes}; limits connectionsPerClient 2; refused: connectionsPerClient 4`;
+  assert.ok(body.includes(`<h2>Listener web: 127.0.0.1:8080, 3 of 10 connections, ${all}, ${limited}</h2>`), body);
+  assert.ok(body.includes(`<td></td><td>${all}</td></tr>`));
+  const sessions = all.replace("connections", "sessions");
+  assert.ok(body.includes(`<h2>Listener web: udp:127.0.0.1:53, 3 sessions, ${sessions}, ${bytes}</h2>`));
 });
 
 test("the page shows routes with their chains and traffic, failed attempts, and the last failure of a plugin", async (t) => {
