@@ -17,7 +17,6 @@ import type { ClusterPlan, ListenerPlan, RetryPlan } from "../../../src/plan/pla
 import { OUTCOME } from "../../../src/plugin/host/host.ts";
 import type { Instance } from "../../../src/plugin/host/instance.ts";
 import type { ClientConnection } from "../../../src/protocol/http1/client-connection.ts";
-import { UpstreamConnector } from "../../../src/protocol/http1/connector.ts";
 import { ServerConnection } from "../../../src/protocol/http1/server-connection.ts";
 import type { HealthEvent, WorkerContext } from "../../../src/proxy/context.ts";
 import type { Exchange } from "../../../src/proxy/exchange.ts";
@@ -25,6 +24,7 @@ import { Pipeline } from "../../../src/proxy/pipeline.ts";
 import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 import { Router } from "../../../src/route/match.ts";
+import { makeConnector, makePool } from "../../../src/worker/endpoint-pools.ts";
 import { HandshakeLog } from "../../../src/worker/handshake-log.ts";
 import { Incoming, type IncomingOptions } from "../../../src/worker/incoming.ts";
 import { Listener } from "../../../src/worker/listener.ts";
@@ -44,10 +44,10 @@ export type Settings = {
   retry?: Partial<RetryPlan>;
   /** Of the route. */
   timeout?: number;
-  cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool">>;
+  cluster?: Partial<Pick<ClusterPlan, "timeouts" | "pool" | "protocol" | "tls">>;
   /** The clock by which pools end a suspension. */
   poolClock?: () => number;
-  /** Replaces the connector of HTTP/1. */
+  /** Replaces that of the cluster's protocol. */
   connector?: Connector;
   /** Of the listener and the route. */
   chain?: readonly Instance[];
@@ -104,7 +104,7 @@ export class Plane {
   readonly warnings: string[] = [];
   readonly healthEvents: HealthEvent[] = [];
   disposed = false;
-  readonly #pools: Pool<ClientConnection>[] = [];
+  readonly #pools: { close(): void }[] = [];
 
   constructor(upstreams: readonly number[], settings: Settings) {
     const cells = new Float64Array(CELLS.end);
@@ -172,10 +172,12 @@ export class Plane {
     const plan = makeClusterPlan(upstreams, settings);
     const members = plan.set.endpoints.map((endpointPlan) => {
       const endpoint = new Endpoint(endpointPlan);
+      const { attempts } = this.pipeline;
       const pool = new Pool<ClientConnection>(plan.pool.idle, settings.poolClock);
+      const { sessions } = makePool(this.context, attempts, plan);
       this.#pools.push(pool);
-      const connector =
-        settings.connector ?? new UpstreamConnector(this.context, this.pipeline.attempts, { endpoint, pool, plan });
+      if (sessions !== null) this.#pools.push(sessions);
+      const connector = settings.connector ?? makeConnector(this.context, attempts, { endpoint, pool, sessions, plan });
       return { endpoint, connector };
     });
     return new Cluster<Connector>(0, plan, { strategies: [], members, columns: this.columns });

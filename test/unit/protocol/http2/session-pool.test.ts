@@ -1,0 +1,167 @@
+/** The HTTP/2 connections to an endpoint: how many, for how long, and what waits for one. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { test } from "node:test";
+import { createServer } from "node:tls";
+import { Endpoint } from "../../../../src/cluster/endpoint.ts";
+import { CODE, FRAME } from "../../../../src/http2/frames.ts";
+import type { Http2Target } from "../../../../src/protocol/http2/client-stream.ts";
+import type { SessionPool } from "../../../../src/protocol/http2/session-pool.ts";
+import type { Attempt } from "../../../../src/proxy/attempt.ts";
+import type { UpstreamEvents } from "../../../../src/proxy/upstream-stream.ts";
+import { makePool } from "../../../../src/worker/endpoint-pools.ts";
+import { type EndpointConnection, startHttp2Endpoint } from "../../../e2e/http2-endpoint.ts";
+import { connectTo, type Peer } from "../../../e2e/peers.ts";
+import { atEnd, bounded, until } from "../../../e2e/program.ts";
+import { Authority } from "../../../support/certificates.ts";
+import { type Frame, headers } from "../../../support/http2-frames.ts";
+import { mockTime } from "../../../support/time.ts";
+import { type Plane, startPlane } from "../../proxy/kit.ts";
+
+const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const MINUTE = 60_000;
+const timeouts = { connect: 10 * MINUTE, response: 0, idle: 0, ping: 0, tunnel: 0 };
+const pool = { idle: 64, idleFor: 0, connections: 0, requests: 0, age: 0 };
+
+/** An endpoint whose responses the test sends. */
+async function startAsked(t: Parameters<typeof startHttp2Endpoint>[0]) {
+  const asked: [EndpointConnection, number][] = [];
+  const onFrame = (connection: EndpointConnection, { type, stream }: Frame): void => {
+    if (type === FRAME.headers) asked.push([connection, stream]);
+  };
+  const { port, connections } = await startHttp2Endpoint(t, onFrame);
+  const respond = (index: number): void => {
+    const [{ socket }, stream] = asked[index]!;
+    socket.write(headers(stream, [[":status", "200"]]));
+  };
+  return { port, connections, asked, respond };
+}
+
+const clientsOf = (t: Parameters<typeof connectTo>[0], plane: Plane, count: number): Promise<Peer[]> =>
+  Promise.all(Array.from({ length: count }, () => connectTo(t, plane.port)));
+
+test("a connection that is older than pool.age takes no further request, and its last one finishes", async (t) => {
+  const advance = mockTime(t);
+  const { port, connections, asked, respond } = await startAsked(t);
+  const age = 5 * MINUTE;
+  const plane = startPlane(t, [port], {
+    cluster: { protocol: "http2", timeouts, pool: { ...pool, age } },
+    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
+  });
+  const [first, second] = (await clientsOf(t, plane, 2)) as [Peer, Peer];
+  first.send(GET);
+  await until(() => asked.length === 1, "the first request");
+  advance(age - MINUTE);
+  second.send(GET);
+  await until(() => asked.length === 2, "the second request");
+  respond(1);
+  assert.equal((await second.readResponse()).status, 200);
+  assert.equal(connections.length, 1, "it is shared until then");
+
+  const { now } = plane.clock;
+  advance(2 * MINUTE);
+  await until(() => plane.clock.now > now + MINUTE, "the clock to tick");
+  second.send(GET);
+  await until(() => asked.length === 3, "the third request");
+  assert.deepEqual([connections.length, asked[2]![0] === connections[1]], [2, true]);
+  assert.equal(connections[0]!.socket.destroyed, false);
+  respond(2);
+  respond(0);
+  assert.deepEqual([(await first.readResponse()).status, (await second.readResponse()).status], [200, 200]);
+  await until(() => connections[0]!.socket.destroyed, "the end of the first connection");
+  const last = connections[0]!.frames.at(-1)!;
+  assert.deepEqual([last.type, last.payload.readUInt32BE(4)], [FRAME.goAway, CODE.noError]);
+  assert.equal(connections[1]!.socket.destroyed, false);
+});
+
+test("connections that take no further request do not count in the maximum", async (t) => {
+  const { port, connections, asked, respond } = await startAsked(t);
+  // Each connection takes one request.
+  const plane = startPlane(t, [port], {
+    cluster: { protocol: "http2", timeouts, pool: { ...pool, requests: 1 } },
+    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
+  });
+  const clients = await clientsOf(t, plane, 104);
+  for (const client of clients) client.send(GET);
+  await until(() => asked.length === clients.length, "all requests");
+  assert.equal(connections.length, clients.length);
+  for (const index of asked.keys()) respond(index);
+  for (const client of clients) assert.equal((await client.readResponse()).status, 200);
+});
+
+test("at most 1,000 requests wait for a connection, each for at most timeouts.connect", async (t) => {
+  const advance = mockTime(t);
+  // It sends no SETTINGS.
+  const { port, connections } = await startHttp2Endpoint(
+    t,
+    () => {},
+    () => null,
+  );
+  const plane = startPlane(t, [port], { cluster: { protocol: "http2", timeouts, pool } });
+  const failures: string[] = [];
+  const failed: UpstreamEvents["failed"] = (_attempt, { code }, problem) => failures.push(`${code}: ${problem}`);
+  const { plan } = plane.snapshot.clusters[0]!;
+  const { sessions } = makePool(plane.context, { failed } as UpstreamEvents, plan) as { sessions: SessionPool };
+  const target = { endpoint: new Endpoint(plan.set.endpoints[0]!), plan } as Http2Target;
+  for (let i = 0; i < 1003; i++) {
+    const attempt = { exchange: { deadline: 0, upgrade: null }, noReuse: false };
+    sessions.open(attempt as unknown as Attempt, target);
+  }
+  assert.deepEqual(failures, [], "none fails before open() returns");
+  await until(() => failures.length > 0, "a failure");
+  assert.deepEqual(failures, Array(3).fill("stream_limit: 1000 requests wait for a stream"));
+  assert.ok(connections.length <= 11, `${connections.length} connections`);
+  advance(timeouts.connect);
+  await until(() => failures.length === 1003, "the others to fail");
+  for (const failure of failures.slice(3)) assert.match(failure, /^connect_timeout: no /);
+});
+
+test("an endpoint that selected HTTP/1 is asked for HTTP/2 again after a minute", async (t) => {
+  const advance = mockTime(t);
+  const authority = new Authority();
+  authority.issue("server", { names: "IP:127.0.0.1" });
+  atEnd(t, () => authority.remove());
+  const offers: string[] = [];
+  const server = createServer(
+    {
+      cert: authority.read("server.pem"),
+      key: authority.read("server.key"),
+      ALPNCallback: ({ protocols }) => {
+        offers.push(protocols.join());
+        return "http/1.1";
+      },
+    },
+    (socket) => {
+      socket.on("error", () => undefined);
+      // A connection for each request.
+      socket.on("data", () => socket.end("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"));
+    },
+  );
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  atEnd(t, () => void server.close());
+  const tls = { key: "test", verify: false, serverName: "", ca: [], certificate: null };
+  const plane = startPlane(t, [(server.address() as AddressInfo).port], {
+    cluster: { protocol: "auto", tls, timeouts, pool },
+    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
+  });
+  const client = await connectTo(t, plane.port);
+  const ask = async (): Promise<void> => {
+    assert.equal((await bounded(client.send(GET).readResponse(), "a response")).status, 200);
+  };
+  const pass = async (ms: number): Promise<void> => {
+    const { now } = plane.clock;
+    advance(ms);
+    await until(() => plane.clock.now >= now + ms, "the clock to tick");
+  };
+  await ask();
+  await ask();
+  assert.deepEqual(offers.splice(0), ["h2,http/1.1", "http/1.1"]);
+  await pass(MINUTE - 10_000);
+  await ask();
+  assert.deepEqual(offers.splice(0), ["http/1.1"]);
+  await pass(10_000);
+  await ask();
+  await ask();
+  assert.deepEqual(offers, ["h2,http/1.1", "http/1.1"]);
+});
