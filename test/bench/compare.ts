@@ -1,7 +1,10 @@
 /** A row of load: every proxy in turn, and the ratios of what they spent in the same turn. */
 import { checkSubject } from "./check.ts";
+import { checkGrpc, GRPC_HEADERS, GRPC_PATH, messageOf } from "./grpc.ts";
+import { startGrpcEcho } from "./http2-peer.ts";
 import { type Load, measure, type Sample } from "./load.ts";
 import type { Options } from "./options.ts";
+import { useLoadCore } from "./relay.ts";
 import type { Site, Work } from "./site.ts";
 import { type Spread, spreadOf } from "./statistics.ts";
 import type { Peer, Subject } from "./subject.ts";
@@ -27,6 +30,8 @@ export type LoadRow = {
   readonly upload?: number;
   /** HTTP/2: connections, and streams at once on each. */
   readonly http2?: { readonly connections: number; readonly streams: number };
+  /** Unary gRPC calls to an endpoint of their own, over HTTP/2. */
+  readonly grpc?: true;
   /** Endpoints of the group `app`, when other than two. */
   readonly endpoints?: number;
   readonly peers: readonly Peer[];
@@ -53,21 +58,34 @@ export type Outcome = {
 export async function runLoadRow(shared: Site, row: LoadRow, options: Options): Promise<Outcome> {
   const missing = row.missing?.(shared) ?? null;
   if (missing !== null) throw new Unavailable(missing);
-  const { groups, many } = shared;
-  const app = row.endpoints === undefined ? groups.app : many.slice(0, row.endpoints);
-  const site = { ...shared, groups: { ...groups, app } };
+  const echo = row.grpc && (await startGrpcEcho());
+  const site = siteOf(shared, row, echo?.address);
   const peers = row.peers.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
-  const expected = { work: row.work, endpoints: app.length, large: row.path !== undefined };
+  const expected = { work: row.work, endpoints: site.groups.app.length, large: row.path !== undefined };
   const subjects: Subject[] = [];
   try {
     for (const peer of peers) subjects.push(await peer.start(site));
-    for (const subject of subjects) await checkSubject(subject, expected);
+    for (const subject of subjects) await (row.grpc ? checkGrpc(subject) : checkSubject(subject, expected));
     for (const subject of subjects) await measure(subject.name, subject.pid, loadOf(site, row, options, subject, true));
     const samples = await takeTurns(site, row, options, subjects);
     return { samples, compared: row.comparisons.flatMap((comparison) => compare(comparison, samples)) };
   } finally {
     await Promise.all(subjects.map((subject) => subject.close()));
+    echo?.close();
   }
+}
+
+/** `echo`: the address of the row's only endpoint. */
+function siteOf(shared: Site, row: LoadRow, echo: string | undefined): Site {
+  if (echo !== undefined) {
+    // It is in this process, which must leave the proxies' core alone.
+    useLoadCore(shared);
+    const groups = { app: [echo], canary: [echo] };
+    return { ...shared, groups, http2Groups: groups };
+  }
+  const { groups, many } = shared;
+  const app = row.endpoints === undefined ? groups.app : many.slice(0, row.endpoints);
+  return { ...shared, groups: { ...groups, app } };
 }
 
 /** Each turn begins with another proxy, so that none always follows the same one. */
@@ -92,8 +110,9 @@ function loadOf(site: Site, row: LoadRow, options: Options, { port, tls }: Subje
   return {
     port,
     tls,
-    path: row.path ?? "/",
-    headers: row.headers ?? [],
+    path: row.grpc ? GRPC_PATH : (row.path ?? "/"),
+    headers: row.grpc ? GRPC_HEADERS.map((header) => header.join(": ")) : (row.headers ?? []),
+    file: row.grpc && site.write("grpc-message", messageOf(30).toString("latin1")),
     upload: row.upload ?? 0,
     connections: row.http2?.connections ?? options.connections,
     streams: row.http2?.streams,

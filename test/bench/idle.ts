@@ -1,163 +1,158 @@
-/** Memory for a client connection: idle after one request, and while 5,000 requests wait for their responses. */
+/** Memory for an idle connection or session, for each protocol. */
+import { createSocket, type Socket as DatagramSocket } from "node:dgram";
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
-import { measure } from "./load.ts";
+import { Http2Client, requestOf } from "./http2-peer.ts";
 import type { Options } from "./options.ts";
-import { nginx, nginxFront } from "./peers/nginx.ts";
-import { sluice, sluiceFront } from "./peers/sluice.ts";
+import { haproxy, haproxyFront, haproxyHttp2, haproxyTcp } from "./peers/haproxy.ts";
+import { nginx, nginxDatagrams, nginxFront, nginxHttp2, nginxStream, nginxUpgrade } from "./peers/nginx.ts";
+import { sluice, sluiceFront, sluiceTcp, sluiceUdp } from "./peers/sluice.ts";
 import { readRss } from "./programs.ts";
-import { BODY, type Site } from "./site.ts";
+import { useLoadCore } from "./relay.ts";
+import type { Site } from "./site.ts";
 import type { Peer, Subject } from "./subject.ts";
 import { renderTable } from "./table.ts";
+import { openTcp, startTcpEcho } from "./tcp.ts";
+import { frameOf, openWebSockets, startWebSocketEcho } from "./websockets.ts";
 
-/** Opened in two steps: the first may use memory that is free already, the second shows the cost of each connection. */
-const STEP = 5000;
+type Closable = { close(): void };
+
+type Protocol = {
+  readonly name: string;
+  readonly peers: readonly Peer[];
+  /** Connections of each of the two steps. A proxy has 20,000 descriptors, and those of relays need two. */
+  readonly step: number;
+  /** KiB each, at most. */
+  readonly target?: number;
+  /** Opens so many, and exchanges one message on each. */
+  open(subject: Subject, count: number): Promise<Closable[]>;
+  /** The endpoint; absent: the site's upstream. */
+  startEcho?(): Promise<{ address: string; close(): void }>;
+};
+
 const GROUP = 100;
-const SETTLE = 3000;
-const PEERS = [sluice, nginx];
-/** As for the others; the client's side is in this process and needs more memory than the proxy's. */
-const TLS_STEP = 2000;
-const TLS_PEERS = [sluiceFront, nginxFront];
+const SETTLE = 1500;
+/** Opened and closed before: code is compiled, and pools and buffers have their size. */
+const WARM_UP = 500;
 
-export async function runIdle(site: Site, options: Options): Promise<string> {
-  const peers = PEERS.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
-  const idle: string[][] = [];
-  for (const peer of peers) idle.push(await measureIdle(site, peer, { options, step: STEP, target: "≤ 8" }));
-  const atOnce: string[][] = [];
-  for (const peer of peers) atOnce.push(await measureAtOnce(site, peer, options));
-  return `${renderTable(["proxy", "RSS MiB before", "of 5,000", "of 10,000", "KiB each of the first", "of the second", "target"], idle)}
+const PROTOCOLS: readonly Protocol[] = [
+  { name: "HTTP/1", peers: [sluice, nginx, haproxy], step: 4000, target: 5, open: openHttp1 },
+  { name: "HTTP/1 over TLS", peers: [sluiceFront, nginxFront, haproxyFront], step: 1500, target: 48, open: openHttp1 },
+  { name: "HTTP/2", peers: [sluice, nginxHttp2, haproxyHttp2], step: 4000, target: 12, open: openHttp2 },
+  { name: "HTTP/2 over TLS", peers: [sluiceFront, nginxFront, haproxyFront], step: 1500, open: openHttp2 },
+  {
+    ...{ name: "WebSocket", peers: [sluice, nginxUpgrade, haproxy], step: 3000 },
+    open: async ({ port }, count) => exchange(await openWebSockets(port, count), frameOf(100)),
+    startEcho: startWebSocketEcho,
+  },
+  {
+    ...{ name: "TCP", peers: [sluiceTcp, nginxStream, haproxyTcp], step: 3000 },
+    open: async ({ port }, count) => exchange(await openTcp(port, count), Buffer.alloc(100, 7)),
+    startEcho: startTcpEcho,
+  },
+  { name: "UDP", peers: [sluiceUdp, nginxDatagrams], step: 3000, open: openSessions, startEcho: startDatagramEcho },
+];
 
-5,000 connections and 5,000 more, one request on each, ${GROUP} at a time, then ${SETTLE / 1000} s idle.
+export async function runIdle(shared: Site, options: Options): Promise<string> {
+  useLoadCore(shared);
+  const rows: string[][] = [];
+  const chosen = (name: string): boolean => options.only.length === 0 || options.only.includes(name);
+  const isOfProtocol = options.only.some((name) => PROTOCOLS.some((protocol) => protocol.name === name));
+  for (const protocol of PROTOCOLS) {
+    if (isOfProtocol && !chosen(protocol.name)) continue;
+    const peers = protocol.peers.filter(({ name }) => isOfProtocol || chosen(name));
+    for (const peer of peers) rows.push(await measureIdle(shared, protocol, peer));
+  }
+  const head = ["protocol", "proxy", "RSS MiB before", "connections", "KiB each of the first half", "of the second"];
+  return `${renderTable([...head, "target"], rows)}
 
-${renderTable(["proxy", "RSS MiB before", "of 5,000", "after", "KiB each", "after", "target"], atOnce)}
-
-5,000 requests at the same moment, each on a connection of its own, while all wait for their responses, and ${SETTLE / 1000} s after them.`;
+One message is exchanged on each connection, ${GROUP} at a time, then ${SETTLE / 1000} s of silence. Before that, ${WARM_UP} are opened and closed.`;
 }
 
-export async function runIdleTls(site: Site, options: Options): Promise<string> {
-  const peers = TLS_PEERS.filter(({ name }) => options.only.length === 0 || options.only.includes(name));
-  const idle: string[][] = [];
-  for (const peer of peers) idle.push(await measureIdle(site, peer, { options, step: TLS_STEP, target: "≤ 48" }));
-  return `${renderTable(["proxy", "RSS MiB before", "of 2,000", "of 4,000", "KiB each of the first", "of the second", "target"], idle)}
-
-2,000 TLS 1.3 connections and 2,000 more, a full handshake and one request on each, ${GROUP} at a time, then ${SETTLE / 1000} s idle.`;
-}
-
-type Idle = { readonly options: Options; readonly step: number; readonly target: string };
-
-async function measureIdle(site: Site, peer: Peer, { options, step, target }: Idle): Promise<string[]> {
+async function measureIdle(shared: Site, protocol: Protocol, peer: Peer): Promise<string[]> {
+  const echo = await protocol.startEcho?.();
+  const site = echo === undefined ? shared : { ...shared, groups: { app: [echo.address], canary: [echo.address] } };
   const subject = await peer.start(site);
-  const sockets: Socket[] = [];
-  try {
-    await warmUp(site, subject, options);
-    const steps = [readRss(subject.pid)];
-    for (const count of [step, 2 * step]) {
-      while (sockets.length < count)
-        sockets.push(...(await Promise.all(Array.from({ length: GROUP }, () => request(subject)))));
-      await sleep(SETTLE);
-      steps.push(readRss(subject.pid));
-    }
-    checkOpen(peer, sockets);
-    const each = [1, 2].map((at) => (steps[at]! - steps[at - 1]!) / step);
-    return [peer.name, ...steps.map(mebibytes), ...each.map(kibibytes), peer.name === sluice.name ? target : ""];
-  } finally {
-    for (const socket of sockets) socket.destroy();
-    await subject.close();
-  }
-}
-
-async function measureAtOnce(site: Site, peer: Peer, options: Options): Promise<string[]> {
-  const upstream = await startSlowUpstream();
-  const subject = await peer.start({ ...site, groups: { app: [upstream.address], canary: [upstream.address] } });
-  let sockets: Socket[] = [];
-  try {
-    upstream.respond();
-    await warmUp(site, subject, options);
-    const before = readRss(subject.pid);
-    upstream.delay();
-    const responses = Array.from({ length: STEP }, () => request(subject));
-    await upstream.received(STEP);
-    const during = readRss(subject.pid);
-    upstream.respond();
-    sockets = await Promise.all(responses);
+  const open: Closable[] = [];
+  const openUntil = async (count: number): Promise<number> => {
+    while (open.length < count) open.push(...(await protocol.open(subject, GROUP)));
     await sleep(SETTLE);
-    checkOpen(peer, sockets);
-    const steps = [before, during, readRss(subject.pid)];
-    const each = steps.slice(1).map((bytes) => (bytes - before) / STEP);
-    return [peer.name, ...steps.map(mebibytes), ...each.map(kibibytes), peer === sluice ? "≤ 12" : ""];
+    return readRss(subject.pid);
+  };
+  try {
+    await openUntil(WARM_UP);
+    for (const each of open.splice(0)) each.close();
+    const steps = [await openUntil(0), await openUntil(protocol.step), await openUntil(2 * protocol.step)];
+    const each = [1, 2].map((step) => (steps[step]! - steps[step - 1]!) / protocol.step / 1024);
+    const target = peer === protocol.peers[0] && protocol.target !== undefined ? `≤ ${protocol.target}` : "";
+    const before = (steps[0]! / 1024 ** 2).toFixed(1);
+    return [protocol.name, peer.name, before, String(open.length), ...each.map((size) => size.toFixed(2)), target];
   } finally {
-    for (const socket of sockets) socket.destroy();
+    for (const each of open) each.close();
     await subject.close();
-    upstream.close();
+    echo?.close();
   }
 }
 
-async function warmUp(site: Site, { name, port, pid, tls }: Subject, { warmUp: seconds }: Options): Promise<void> {
-  const load = { port, tls, path: "/", headers: [], upload: 0, connections: 64, seconds, core: site.loadCore };
-  await measure(name, pid, load);
-  await sleep(SETTLE);
-}
-
-/** An endpoint that responds at once, or not before `respond` is called. */
-async function startSlowUpstream(): Promise<{
-  address: string;
-  delay(): void;
-  respond(): void;
-  received(count: number): Promise<void>;
-  close(): void;
-}> {
-  const response = `HTTP/1.1 200 OK\r\nContent-Length: ${BODY.app.length}\r\n\r\n${BODY.app}`;
-  const sockets = new Set<Socket>();
-  const waiting = new Set<Socket>();
-  let delayed = false;
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on("data", () => (delayed ? waiting.add(socket) : socket.write(response)));
-    socket.on("error", () => socket.destroy());
-    socket.on("close", () => {
-      sockets.delete(socket);
-      waiting.delete(socket);
-    });
-  });
-  await once(server.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }), "listening");
+/** @throws if it is closed by the proxy. */
+function kept(socket: Socket): Closable {
+  const fail = (): never => {
+    throw new Error("a connection was closed while idle");
+  };
+  socket.on("error", fail).on("close", fail).resume();
   return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    delay: () => {
-      delayed = true;
-    },
-    respond: () => {
-      delayed = false;
-      for (const socket of waiting) socket.write(response);
-      waiting.clear();
-    },
-    received: async (count) => {
-      while (waiting.size < count) await sleep(50);
-    },
     close: () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
+      socket.off("close", fail).off("error", fail);
+      socket.on("error", () => {}).destroy();
     },
   };
 }
 
-/** A connection on which one response was received. */
-function request({ port, tls }: Subject): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const options = { port, host: "127.0.0.1", servername: "localhost", rejectUnauthorized: false };
-    const socket: Socket = tls ? connectTls(options) : connect(options);
-    socket.write("GET / HTTP/1.1\r\nHost: idle.example\r\n\r\n");
-    socket.once("data", () => resolve(socket));
-    socket.on("error", reject);
-    socket.resume();
-  });
+async function exchange(sockets: readonly Socket[], message: Buffer): Promise<Closable[]> {
+  const received = sockets.map((socket) => once(socket, "data"));
+  for (const socket of sockets) socket.write(message);
+  await Promise.all(received);
+  return sockets.map(kept);
 }
 
-function checkOpen({ name }: Peer, sockets: readonly Socket[]): void {
-  const open = sockets.filter((socket) => !socket.destroyed && !socket.readableEnded).length;
-  if (open < sockets.length) throw new Error(`${name}: only ${open} of ${sockets.length} connections were kept`);
+function openHttp1({ port, tls }: Subject, count: number): Promise<Closable[]> {
+  const options = { port, host: "127.0.0.1", servername: "localhost", rejectUnauthorized: false };
+  const sockets = Array.from({ length: count }, (): Socket => (tls ? connectTls(options) : connect(options)));
+  return exchange(sockets, Buffer.from("GET / HTTP/1.1\r\nHost: idle.example\r\n\r\n"));
 }
 
-const mebibytes = (bytes: number): string => (bytes / 1024 ** 2).toFixed(1);
-const kibibytes = (bytes: number): string => (bytes / 1024).toFixed(2);
+const GET = requestOf("GET", "/");
+
+function openHttp2(subject: Subject, count: number): Promise<Closable[]> {
+  const open = (): Promise<Closable> =>
+    new Promise((resolve) => {
+      const client = new Http2Client(subject);
+      const ended = (_: number, isEnd: boolean): void => {
+        if (isEnd) resolve(kept(client.socket));
+      };
+      client.request(GET, { headers: ended, data: (stream, _, __, ___, isEnd) => ended(stream, isEnd) });
+    });
+  return Promise.all(Array.from({ length: count }, open));
+}
+
+function openSessions({ port }: Subject, count: number): Promise<Closable[]> {
+  const open = async (): Promise<Closable> => {
+    const socket = createSocket("udp4");
+    socket.connect(port, "127.0.0.1");
+    await once(socket, "connect");
+    socket.send("one message");
+    await once(socket, "message");
+    return { close: () => socket.close() };
+  };
+  return Promise.all(Array.from({ length: count }, open));
+}
+
+async function startDatagramEcho(): Promise<{ address: string; close(): void }> {
+  const socket: DatagramSocket = createSocket("udp4");
+  socket.on("message", (bytes, { port, address }) => socket.send(bytes, port, address));
+  socket.bind(0, "127.0.0.1");
+  await once(socket, "listening");
+  return { address: `127.0.0.1:${(socket.address() as AddressInfo).port}`, close: () => socket.close() };
+}

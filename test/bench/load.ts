@@ -17,6 +17,8 @@ export type Load = {
   readonly connections: number;
   /** HTTP/2 with so many streams at once on each connection; absent: HTTP/1.1. */
   readonly streams?: number | undefined;
+  /** HTTP/2: the file that is the body of each request. */
+  readonly file?: string | undefined;
   readonly seconds: number;
   readonly core: number;
 };
@@ -69,7 +71,8 @@ export async function runWrk({ port, tls, path, headers, upload, connections, se
   return JSON.parse(line) as Result;
 }
 
-async function runH2load({ port, tls, path, connections, seconds, core }: Load, streams: number): Promise<Result> {
+async function runH2load(load: Load, streams: number): Promise<Result> {
+  const { port, tls, path, headers, file, connections, seconds, core } = load;
   const directory = await mkdtemp(join(tmpdir(), "sluice-h2load-"));
   try {
     const log = join(directory, "log");
@@ -77,16 +80,10 @@ async function runH2load({ port, tls, path, connections, seconds, core }: Load, 
     const { stdout } = await run(
       "taskset",
       [
-        ...[
-          "-c",
-          String(core),
-          "h2load",
-          "-t1",
-          `-c${connections}`,
-          `-m${streams}`,
-          `-D${seconds}`,
-          `--log-file=${log}`,
-        ],
+        ...["-c", String(core), "h2load", "-t1", `-c${connections}`, `-m${streams}`],
+        ...[`-D${seconds}`, `--log-file=${log}`],
+        ...headers.flatMap((header) => ["-H", header]),
+        ...(file === undefined ? [] : ["-d", file]),
         `${tls ? "https" : "http"}://127.0.0.1:${port}${path}`,
       ],
       { timeout: 10_000 + 2000 * seconds },

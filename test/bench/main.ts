@@ -1,9 +1,10 @@
 /** `npm run bench`: runs rows in order and prints their tables. */
 import { type LoadRow, runLoadRow, Unavailable } from "./compare.ts";
 import { runFlood } from "./flood.ts";
+import { runGrpcMessages } from "./grpc.ts";
 import { runHandshakes } from "./handshakes.ts";
 import { runHooks } from "./hooks.ts";
-import { runIdle, runIdleTls } from "./idle.ts";
+import { runIdle } from "./idle.ts";
 import { describeMachine } from "./machine.ts";
 import { type Options, readOptions, USAGE } from "./options.ts";
 import { runPrices } from "./prices.ts";
@@ -14,6 +15,7 @@ import { runSoak } from "./soak.ts";
 import { runStream } from "./stream.ts";
 import { renderOutcome } from "./table.ts";
 import { runTcp } from "./tcp.ts";
+import { runAtOnce, runIdleStreams } from "./waiting.ts";
 import { runWebSockets } from "./websockets.ts";
 import { runWhere } from "./where.ts";
 
@@ -24,11 +26,13 @@ const ROWS: readonly Row[] = [
   { name: "where", title: "Where the time of a request goes", run: runWhere },
   { name: "hooks", title: "One call of a hook", run: runHooks },
   { name: "prices", title: "How long a unit of fuel can take", run: runPrices },
-  { name: "idle", title: "Memory for an idle client connection", run: runIdle },
-  { name: "idle-tls", title: "Memory for an idle TLS connection", run: runIdleTls },
+  { name: "idle", title: "Memory for an idle connection of each protocol", run: runIdle },
+  { name: "idle-streams", title: "Memory for 10,000 idle streams of HTTP/2", run: runIdleStreams },
+  { name: "at-once", title: "Memory for 5,000 requests that wait at once", run: runAtOnce },
+  { name: "grpc-messages", title: "Messages of gRPC streams", run: runGrpcMessages },
   { name: "handshakes", title: "TLS handshakes, full and resumed", run: runHandshakes },
-  { name: "websockets", title: "WebSocket messages, and memory for an idle one", run: runWebSockets },
-  { name: "tcp", title: "TCP: messages, new connections, and memory for an idle one", run: runTcp },
+  { name: "websockets", title: "WebSocket messages", run: runWebSockets },
+  { name: "tcp", title: "TCP: messages and new connections", run: runTcp },
   { name: "stream", title: "Memory while a large body flows", run: runStream },
   { name: "soak", title: "One reload of a plugin after another, under load", run: runSoak },
   { name: "flood", title: "Other traffic beside a hostile plugin", run: runFlood },

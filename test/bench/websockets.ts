@@ -6,10 +6,11 @@ import type { Options } from "./options.ts";
 import { haproxy } from "./peers/haproxy.ts";
 import { nginxUpgrade } from "./peers/nginx.ts";
 import { sluice } from "./peers/sluice.ts";
-import { type Relay, runRelay } from "./relay.ts";
+import { connectionsOf, pingPong, type Relay, runRelay, type Work } from "./relay.ts";
 import type { Site } from "./site.ts";
 
-const TARGETS = ["≤ 1.1", "≤ 1.1", "≤ 1.1"];
+const SIZES = [100, 10_000, 1024 * 1024];
+const TARGETS = { nginx: "≤ 1.1", HAProxy: "≤ 1.1" };
 
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const REQUEST = `GET /ws HTTP/1.1\r\nHost: bench.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ${KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n`;
@@ -18,11 +19,15 @@ const RESPONSE = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpg
 
 const WEBSOCKETS: Relay = {
   peers: [sluice, nginxUpgrade, haproxy],
-  sizes: [100, 10_000, 1024 * 1024],
-  targets: { nginx: TARGETS, HAProxy: TARGETS },
-  message: frameOf,
-  open,
-  startEcho,
+  works: SIZES.map(
+    (size): Work => ({
+      name: size.toLocaleString("en"),
+      targets: TARGETS,
+      begin: async (port, done) => pingPong(await openWebSockets(port, connectionsOf(size)), frameOf(size), done),
+    }),
+  ),
+  head: ["bytes of a message", "µs a message and its echo"],
+  startEcho: startWebSocketEcho,
 };
 
 export function runWebSockets(site: Site, options: Options): Promise<string> {
@@ -30,7 +35,7 @@ export function runWebSockets(site: Site, options: Options): Promise<string> {
 }
 
 /** Connections that were upgraded. */
-function open(port: number, count: number): Promise<Socket[]> {
+export function openWebSockets(port: number, count: number): Promise<Socket[]> {
   return Promise.all(
     Array.from({ length: count }, async () => {
       const socket = connect({ port, host: "127.0.0.1", noDelay: true });
@@ -44,7 +49,7 @@ function open(port: number, count: number): Promise<Socket[]> {
 }
 
 /** A masked binary frame. */
-function frameOf(size: number): Buffer {
+export function frameOf(size: number): Buffer {
   const length = size < 126 ? Buffer.of(0x80 | size) : Buffer.alloc(size < 65_536 ? 3 : 9);
   if (size >= 65_536) {
     length[0] = 0xff;
@@ -57,7 +62,7 @@ function frameOf(size: number): Buffer {
 }
 
 /** Confirms every upgrade and sends every byte back. */
-async function startEcho(): Promise<{ address: string; close(): void }> {
+export async function startWebSocketEcho(): Promise<{ address: string; close(): void }> {
   const sockets = new Set<Socket>();
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);

@@ -30,14 +30,16 @@ const COUNT = [
   "http-request deny deny_status 429 if { sc_http_req_cnt(0) gt 1000000000 }",
 ];
 
-type Tls = {
-  /** Keys of the `bind` line; absent: clients use http. */
+type Sides = {
+  /** Clients use https. */
+  readonly tls?: true;
+  /** Keys of the `bind` line. */
   readonly bind?: string;
   /** Keys of each `server` line. */
   readonly server?: string;
 };
 
-async function startHaproxy(site: Site, name: string, rules: readonly string[], tls: Tls = {}): Promise<Subject> {
+async function startHaproxy(site: Site, name: string, rules: readonly string[], sides: Sides = {}): Promise<Subject> {
   const [port = 0] = await freePorts(1);
   const scripted = rules === CHAIN;
   const file = name.replaceAll(/\W+/g, "-");
@@ -52,20 +54,20 @@ defaults
   timeout server 1h
   timeout http-keep-alive 1h
 frontend web
-  bind 127.0.0.1:${port} backlog 4096 ${tls.bind ?? ""}
+  bind 127.0.0.1:${port} backlog 4096 ${sides.bind ?? ""}
   option forwardfor
   http-request set-header Via "1.1 haproxy"
-  http-request set-header X-Forwarded-Proto ${tls.bind === undefined ? "http" : "https"}
+  http-request set-header X-Forwarded-Proto ${sides.tls ? "https" : "http"}
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
 ${rules.map((rule) => `  ${rule}`).join("\n")}
   default_backend app
-${backend(site, "app", tls.server ?? "")}
-${backend(site, "canary", tls.server ?? "")}
+${backend(site, "app", sides.server ?? "")}
+${backend(site, "canary", sides.server ?? "")}
 `;
   const run = ["haproxy", "-db", "-f", site.write(`${file}.cfg`, text)];
   const program = site.programs.start({ name, run, core: site.proxyCore });
   await waitForPort(program, port);
-  return { name, port, tls: tls.bind !== undefined, pid: program.pid, close: program.close };
+  return { name, port, tls: sides.tls, pid: program.pid, close: program.close };
 }
 
 /** Relays bytes. */
@@ -108,7 +110,7 @@ export const haproxyFront: Peer = {
   work: "plain",
   start: (site) => {
     const suites = `alpn h2,http/1.1 ssl-min-ver TLSv1.2 ciphers ${CIPHERS} ciphersuites ${SUITES}`;
-    return startHaproxy(site, "HAProxy", [], { bind: `ssl crt ${site.path("both.pem")} ${suites}` });
+    return startHaproxy(site, "HAProxy", [], { tls: true, bind: `ssl crt ${site.path("both.pem")} ${suites}` });
   },
 };
 
@@ -126,4 +128,18 @@ export const haproxyHttp2Upstream: Peer = {
   name: "HAProxy",
   work: "plain",
   start: (site) => startHaproxy({ ...site, groups: site.http2Groups }, "HAProxy", [], { server: "proto h2" }),
+};
+
+/** Clients use HTTP/2 with prior knowledge. */
+export const haproxyHttp2: Peer = {
+  name: "HAProxy",
+  work: "plain",
+  start: (site) => startHaproxy(site, "HAProxy", [], { bind: "proto h2" }),
+};
+
+/** The same on both sides. */
+export const haproxyHttp2Both: Peer = {
+  name: "HAProxy",
+  work: "plain",
+  start: (site) => startHaproxy(site, "HAProxy", [], { bind: "proto h2", server: "proto h2" }),
 };

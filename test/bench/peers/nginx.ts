@@ -100,23 +100,24 @@ http { ${nginxHttp(site)}
   return http2 ? { ...subject, checkedPort } : subject;
 }
 
-/** Relays bytes, with its default buffers of 16 KiB. */
-async function startStream(site: Site): Promise<Subject> {
+/** Relays bytes, with its default buffers of 16 KiB, or datagrams. */
+async function startStream(site: Site, datagrams: boolean): Promise<Subject> {
   const name = "nginx";
   const [port = 0] = await freePorts(1);
   const text = `${nginxPreamble(site, "nginx-stream", ["ngx_stream_module.so"])}
 stream {
   upstream app { ${site.groups.app.map((address) => `server ${address};`).join(" ")} }
-  server { listen 127.0.0.1:${port} backlog=4096; proxy_pass app; proxy_timeout 1h; tcp_nodelay on; }
+  server { listen 127.0.0.1:${port} ${datagrams ? "udp" : "backlog=4096"}; proxy_pass app; proxy_timeout 1h; tcp_nodelay on; }
 }
 `;
   const run = ["nginx", "-p", site.path(""), "-c", site.write("nginx-stream.conf", text)];
   const program = site.programs.start({ name, run, core: site.proxyCore });
-  await waitForPort(program, port);
+  if (!datagrams) await waitForPort(program, port);
   return { name, port, pid: await findWorker(program.pid), close: program.close };
 }
 
-export const nginxStream: Peer = { name: "nginx", work: "plain", start: startStream };
+export const nginxStream: Peer = { name: "nginx", work: "plain", start: (site) => startStream(site, false) };
+export const nginxDatagrams: Peer = { name: "nginx", work: "plain", start: (site) => startStream(site, true) };
 
 function peerOf(flavour: Flavour): Peer {
   return { name: flavour.name, work: flavour.work, start: (site) => startNginx(site, flavour) };
@@ -148,12 +149,34 @@ export const nginxFront = peerOf({
   tls: true,
 });
 
+/** A gRPC proxy, as nginx has it. */
+export const nginxGrpc = peerOf({
+  name: "nginx",
+  work: "plain",
+  modules: [],
+  http: () => "",
+  location: `grpc_set_header Host $http_host; grpc_set_header Via "2 nginx"; grpc_set_header X-Forwarded-For $remote_addr;
+      grpc_set_header X-Forwarded-Proto $scheme; grpc_set_header X-Forwarded-Host $http_host;
+      grpc_read_timeout 1h; grpc_send_timeout 1h; grpc_pass grpc://app;`,
+  http2: true,
+});
+
 export const nginxHttp2 = peerOf({
   name: "nginx",
   work: "plain",
   modules: [],
   http: () => "",
   location: "proxy_pass http://app;",
+  http2: true,
+});
+
+/** Events pass at once. */
+export const nginxHttp2Unbuffered = peerOf({
+  name: "nginx",
+  work: "plain",
+  modules: [],
+  http: () => "",
+  location: "proxy_pass http://app; proxy_read_timeout 1h; proxy_buffering off;",
   http2: true,
 });
 

@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { compileWat } from "../../unit/plugin/kit.ts";
 import { HOSTILE_MODULES } from "../hostile-modules.ts";
 import { waitForPort } from "../programs.ts";
@@ -31,6 +32,8 @@ export type Settings = {
   readonly cluster?: string;
   /** Write a line for each request. */
   readonly access?: true;
+  /** The port is one for datagrams. */
+  readonly datagrams?: true;
   /** Endpoints other than the upstream's. */
   readonly groups?: Partial<Groups>;
   /** The port of the admin interface; without it there is none. */
@@ -85,11 +88,12 @@ ${clusterOf("canary", groups?.canary ?? site.groups.canary, cluster)}
 
 export async function startSluice(site: Site, settings: Settings): Promise<Subject> {
   const { name } = settings;
-  const [port = 0] = await freePorts(1);
-  const config = writeConfig(site, port, settings);
+  const [port = 0, ready = 0] = await freePorts(2);
+  const config = writeConfig(site, port, settings.datagrams ? { ...settings, admin: ready } : settings);
   const run = [process.execPath, ...site.nodeFlags, PROGRAM, "run", "-c", config, "--workers", "1"];
   const program = site.programs.start({ name, run, core: site.proxyCore });
-  await waitForPort(program, port);
+  await waitForPort(program, settings.datagrams ? ready : port);
+  if (settings.datagrams) while (!(await fetch(`http://127.0.0.1:${ready}/ready`)).ok) await sleep(50);
   return { name, port, tls: settings.tls, pid: program.pid, close: program.close };
 }
 
@@ -111,6 +115,12 @@ export const sluice = peerOf("plain", { name: "Sluice", listener: "cluster: app"
 export const sluiceFront = peerOf("plain", { name: "Sluice", listener: "cluster: app", tls: true });
 
 export const sluiceTcp = peerOf("plain", { name: "Sluice", listener: "protocol: tcp, cluster: app" });
+
+export const sluiceUdp = peerOf("plain", {
+  name: "Sluice",
+  listener: "protocol: udp, cluster: app",
+  datagrams: true,
+});
 
 export const sluiceTlsUpstream: Peer = {
   name: "Sluice",

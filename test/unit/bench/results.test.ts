@@ -127,7 +127,10 @@ test("results replace the text between their marks, and nothing else", () => {
 
 test("every row has its place in the report", () => {
   const text = readFileSync(join(import.meta.dirname, "../../../docs/benchmarks.md"), "utf8");
-  const others = ["where", "hooks", "idle", "idle-tls", "handshakes", "websockets", "tcp", "stream", "soak", "flood"];
+  const others = [
+    ...["where", "hooks", "prices", "idle", "idle-streams", "at-once", "grpc-messages", "handshakes"],
+    ...["websockets", "tcp", "stream", "soak", "flood"],
+  ];
   for (const name of [...LOAD_ROWS.map((row) => row.name), ...others])
     assert.doesNotThrow(() => replaceBlock(text, name, "new"), name);
 });
