@@ -67,7 +67,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       '-H, --header LINE   "name: value", repeatable',
       "-d, --data TEXT     request body; @FILE reads a file",
       "--client ADDRESS    client address (default: 127.0.0.1)",
-      "--listener NAME     listener (default: the one at the URL's port, or the first)",
+      "--listener NAME     listener (default: the one at the URL's address or port, or the first)",
       "--status STATUS     status of the endpoint's simulated response (default: 200)",
       "--allow-fetch       send subrequests of plugins, and really sleep",
       "--fetch-status S    status of simulated responses to subrequests (default: 503)",

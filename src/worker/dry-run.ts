@@ -39,6 +39,7 @@ import { Trace } from "../trace/trace.ts";
 import { buildSnapshot } from "./build-snapshot.ts";
 import { refusingList } from "./client-admission.ts";
 import { makeConnector, makePool } from "./endpoint-pools.ts";
+import { findListener } from "./explained-listener.ts";
 import { Origins, Outgoing } from "./fetch.ts";
 import type { DryRunInit, DryRunResult, ExplainRequest } from "./messages.ts";
 
@@ -71,7 +72,8 @@ function run(init: DryRunInit): void {
     keyValue: { below: new KeyValueStore(init.keyValue, init.worker), own: makeStore() },
   });
   clock.start(() => undefined);
-  const listener = findListener(prepare(plan, { context, pipeline, plugins, request }), request);
+  const { listeners } = prepare(plan, { context, pipeline, plugins, request });
+  const listener = findListener([...listeners.values()], request);
   begin(pipeline, listener, plan, request);
 }
 
@@ -114,22 +116,6 @@ function prepare(plan: Plan, { context, pipeline, plugins, request }: Parts): Sn
   });
   if (outgoing !== null) outgoing.snapshot = snapshot;
   return snapshot;
-}
-
-/** The listener by name, else by the URL's port, else the first. @throws Error */
-function findListener({ listeners }: Snapshot, { listener, url }: ExplainRequest): ListenerState {
-  const all = [...listeners.values()];
-  const names = all.map(({ plan }) => plan.name).join(", ");
-  if (listener !== "") {
-    const named = all.find(({ plan }) => plan.name === listener);
-    if (named === undefined) throw new Error(`there is no listener ${listener}, expected one of ${names}`);
-    return named;
-  }
-  const { port, protocol } = parseTarget(url);
-  const wanted = port === "" ? (protocol === "https:" ? "443" : "80") : port;
-  const found = all.find(({ plan }) => plan.address.endsWith(`:${wanted}`)) ?? all[0];
-  if (found === undefined) throw new Error("the configuration has no listener");
-  return found;
 }
 
 // ── The request ─────────────────────────────────────────────────────────────────────────────────────────────────

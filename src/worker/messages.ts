@@ -135,7 +135,7 @@ export type ExplainRequest = {
   readonly url: string;
   readonly headers: readonly (readonly [name: string, value: string])[];
   readonly body: string;
-  /** The listener's name; empty: the one at the URL's port, else the first. */
+  /** The listener's name; empty: that of the URL (`explained-listener.ts`). */
   readonly listener: string;
   /** The client's address. */
   readonly client: string;
