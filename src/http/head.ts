@@ -256,6 +256,15 @@ export class Head {
     this.push(nameStart, nameStart + name.length, valueStart, valueStart + value.length, id);
   }
 
+  /** Removes the fields with these known names, a bit for each id. */
+  removeKnown(names: number): void {
+    for (let i = 0, at = NAME_ID; i < this.count; i++, at += FIELD_WORDS) {
+      const id = this.fields[at]!;
+      if (id < NAME.lookalike && (names & (1 << id)) !== 0) this.removeAt(i);
+    }
+    this.known &= ~names;
+  }
+
   /** Removes field `index`. */
   removeAt(index: number): void {
     this.fields[index * FIELD_WORDS + NAME_ID] = REMOVED;
@@ -281,13 +290,23 @@ export class Head {
     return this.text(this.parts[part]!, this.parts[part + 1]!);
   }
 
+  /** The name of field `index` as it was written, like `text`. */
+  nameText(index: number): string {
+    const at = index * FIELD_WORDS;
+    return this.text(this.fields[at + NAME_START]!, this.fields[at + NAME_END]!);
+  }
+
+  /** The value of field `index`, like `text`. */
+  valueText(index: number): string {
+    const at = index * FIELD_WORDS;
+    return this.text(this.fields[at + VALUE_START]!, this.fields[at + VALUE_END]!);
+  }
+
   /** The value of the first field of that (lower-case or any-case) name as a string, or undefined. Cold. */
   get(name: string): string | undefined {
     const bytes = Buffer.from(name, "latin1");
     const index = this.find(bytes, 0, bytes.length);
-    if (index < 0) return undefined;
-    const at = index * FIELD_WORDS;
-    return this.text(this.fields[at + VALUE_START]!, this.fields[at + VALUE_END]!);
+    return index < 0 ? undefined : this.valueText(index);
   }
 
   /** Saves the head for `restore`. One level: a second save replaces the first. */

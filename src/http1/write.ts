@@ -155,9 +155,7 @@ export type NameSet = { has(name: Uint8Array, start: number, end: number): boole
 export function writeTrailerNames(out: Buffer, at: number, head: Head, except: NameSet | null): number {
   let to = at;
   for (let index = head.findKnown(NAME.trailer); index >= 0; index = head.findKnown(NAME.trailer, index + 1)) {
-    const word = index * FIELD_WORDS;
-    const names = head.text(head.fields[word + VALUE_START]!, head.fields[word + VALUE_END]!).split(",");
-    for (const name of names) {
+    for (const name of head.valueText(index).split(",")) {
       const bytes = Buffer.from(name.trim(), "latin1");
       if (!isToken(bytes, 0, bytes.length) || !mayTrail(bytes, 0, bytes.length)) continue;
       if (except?.has(bytes, 0, bytes.length)) continue;

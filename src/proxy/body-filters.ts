@@ -51,8 +51,7 @@ export function frameFilteredRequest(x: Exchange): void {
   }
   const length = x.replayLength;
   if (head.framing === FRAMING.length ? length === head.length : head.framing === FRAMING.none && length === 0) return;
-  for (let i = head.findKnown(NAME["content-length"]); i >= 0; i = head.findKnown(NAME["content-length"], i + 1))
-    head.removeAt(i);
+  head.removeKnown(1 << NAME["content-length"]);
   head.add(CONTENT_LENGTH, Buffer.from(String(length)), NAME["content-length"]);
   head.framing = FRAMING.length;
   head.length = length;

@@ -74,13 +74,13 @@ function applyReported(x: Exchange): void {
   if ((head.known & ORIGIN_HEADERS) === 0) return;
   const listener = x.listener!;
   if (!isTrusted(listener, x.client!.peer)) {
-    removeKnown(head, ORIGIN_HEADERS);
+    head.removeKnown(ORIGIN_HEADERS);
     return;
   }
   if ((head.known & (1 << NAME.forwarded)) !== 0) {
     // If it is malformed, or another proxy ignored it, the other headers may not contain the client.
     if ((head.known & FORWARDED_HEADERS) !== 0 || !takeForwarded(head)) x.clientAddress = UNKNOWN;
-    removeKnown(head, 1 << NAME.forwarded);
+    head.removeKnown(1 << NAME.forwarded);
   }
   applyAddress(x, listener);
   applyScheme(x);
@@ -98,20 +98,6 @@ export function isTrusted({ trusted }: ListenerState, address: string): boolean 
   return trusted !== null && hasAddress(trusted, address);
 }
 
-function removeKnown(head: Head, names: number): void {
-  const { fields } = head;
-  for (let i = 0, at = NAME_ID; i < head.count; i++, at += FIELD_WORDS) {
-    const id = fields[at]!;
-    if (id < NAME.lookalike && (names & (1 << id)) !== 0) head.removeAt(i);
-  }
-  head.known &= ~names;
-}
-
-function valueText(head: Head, field: number): string {
-  const at = field * FIELD_WORDS;
-  return head.text(head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!);
-}
-
 function addField(head: Head, id: number, name: string, value: string): void {
   head.add(Buffer.from(name, "latin1"), Buffer.from(value, "latin1"), id);
 }
@@ -120,7 +106,7 @@ function addField(head: Head, id: number, name: string, value: string): void {
 function takeForwarded(head: Head): boolean {
   const values: string[] = [];
   for (let i = head.findKnown(NAME.forwarded); i >= 0; i = head.findKnown(NAME.forwarded, i + 1))
-    values.push(valueText(head, i));
+    values.push(head.valueText(i));
   const forwarded = readForwarded(values.join(","));
   if (forwarded === null) return false;
   if (forwarded.nodes.length > 0) addField(head, FOR, "x-forwarded-for", forwarded.nodes.join(", "));
@@ -133,7 +119,7 @@ function applyAddress(x: Exchange, listener: ListenerState): void {
   const head = x.request;
   const real = keepLast(head, REAL_IP);
   if (real >= 0 && head.findKnown(FOR) < 0) {
-    const address = readAddress(valueText(head, real));
+    const address = readAddress(head.valueText(real));
     if (address !== "") addField(head, FOR, "x-forwarded-for", address);
     else x.clientAddress = UNKNOWN;
   }
@@ -149,7 +135,7 @@ function rightmostUntrusted(listener: ListenerState, head: Head): string {
   let client = "";
   for (let i = head.count - 1; i >= 0; i--) {
     if (head.fields[i * FIELD_WORDS + NAME_ID] !== FOR) continue;
-    const list = valueText(head, i);
+    const list = head.valueText(i);
     for (let end = list.length; end > 0; ) {
       const comma = list.lastIndexOf(",", end - 1);
       const entry = list.slice(comma + 1, end).trim();
@@ -191,7 +177,7 @@ function applyScheme(x: Exchange): void {
   const is = (word: Buffer): boolean => equalsWord(head.bytes, start, end, word);
   const scheme = is(HTTPS) || is(WSS) ? HTTPS : is(HTTP) || is(WS) ? HTTP : null;
   if (scheme === null) {
-    removeKnown(head, 1 << PROTO);
+    head.removeKnown(1 << PROTO);
     return;
   }
   x.scheme = scheme === HTTPS ? "https" : "http";
@@ -208,19 +194,19 @@ function applyHost(head: Head): void {
   if (isAuthority(head.bytes, start, end)) {
     head.parts[PART.authority] = start;
     head.parts[PART.authority + 1] = end;
-  } else removeKnown(head, 1 << HOST);
+  } else head.removeKnown(1 << HOST);
 }
 
 /** Default ports are ignored: some proxies send the port on which they were reached, not the client's. */
 function applyPort(head: Head): void {
   const index = keepLast(head, PORT);
   if (index < 0) return;
-  const text = valueText(head, index);
+  const text = head.valueText(index);
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   const { parts } = head;
   const named = portOf(head.bytes, parts[PART.authority]!, parts[PART.authority + 1]!);
   const isValid = port > 0 && port <= 65_535;
-  if (!isValid || (named >= 0 && named !== port)) removeKnown(head, 1 << PORT);
+  if (!isValid || (named >= 0 && named !== port)) head.removeKnown(1 << PORT);
   else if (named < 0 && port !== 80 && port !== 443 && parts[PART.authority + 1]! > parts[PART.authority]!) {
     const authority = Buffer.from(`${head.partText(PART.authority)}:${port}`, "latin1");
     head.setPart(PART.authority, authority, 0, authority.length);

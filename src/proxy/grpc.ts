@@ -147,8 +147,7 @@ export function makeCallResponse(x: Exchange): void {
     if (localBody?.length === 0) x.localBody = null;
     return;
   }
-  for (let i = response.findKnown(NAME["content-type"]); i >= 0; i = response.findKnown(NAME["content-type"], i + 1))
-    response.removeAt(i);
+  response.removeKnown(1 << NAME["content-type"]);
   const text = localBody === null ? "" : localBody.toString("utf8", 0, Math.min(localBody.length, MAX_MESSAGE)).trim();
   const status = grpcOfHttp(response.status);
   if (given >= 0) {

@@ -1,15 +1,5 @@
 /** Captures what hooks may change of an exchange, and compares two captures. */
-import {
-  FIELD_WORDS,
-  type Head,
-  NAME_END,
-  NAME_ID,
-  NAME_START,
-  PART,
-  REMOVED,
-  VALUE_END,
-  VALUE_START,
-} from "../http/head.ts";
+import { FIELD_WORDS, type Head, NAME_ID, PART, REMOVED } from "../http/head.ts";
 import type { ExchangeContext } from "../plugin/host/hook-context.ts";
 import type { Change, Side } from "./record.ts";
 
@@ -20,11 +10,8 @@ type StateEntry = { readonly of: Side; readonly what: string; readonly values: r
 /** The fields of a head, without removed ones; names as they were written. */
 export function listFields(head: Head): [name: string, value: string][] {
   const fields: [string, string][] = [];
-  for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS) {
-    if (head.fields[at + NAME_ID] === REMOVED) continue;
-    const name = head.text(head.fields[at + NAME_START]!, head.fields[at + NAME_END]!);
-    fields.push([name, head.text(head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!)]);
-  }
+  for (let i = 0; i < head.count; i++)
+    if (head.fields[i * FIELD_WORDS + NAME_ID] !== REMOVED) fields.push([head.nameText(i), head.valueText(i)]);
   return fields;
 }
 

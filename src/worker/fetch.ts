@@ -5,7 +5,7 @@
 import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from "node:http";
 import { connect } from "node:net";
 import { STATUS } from "../abi/abi.ts";
-import { FIELD_WORDS, Head, NAME, NAME_END, NAME_ID, NAME_START, PART, VALUE_END, VALUE_START } from "../http/head.ts";
+import { FIELD_WORDS, Head, NAME, NAME_ID, PART } from "../http/head.ts";
 import { isIdempotent } from "../http/method.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { tlsClient } from "../net/tls-client.ts";
@@ -215,11 +215,8 @@ function readHead(bytes: Buffer, bodySize: number) {
   const head = new Head();
   scanRequest(bytes, 0, bytes.length, head, LIMITS);
   const headers: string[] = [];
-  for (let at = 0; at < head.count * FIELD_WORDS; at += FIELD_WORDS) {
-    if (head.fields[at + NAME_ID]! >= NAME.lookalike) continue;
-    headers.push(head.text(head.fields[at + NAME_START]!, head.fields[at + NAME_END]!));
-    headers.push(head.text(head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!));
-  }
+  for (let i = 0; i < head.count; i++)
+    if (head.fields[i * FIELD_WORDS + NAME_ID]! < NAME.lookalike) headers.push(head.nameText(i), head.valueText(i));
   if (bodySize > 0) headers.push("content-length", String(bodySize));
   const query = head.parts[PART.query]! === 0 ? "" : `?${head.partText(PART.query)}`;
   return {

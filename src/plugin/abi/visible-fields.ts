@@ -1,15 +1,5 @@
 /** Selects the headers that plugins can see. */
-import {
-  FIELD_WORDS,
-  FLAG,
-  type Head,
-  NAME,
-  NAME_END,
-  NAME_ID,
-  NAME_START,
-  VALUE_END,
-  VALUE_START,
-} from "../../http/head.ts";
+import { FIELD_WORDS, FLAG, type Head, NAME, NAME_END, NAME_ID, NAME_START } from "../../http/head.ts";
 import type { HiddenNames } from "./hidden-names.ts";
 
 /** By NAME: whether plugins see the header. They do not see hop-by-hop (RFC 9110 section 7.6.1) and removed ones. */
@@ -40,8 +30,5 @@ export function countVisible(head: Head, hidden: HiddenNames | null): number {
 /** The value of Upgrade in lower case; empty if the request has none, or Connection does not name it. */
 export function upgradeOf(request: Head): string {
   const index = (request.flags & FLAG.upgrade) === 0 ? -1 : request.findKnown(NAME.upgrade);
-  if (index < 0) return "";
-  const { fields } = request;
-  const at = index * FIELD_WORDS;
-  return request.text(fields[at + VALUE_START]!, fields[at + VALUE_END]!).toLowerCase();
+  return index < 0 ? "" : request.valueText(index).toLowerCase();
 }

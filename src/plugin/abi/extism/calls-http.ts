@@ -1,7 +1,7 @@
 /** Host functions of Extism that send a subrequest and read its response. */
 import { LIMIT, STATUS } from "../../../abi/abi.ts";
 import { WORK } from "../../../abi/prices.ts";
-import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../../../http/head.ts";
+import type { Head } from "../../../http/head.ts";
 import { Fault } from "../../host/fault.ts";
 import type { FetchRequest } from "../../host/fetcher.ts";
 import type { EndpointTarget } from "../../host/hook-context.ts";
@@ -58,11 +58,9 @@ function fieldsOf(head: Head): Record<string, string> {
   const joined = new Map<string, string>();
   for (let index = 0; index < head.count; index++) {
     if (isFramingField(head, index)) continue;
-    const at = index * FIELD_WORDS;
-    const name = head.text(head.fields[at + NAME_START]!, head.fields[at + NAME_END]!).toLowerCase();
-    const value = head.text(head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!);
+    const name = head.nameText(index).toLowerCase();
     const before = joined.get(name);
-    joined.set(name, before === undefined ? value : `${before}, ${value}`);
+    joined.set(name, before === undefined ? head.valueText(index) : `${before}, ${head.valueText(index)}`);
   }
   return Object.fromEntries(joined);
 }
