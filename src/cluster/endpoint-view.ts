@@ -23,12 +23,10 @@ export class EndpointView implements EndpointList {
     this.list[this.count++] = endpoint;
   }
 
-  /** Returns an immutable copy. */
   clone(): EndpointView {
     return new EndpointView(this.columns, this.list.slice(0, this.count));
   }
 
-  /** The value of a COLUMN for the endpoint at `index`; both must be in range. */
   value(index: number, column: number): number {
     const endpoint = this.list[index]!;
     switch (column) {

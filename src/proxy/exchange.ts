@@ -358,7 +358,6 @@ export class Exchange implements ExchangeContext {
     return this.requestTrailers === null ? removed : removed + removeAliases(this.requestTrailers, name, start, end);
   }
 
-  /** Keeps only the first `count` owned names. */
   disown(count: number): void {
     this.#owned?.truncate(count);
   }

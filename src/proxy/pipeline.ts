@@ -250,7 +250,6 @@ export class Pipeline implements HookCaller, PipelineControl {
 
   // ── Plugins ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A plugin responded, rejected the request, or failed. */
   endByPlugin(x: Exchange, outcome: number): number {
     if (outcome === OUTCOME.respond) {
       x.error = null;
@@ -260,7 +259,6 @@ export class Pipeline implements HookCaller, PipelineControl {
     return this.error(x, failureOf(outcome), "a plugin failed");
   }
 
-  /** A plugin call is suspended: `resume` continues in the current phase. */
   suspend(x: Exchange): number {
     const { attempt } = x;
     x.resumesAt = x.phase;
@@ -276,14 +274,12 @@ export class Pipeline implements HookCaller, PipelineControl {
     return PHASE.suspended;
   }
 
-  /** The suspended call of that hook has completed. */
   resume(hook: number, x: Exchange, outcome: number): void {
     x.resume(hook, outcome);
     if (hook === HOOK.request_body && x.requestBody!.streaming) this.bodies.resumeRequest(x, x.requestBody!);
     else this.advance(x, x.resumesAt);
   }
 
-  /** Enforces the route's timeout while no connection's deadline does. */
   watch(x: Exchange): void {
     if (x.deadline === 0 || x.timeLimit !== null || x.headSent) return;
     x.timeLimit = new TimeLimit(this, x);
@@ -292,7 +288,6 @@ export class Pipeline implements HookCaller, PipelineControl {
 
   // ── Errors ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Makes the response an error response. */
   error(x: Exchange, error: ProxyError, problem: string): number {
     if (error.source === "client") logRejection(this.context, x, error, problem);
     x.problem = problem;
@@ -300,14 +295,12 @@ export class Pipeline implements HookCaller, PipelineControl {
     return PHASE.response;
   }
 
-  /** Ends the request by an error response, and cancels what is pending. */
   fail(x: Exchange, error: ProxyError, problem: string): void {
     x.cancelCalls();
     cancelAttempts(this.context, x);
     this.advance(x, this.error(x, error, problem));
   }
 
-  /** The same in place of a response that is already in the chains, which do not process the error response. */
   respondInstead(x: Exchange, error: ProxyError, problem: string): void {
     x.cancelCalls();
     cancelAttempts(this.context, x);
@@ -316,7 +309,6 @@ export class Pipeline implements HookCaller, PipelineControl {
     this.advance(x, PHASE.send);
   }
 
-  /** The response cannot be completed: aborts it, so that the client can detect it. */
   abortResponse(x: Exchange, problem: string): void {
     if (x.phase === PHASE.done || x.phase === PHASE.idle) return;
     x.problem = problem;
@@ -344,7 +336,6 @@ export class Pipeline implements HookCaller, PipelineControl {
     return true;
   }
 
-  /** An exception in the proxy's own code: ends the exchange, if there is one. */
   internal(x: Exchange | null, error: unknown): void {
     this.context.cells[WORKER_CELLS.internalErrors]!++;
     const stack = error instanceof Error ? error.stack : String(error);

@@ -51,7 +51,7 @@ export interface Configuration {
   readonly metrics: PluginMetrics;
   /** Writes a log line; returns false if the plugin has written too many in this second. */
   log(level: keyof typeof LEVEL, hook: number, text: string): boolean;
-  /** Counts a dropped log line. */
+  /** Counts and logs a dropped log line: too long, or too many in this call or second. */
   dropLog(hook: number): void;
 }
 

@@ -129,7 +129,6 @@ export class PluginConfiguration implements Configuration {
     return this.report.write(level, hook, text);
   }
 
-  /** Counts and logs a dropped line: too long, or too many in this call or second. */
   dropLog(hook: number): void {
     this.#counters.logDropped();
     if (this.#warnings === null || !this.#warnings.admits("plugin_log_dropped", this.plugin)) return;

@@ -165,7 +165,6 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     this.#events.writable(attempt);
   }
 
-  /** Sends more of the request body. False: the source pauses until `UpstreamEvents.writable`. */
   sendBody(source: Connection | null, bytes: Buffer, start: number, end: number): boolean {
     const attempt = this.#attempt!;
     const { exchange: x } = attempt;
@@ -348,7 +347,6 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     return this.#idleFor;
   }
 
-  /** The client has stopped reading; the endpoint has no deadline meanwhile. */
   pauseBody(): void {
     this.connection.pause();
     this.connection.deadline = 0;

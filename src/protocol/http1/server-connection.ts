@@ -93,7 +93,6 @@ export class ServerConnection implements Downstream, ServerHandler {
     if (connection.deadline === 0 || end < connection.deadline) connection.deadline = end;
   }
 
-  /** Aborts the connection, so that the peer can detect an incomplete response. */
   reset(): void {
     this.#state = STATE.closed;
     this.connection.reset();
@@ -282,7 +281,6 @@ export class ServerConnection implements Downstream, ServerHandler {
     return this.#sent(sendBody(this.connection, buffers, source, bytes, bodyStart, bodyEnd, frame));
   }
 
-  /** Sends a 1xx response. */
   sendInterim(head: Head): void {
     const out = this.#context.buffers.outFor(responseHeadBound(head));
     this.#sent(this.connection.send(out, writeInterimHead(out, head)));
@@ -388,7 +386,6 @@ export class ServerConnection implements Downstream, ServerHandler {
     }
   }
 
-  /** More of the request body can be read. */
   resumeBody(): void {
     if (this.#state !== STATE.body || !this.connection.paused) return;
     this.connection.resume();
