@@ -1,7 +1,8 @@
 /**
  * Limits of bandwidth: token buckets that a connection is charged to for what it has read and written. Nothing is buffered
- * for them: a connection in debt pauses until it is paid. A bucket has a quarter of a second's bytes; a debt is at most what
- * one read or write exceeds it by.
+ * for them: a connection in debt pauses until it is paid. A bucket has a quarter of a second's bytes. What begins while a
+ * bucket is in debt, a connection of its client or a request of its route, waits first, so that short responses on ever new
+ * connections are limited too; a debt is at most one read or write of each connection that waited at the same time.
  */
 import { performance } from "node:perf_hooks";
 import type { ClientRows } from "./client-rows.ts";
@@ -48,6 +49,11 @@ export class Bandwidth {
     if (longest < LEAST_PAUSE) return 0;
     this.#paused(cause);
     return longest;
+  }
+
+  /** Returns the ms until no direction is in debt, for what is to begin, or 0. */
+  wait(): number {
+    return Math.max(this.debit(RECEIVED, 0), this.debit(SENT, 0));
   }
 }
 

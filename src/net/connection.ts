@@ -45,10 +45,7 @@ export type NetContext = {
 type Reads = { readonly buffer: () => Uint8Array; readonly callback: (size: number) => boolean };
 
 const NOTHING = Buffer.alloc(0);
-/**
- * Longest pause of reading, ms: without a read it is not noticed that a peer has gone. A read is small, so little is
- * lost.
- */
+/** Longest pause of reading, ms: without a read it is not noticed that a peer has gone. It is of one byte. */
 const MAX_READ_PAUSE = 10_000;
 /** A write of up to this size that cannot complete synchronously gets a copy, and occupies no block, bytes. */
 const MAX_COPY = 4096;
@@ -67,7 +64,11 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   bandwidth: Bandwidth | null = null;
   /** While a direction pauses for its bandwidth. */
   #readPause: NodeJS.Timeout | null = null;
+  /** A pause of reading was shortened. */
+  #isOverdue = false;
   #writePause: NodeJS.Timeout | null = null;
+  /** End of the pause of writing. */
+  #writesAt = 0;
   /** Closed with it. */
   #dependents: { close(): void }[] | null = null;
   readonly #context: NetContext;
@@ -105,7 +106,10 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
         this.#nextBlock();
         if (this.bandwidth !== null || wasLimited) {
           wasLimited = this.bandwidth !== null;
-          return this.bandwidth === null ? this.#block.window : this.#block.window.subarray(0, this.bandwidth.readSize);
+          if (this.bandwidth === null) return this.#block.window;
+          // Of TLS a whole record is read at once, and would come in thousands of single bytes.
+          const isLeast = this.#isOverdue && !this.#isDeferred;
+          return this.#block.window.subarray(0, isLeast ? 1 : this.bandwidth.readSize);
         }
         // Node keeps the current buffer if the result is not a buffer.
         if (!first && before === this.#block) return undefined as unknown as Uint8Array;
@@ -206,9 +210,10 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     this.guard(() => this.handler.timedOut());
   }
 
-  /** Sets the deadline to `ms` from now; 0: none. */
+  /** Sets the deadline to `ms` from now, or from the end of a pause of writing; 0: none. */
   arm(ms: number): void {
     this.deadline = this.#context.clock.after(ms);
+    if (this.#writePause !== null && ms > 0) this.deadline += Math.max(0, this.#writesAt - this.#context.clock.now);
   }
 
   #broke(error: unknown): void {
@@ -270,6 +275,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
 
   /** Reads nothing for `debt` ms, for which the deadline is extended. */
   #limitReads(debt: number): void {
+    this.#isOverdue = debt > MAX_READ_PAUSE;
     if (debt === 0 || !this.alive) return;
     const ms = Math.min(debt, MAX_READ_PAUSE);
     if (this.deadline > 0) this.deadline += ms;
@@ -404,6 +410,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     const ms = bandwidth.debit(SENT, size);
     if (ms === 0) return this.#writePause === null;
     if (this.#writePause !== null) clearTimeout(this.#writePause);
+    this.#writesAt = this.#context.clock.now + ms;
     this.#writePause = setTimeout(() => {
       this.#writePause = null;
       this.#awaitsFlush = true;

@@ -43,6 +43,12 @@ export function pick(pipeline: StepControl, x: Exchange): number {
 export function forward(pipeline: PipelineControl, x: Exchange): number {
   const { context } = pipeline;
   const endpoint = x.endpoint!;
+  const { bandwidth } = x.route!;
+  if (bandwidth !== null && !x.paced) {
+    x.paced = true;
+    const wait = bandwidth.wait();
+    if (wait > 0) return pace(pipeline, x, wait);
+  }
   if (x.isGrpc && !beginCall(x))
     return pipeline.error(x, ERROR.responseTimeout, "the deadline of the gRPC call was exceeded before an attempt");
   if ((x.request.flags & FLAG.upgrade) !== 0) x.upgrade = selectUpgrade(x);
@@ -59,6 +65,16 @@ export function forward(pipeline: PipelineControl, x: Exchange): number {
   context.columns.addInFlight(context.worker, endpoint.slot, 1);
   x.cluster!.connectorOf(endpoint).open(attempt);
   return PHASE.awaiting;
+}
+
+/** Continues after this time, ms: until then the bandwidth of the route is used up by earlier requests. */
+function pace(pipeline: PipelineControl, x: Exchange, wait: number): number {
+  const timer = setTimeout(() => {
+    x.suspension = null;
+    pipeline.advance(x, PHASE.forward);
+  }, wait);
+  x.suspension = { cancel: () => clearTimeout(timer) };
+  return pipeline.suspend(x);
 }
 
 /** A final response head was received: another attempt if the route retries such a status, else it is the response. */

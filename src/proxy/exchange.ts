@@ -149,12 +149,14 @@ export class Exchange implements ExchangeContext {
   repeats = 0;
   /** The first attempt begins later than `headAt`, after a suspended call or a buffered body. */
   delayed = false;
+  /** It has waited for the bandwidth of its route. */
+  paced = false;
   /** The bodies that are filtered or buffered for plugins; null: not. */
   requestBody: FilteredBody | null = null;
   responseBody: FilteredBody | null = null;
   /** Plugins that have processed the response head. */
   filtersDone = 0;
-  /** A suspended call of a head hook, the phase that continues after any suspended call, and its outcome (-1: none). */
+  /** A suspended call of a head hook or a wait for bandwidth, the phase that continues after any suspended call, and its outcome (-1: none). */
   suspension: Suspension | null = null;
   resumesAt = 0;
   outcome = -1;
@@ -278,6 +280,7 @@ export class Exchange implements ExchangeContext {
     this.noReuse = false;
     this.repeats = 0;
     this.delayed = false;
+    this.paced = false;
     this.requestBody = null;
     this.responseBody = null;
     this.filtersDone = 0;

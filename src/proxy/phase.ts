@@ -25,6 +25,6 @@ export const PHASE = {
   /** The response cannot be completed. */
   broken: 18,
   done: 19,
-  /** A plugin's call is suspended; the exchange continues at `resumesAt`. */
+  /** A plugin's call is suspended, or bandwidth is awaited; the exchange continues at `resumesAt`. */
   suspended: 20,
 } as const;

@@ -44,6 +44,8 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
   #tls: TlsStart | null = null;
   /** Set when its first bytes show that it is relayed as it is. */
   #passed: Accepted["passed"] = null;
+  /** Set while the client's bandwidth is awaited. */
+  #wait: NodeJS.Timeout | null = null;
   /** Set when the connection is admitted. */
   #admitted: { readonly choice: ConnectionChoice | null } | null = null;
 
@@ -110,9 +112,17 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
     if (this.#admitted !== null) this.#serve(this.#admitted.choice);
   }
 
+  /** The connection waits while the client is ahead of its bandwidth by other connections. */
   #serve(choice: ConnectionChoice | null): void {
     const connection = this.#connection;
     connection.bandwidth = this.#options.bandwidth.ofConnection(connection, this.#port.state!);
+    const wait = connection.bandwidth === null ? 0 : connection.bandwidth.wait();
+    if (wait === 0) return this.#pass(choice);
+    this.#wait = setTimeout(() => connection.guard(() => this.#pass(choice)), wait);
+  }
+
+  #pass(choice: ConnectionChoice | null): void {
+    const connection = this.#connection;
     const handler = this.#options.makeHandler({ connection, port: this.#port, choice, passed: this.#passed });
     connection.handler = handler;
     connection.resume();
@@ -159,6 +169,7 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
   closed(error: Error | null): void {
     this.#proxy?.closed();
     this.#tls?.closed(error);
+    if (this.#wait !== null) clearTimeout(this.#wait);
     this.#admission?.cancel();
     this.#admission = null;
   }

@@ -17,6 +17,8 @@ after(() => authority.remove());
 const KIB = 1024;
 const RATE = 512 * KIB;
 const SIZE = 768 * KIB;
+/** Within what is sent or read before it is charged. */
+const SHORT = 48 * KIB;
 /** A bucket has a quarter of a second's bytes, and the last reads or writes are not waited for. */
 const leastTime = (bytes: number): number => ((bytes - RATE / 4 - 128 * KIB) / RATE) * 1000;
 
@@ -32,7 +34,11 @@ async function startApp(t: LiveTest): Promise<{ port: number; responses: ServerR
     incoming.on("data", (data: Buffer) => {
       size += data.length;
     });
-    incoming.on("end", () => response.end(incoming.method === "POST" ? String(size) : Buffer.alloc(SIZE, "x")));
+    incoming.on("end", () =>
+      response.end(
+        incoming.method === "POST" ? String(size) : Buffer.alloc(incoming.url === "/short" ? SHORT : SIZE, "x"),
+      ),
+    );
   });
   atEnd(t, () => {
     server.close();
@@ -78,8 +84,8 @@ async function download(port: number, path = "/"): Promise<number> {
   return Buffer.concat(await response.toArray()).length;
 }
 
-async function upload(port: number, path = "/"): Promise<number> {
-  const sent = request({ port, host: "127.0.0.1", path, method: "POST", agent: false }).end(Buffer.alloc(SIZE, "x"));
+async function upload(port: number, path = "/", size = SIZE): Promise<number> {
+  const sent = request({ port, host: "127.0.0.1", path, method: "POST", agent: false }).end(Buffer.alloc(size, "x"));
   const [response] = await once(sent, "response");
   return Number((await response.toArray()).join(""));
 }
@@ -93,9 +99,9 @@ async function secured(port: number, method: "GET" | "POST"): Promise<number> {
   return method === "POST" ? Number(body) : body.length;
 }
 
-async function echo(port: number): Promise<number> {
+async function echo(port: number, length = SIZE): Promise<number> {
   const socket = connect(port, "127.0.0.1");
-  socket.end(Buffer.alloc(SIZE, "x"));
+  socket.end(Buffer.alloc(length, "x"));
   let size = 0;
   socket.on("data", (data: Buffer) => {
     size += data.length;
@@ -108,7 +114,7 @@ testInEachMode("a connection, a client's connections together, and a route's tog
   const app = await startApp(t);
   const echoPort = await startEcho(t);
   const http2Port = await startHttp2App(t);
-  const names = ["client", "route", "http2", "relay", "tls"];
+  const names = ["client", "route", "http2", "relay", "tls", "lines"];
   const sluice = await startSluice(
     t,
     (ports) => `
@@ -122,6 +128,7 @@ listeners:
     limits: { bandwidth: 512KiB/s }
     cluster: app
   relay: { address: "127.0.0.1:${ports.relay}", protocol: tcp, cluster: echo, limits: { bandwidth: 512KiB/s } }
+  lines: { address: "127.0.0.1:${ports.lines}", protocol: tcp, routes: [{ cluster: echo, bandwidth: 512KiB/s }] }
   http2: { address: "127.0.0.1:${ports.http2}", routes: [{ cluster: http2, bandwidth: 512KiB/s }] }
 clusters:
   app: [127.0.0.1:${app.port}]
@@ -134,7 +141,7 @@ clusters:
       files: { "site.pem": authority.read("site.pem"), "site.key": authority.read("site.key") },
     },
   );
-  const { web, client, route, relay, http2, tls } = sluice.ports as Record<string, number>;
+  const { web, client, route, relay, http2, tls, lines } = sluice.ports as Record<string, number>;
   const timed = async (what: string, run: () => Promise<unknown>, most = SIZE): Promise<void> => {
     const started = performance.now();
     const received = await bounded(run(), what, 60_000);
@@ -169,6 +176,19 @@ clusters:
     timed("a response of an HTTP/2 endpoint", () => download(http2!)),
     timed("an upload to an HTTP/2 endpoint", () => upload(http2!)),
     download(route!, "/free"),
+  ]);
+  const short = async (run: () => Promise<unknown>): Promise<number> => {
+    for (let i = 0; i < 10; i++) await run();
+    return 10 * SHORT;
+  };
+  const uploads = (port: number) => short(() => upload(port, "/", SHORT));
+  // What the others have left in debt only adds to the time.
+  await Promise.all([
+    timed("short responses to a client", () => short(() => download(client!, "/short")), 10 * SHORT),
+    timed("short uploads of a client", () => uploads(client!), 10 * SHORT),
+    timed("short responses of a route", () => short(() => download(route!, "/short")), 10 * SHORT),
+    timed("short uploads to an HTTP/2 endpoint", () => uploads(http2!), 10 * SHORT),
+    timed("short TCP connections", () => short(() => echo(lines!, SHORT)), 10 * SHORT),
   ]);
   for (const limit of ["connection", "client", "route"])
     assert.ok((await sluice.metric("sluice_bandwidth_pauses_total", { limit })) > 0, limit);

@@ -452,7 +452,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   }
 
   #arm(ms: number): void {
-    this.connection.deadline = this.#context.clock.after(ms);
+    this.connection.arm(ms);
     if (this.#state !== STATE.connecting || this.#attempt === null) return;
     const { deadline } = this.#attempt.exchange;
     if (deadline > 0 && deadline < this.connection.deadline) this.connection.deadline = deadline;

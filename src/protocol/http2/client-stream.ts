@@ -139,9 +139,10 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     attempt.complete = x.requestPassed;
     this.#requestEnded = ends;
     const more = ends || isUpgrade || this.#send(attempt, x.replay ?? NOTHING, 0, x.replayLength);
+    if (this.#bandwidth !== null) this.#pauseSending(this.#bandwidth.debit(SENT, x.replayLength));
     if (x.replayLength > REPLAY_LIMIT) x.forgetBody();
     this.#armForResponse(attempt);
-    if (more) this.#events.writable(attempt);
+    if (more && this.#sendPause === null) this.#events.writable(attempt);
   }
 
   sendBody(_source: Connection | null, bytes: Buffer, start: number, end: number): boolean {

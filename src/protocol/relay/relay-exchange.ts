@@ -110,6 +110,14 @@ export class RelayExchange implements Downstream, StepControl {
     let next = phase;
     if (next === PHASE.pick) next = pick(this, x);
     if (next !== PHASE.forward) return;
+    const wait = x.attempts === 0 ? (x.route!.bandwidth?.wait() ?? 0) : 0;
+    if (wait > 0) {
+      const timer = setTimeout(() => this.#connect(x), wait);
+      x.suspension = { cancel: () => clearTimeout(timer) };
+    } else this.#connect(x);
+  }
+
+  #connect(x: Exchange): void {
     const attempt = x.beginAttempt();
     attempt.startedAt = x.attempts === 1 ? x.headAt : performance.now();
     this.context.columns.addInFlight(this.context.worker, attempt.endpoint!.slot, 1);
@@ -145,6 +153,7 @@ export class RelayExchange implements Downstream, StepControl {
     const x = this.#exchange;
     if (x === null) return;
     this.#exchange = null;
+    x.cancelCalls();
     endAttempt(this.context, x.attempt, 0, false);
     x.error = error;
     this.#count(x, error.code);
