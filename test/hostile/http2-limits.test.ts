@@ -6,10 +6,19 @@ import { constants } from "node:http2";
 import { CODE, FRAME, readUint32 } from "../../src/http2/frames.ts";
 import { openSession, request } from "../e2e/http2.ts";
 import { startHttp2Endpoint } from "../e2e/http2-endpoint.ts";
-import { startRawUpstream, startUpstream } from "../e2e/peers.ts";
+import { type Peer, startRawUpstream, startUpstream } from "../e2e/peers.ts";
 import { bounded, simpleConfig, startSluice, testInUsualMode } from "../e2e/program.ts";
-import { type Field, frame, framesOf, headers, repeat } from "../support/http2-frames.ts";
+import { type Field, frame, framesOf, headers, nameOf, repeat } from "../support/http2-frames.ts";
 import { GET, HELLO, open, POST, waits } from "./http2-client.ts";
+
+/** Responses and resets that the client has received. */
+function eventsOf(client: Peer): string {
+  const events = framesOf(client.bytes).map(({ type, payload }) => {
+    if (type === FRAME.headers) return `response ${payload.toString("latin1", 2, 5)}`;
+    return type === FRAME.resetStream ? `reset ${nameOf(readUint32(payload, 0))}` : "";
+  });
+  return events.filter((event) => event !== "").join(", ");
+}
 
 testInUsualMode("the limits of a listener are announced and enforced", async (t) => {
   const upstream = await startUpstream(t, ({ url }, response) => void (url === "/" && response.end("ok")));
@@ -18,7 +27,8 @@ testInUsualMode("the limits of a listener are announced and enforced", async (t)
       streamWindow: 128KiB
       connectionWindow: 2MiB
       headerTableSize: 0
-      controlFrames: { burst: 100, perSecond: 10 }`;
+      controlFrames: { burst: 100, perSecond: 10 }
+    timeouts: { body: 300ms }`;
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: http2 }));
   const session = await openSession(t, sluice.url);
   for (let i = 0; i < 3; i++) assert.equal((await request(session, { ":path": "/", "x-n": `${i}` })).status, 200);
@@ -35,6 +45,14 @@ testInUsualMode("the limits of a listener are announced and enforced", async (t)
   client.send(repeat(frame(FRAME.ping, 0, 0, Buffer.alloc(8)), 120));
   const last = framesOf(await client.rest()).at(-1)!;
   assert.deepEqual([last.type, readUint32(last.payload, 4)], [FRAME.goAway, CODE.enhanceYourCalm]);
+
+  // The end of a request may be its trailers, although Content-Length bytes were received.
+  const unended = await open(t, sluice, HELLO);
+  const whole: Field[] = [[":method", "POST"], ...hold.slice(1), ["content-length", "1"]];
+  unended.send(Buffer.concat([headers(1, whole, 4), frame(FRAME.data, 0, 1, Buffer.from("x"))]));
+  await waits(unended, () => /reset/.test(eventsOf(unended)), "a reset");
+  assert.equal(eventsOf(unended), "response 408, reset noError");
+  await sluice.metricIs(0, "sluice_requests_in_flight");
 });
 
 testInUsualMode("a client that cancels hundreds of requests with a response is served", async (t) => {
