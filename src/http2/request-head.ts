@@ -164,6 +164,16 @@ export function findFieldProblem(list: Head, index: number): string {
   return "";
 }
 
+/** Why a trailer section is malformed, else ""; trailers neither frame nor route the message (RFC 9110 section 6.5.1). */
+export function findTrailersProblem(trailers: Head): string {
+  for (let i = 0; i < trailers.count; i++) {
+    const isPseudo = trailers.bytes[trailers.fields[i * FIELD_WORDS]!] === COLON;
+    const problem = isPseudo ? "a pseudo-header field in trailers" : findFieldProblem(trailers, i);
+    if (problem !== "") return problem;
+  }
+  return "";
+}
+
 /** Host has the same value as :authority, which is the one used (RFC 9113 section 8.3.1). */
 function findHostProblem(list: Head): string {
   const host = list.findKnown(NAME.host);

@@ -14,7 +14,6 @@ import { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { readRequest } from "../../http2/request-head.ts";
 import type { Buffers } from "../../net/buffers.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
-import type { Received, TunnelConnection } from "../../net/tunnel.ts";
 import { LISTENER_CELLS } from "../../observe/series.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
 import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
@@ -37,6 +36,7 @@ import { RecentStreams } from "./recent-streams.ts";
 import { responseBound, writeResponse, writeTrailers } from "./response-fields.ts";
 import { SendScheduler } from "./send-scheduler.ts";
 import { ServerStream, type StreamConnection } from "./server-stream.ts";
+import type { ServerTunnel } from "./server-tunnel.ts";
 
 const { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, MAX_WINDOW, PREFACE, SETTING } = frames;
 
@@ -53,7 +53,13 @@ const decoded = new Head(8192, 64);
 const MIN_IN_TRANSIT = 64;
 
 export class Http2Connection
-  implements ServerHandler, FrameHandler, FrameOwner<ServerStream>, StreamConnection, WriterOwner, EndingConnection
+  implements
+    ServerHandler,
+    FrameHandler,
+    FrameOwner<ServerStream | ServerTunnel>,
+    StreamConnection,
+    WriterOwner,
+    EndingConnection
 {
   readonly peer: string;
   readonly forwarded: Buffer;
@@ -72,7 +78,7 @@ export class Http2Connection
   readonly #decoder: HpackDecoder;
   readonly #encoder = new HpackEncoder();
   readonly #budget: FrameBudget;
-  readonly #frames: FrameDispatch<ServerStream>;
+  readonly #frames: FrameDispatch<ServerStream | ServerTunnel>;
   readonly #recent = new RecentStreams();
   /** Bytes that the client may have sent on streams before it received our reset, or the final GOAWAY. */
   #inTransit = 0;
@@ -200,15 +206,15 @@ export class Http2Connection
       this.#inTransit -= Math.max(size, MIN_IN_TRANSIT);
       return this.#inTransit >= 0 || this.#frames.spend(COST.control);
     }
-    if (!stream.receiveWindow.take(size)) {
+    if (!stream.input.take(size)) {
       this.credit(size);
       return this.streamFault(stream, CODE.flowControlError, "more than the window of the stream");
     }
-    if (stream.requestEnded) {
+    if (stream.input.hasEnded) {
       this.credit(size);
       return this.streamFault(stream, CODE.streamClosed, AFTER_END);
     }
-    if (padding > 0) stream.credit(padding);
+    if (padding > 0) stream.input.grant(padding);
     this.#joiner.add(stream, bytes, start, end);
     if (ends) this.#joiner.deliver(true);
     return true;
@@ -241,7 +247,7 @@ export class Http2Connection
       const begins = decoded.count > 0 && decoded.bytes[decoded.fields[0]!] === COLON;
       return begins ? this.fail(CODE.protocolError, "a request on a closed stream") : this.#frames.spend(COST.control);
     }
-    if (stream.requestEnded) return this.streamFault(stream, CODE.streamClosed, AFTER_END);
+    if (stream.input.hasEnded) return this.streamFault(stream, CODE.streamClosed, AFTER_END);
     if (!ends) return this.streamFault(stream, CODE.protocolError, "trailers that do not end the stream");
     if (result === DECODED.tooLarge) return this.streamFault(stream, CODE.enhanceYourCalm, "trailers over limits.head");
     stream.receiveTrailers(decoded.copy());
@@ -256,7 +262,7 @@ export class Http2Connection
   resetStream(id: number, code: number): void {
     const stream = this.#frames.streams.get(id);
     if (stream === undefined) this.#expectData(this.#limits.streamWindow);
-    else if (!stream.requestEnded) this.#expectData(stream.receiveWindow.left);
+    else if (!stream.input.hasEnded) this.#expectData(stream.input.left);
     this.#recent.reset(id);
     this.writer.reset(id, code);
   }
@@ -337,7 +343,7 @@ export class Http2Connection
   }
 
   /** The connection continues within its budget. */
-  streamFault(stream: ServerStream, code: number, problem: string): boolean {
+  streamFault(stream: ServerStream | ServerTunnel, code: number, problem: string): boolean {
     stream.abort(code);
     stream.gone(problem);
     return this.#frames.spend(COST.fault);
@@ -367,21 +373,28 @@ export class Http2Connection
 
   // ── Output ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  writeHeaders(stream: ServerStream, head: Head, length: number, ends: boolean): void {
+  writeHeaders(id: number, head: Head, length: number, ends: boolean): void {
     const at = this.writer.beginHeaders(responseBound(head));
     const date = this.#context.clock.date();
     const end = writeResponse(this.#encoder, this.writer.bytes, at, head, length, date);
-    this.writer.endHeaders(stream.id, end, ends);
+    this.writer.endHeaders(id, end, ends);
   }
 
-  writeTrailers(stream: ServerStream, trailers: Head): void {
+  writeTrailers(id: number, trailers: Head): void {
     const at = this.writer.beginHeaders(responseBound(trailers));
     const end = writeTrailers(this.#encoder, this.writer.bytes, at, trailers);
-    this.writer.endHeaders(stream.id, end, true);
+    this.writer.endHeaders(id, end, true);
   }
 
-  openTunnel(x: Exchange, stream: TunnelConnection, received: Received): void {
-    this.#pipeline.tunnels.open(x, stream, this.#port, received);
+  becameTunnel(stream: ServerStream, tunnel: ServerTunnel, x: Exchange): void {
+    const { clock } = this.#context;
+    clock.remove(stream);
+    clock.add(tunnel);
+    this.#frames.streams.set(stream.id, tunnel);
+    tunnel.open();
+    const { early } = tunnel.connection;
+    this.#pipeline.tunnels.open(x, tunnel.connection, this.#port, early);
+    early.drop();
   }
 
   credit(size: number): void {
@@ -401,11 +414,10 @@ export class Http2Connection
     this.writer.windowUpdate(0, connectionWindow - DEFAULT_WINDOW);
   }
 
-  streamClosed(stream: ServerStream): void {
+  streamClosed(stream: ServerStream | ServerTunnel): void {
     this.#context.clock.remove(stream);
-    this.scheduler.remove(stream);
     this.#frames.streams.delete(stream.id);
-    if (stream.isComplete) this.#budget.earn(COST.response);
+    if (stream.output.hasSentEnd) this.#budget.earn(COST.response);
     if (!this.#failed) this.#end.streamClosed();
     this.#armNext();
   }
