@@ -1,7 +1,7 @@
 /** `log.access`: the fields of a line, which requests are logged, and where lines are written. */
 import { isProxyValue, PROXY_VALUES } from "../net/proxy-values.ts";
 import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS } from "../observe/series.ts";
-import { statuses } from "./http-values.ts";
+import { grpcStatusSet, statuses } from "./http-values.ts";
 import { findNearest } from "./place.ts";
 import {
   convert,
@@ -62,6 +62,10 @@ const accessFields = convert(list(accessField), (texts, at, { report }) => {
 
 const condition = object({
   status: optional(oneOrMore(statuses), "A status or a class of them, such as 404 or 5xx; or a list."),
+  grpcStatus: optional(
+    oneOrMore(grpcStatusSet),
+    "Of gRPC calls: a status by name or number, such as `unavailable` or 14, or a list; `error`: all but `ok`. Their `status` is 200.",
+  ),
   slowerThan: optional(
     duration("1ms", "24h"),
     "Requests that took this long or longer, from the first byte of the request to the end of the response.",

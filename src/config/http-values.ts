@@ -1,5 +1,6 @@
 /** Scalar types of HTTP: header names and values, methods, statuses, paths. */
 import { RE2JS } from "re2js";
+import { GRPC, GRPC_STATUSES } from "../http/grpc.ts";
 import { normalizePathText, normalizeTargetText } from "../http/path-text.ts";
 import { findNearest } from "./place.ts";
 import { InvalidValue, type ScalarShape, scalar } from "./shape.ts";
@@ -86,6 +87,34 @@ export const retryReason: ScalarShape<RetryReason> = scalar(
     if (cause === undefined && near !== undefined)
       throw new InvalidValue(`"${text}" is not known, did you mean "${near}"`);
     return cause;
+  },
+);
+
+/** By name: `deadline-exceeded`. */
+const GRPC_CODES = new Map(
+  Object.entries(GRPC).map(([name, code]) => [name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`), code]),
+);
+const ANY_GRPC_ERROR = "error";
+/** All codes but `ok`, unknown ones included. */
+const GRPC_ERRORS = (1 << (GRPC_STATUSES + 1)) - 1 - (1 << GRPC.ok);
+
+/** Statuses of gRPC as a set: a bit for each code. */
+export const grpcStatusSet: ScalarShape<number> = scalar(
+  `a status of gRPC, by name (${[...GRPC_CODES.keys()].join(", ")}) or number, or ${ANY_GRPC_ERROR} for all but ok`,
+  {
+    anyOf: [
+      { enum: [ANY_GRPC_ERROR, ...GRPC_CODES.keys()] },
+      { type: "integer", minimum: 0, maximum: GRPC_STATUSES - 1 },
+    ],
+  },
+  (text) => {
+    if (text === ANY_GRPC_ERROR) return GRPC_ERRORS;
+    if (/^\d{1,2}$/.test(text)) return Number(text) < GRPC_STATUSES ? 1 << Number(text) : undefined;
+    const code = GRPC_CODES.get(text);
+    if (code !== undefined) return 1 << code;
+    const near = findNearest(text.replaceAll("_", "-"), GRPC_CODES.keys());
+    if (near !== undefined) throw new InvalidValue(`"${text}" is not known, did you mean "${near}"`);
+    return undefined;
   },
 );
 

@@ -115,6 +115,8 @@ export type AccessLogPlan = {
   readonly where: readonly {
     /** Empty: any. */
     readonly statuses: readonly { readonly least: number; readonly most: number }[];
+    /** Statuses of gRPC as bits; 0: any, and requests that are no calls. */
+    readonly grpc: number;
     /** Milliseconds; 0: any. */
     readonly slowerThan: number;
     /** Share of the requests that meet the other conditions, 0 to 1. */

@@ -89,11 +89,12 @@ export class AccessLog {
 /** Whether a request meets one of the conditions; one that took exactly `slowerThan` does. */
 export function meetsCondition(
   where: AccessLogPlan["where"],
-  { response: { status }, startedAt }: AccessRecord,
+  { response: { status }, grpcStatus, startedAt }: AccessRecord,
   now: number,
 ): boolean {
-  for (const { statuses, slowerThan, share } of where) {
+  for (const { statuses, grpc, slowerThan, share } of where) {
     if (statuses.length > 0 && !statuses.some(({ least, most }) => status >= least && status <= most)) continue;
+    if (grpc !== 0 && ((grpc >>> grpcStatus) & 1) === 0) continue;
     if (slowerThan > 0 && now - startedAt < slowerThan) continue;
     if (share === 1 || Math.random() < share) return true;
   }

@@ -249,6 +249,11 @@ function planPassive({ health: { passive } }: ClusterConfig): PassivePlan | null
 function makeAccessLogPlan(access: Config["log"]["access"]): AccessLogPlan | null {
   if (access === false) return null;
   const { format, fields, file, where } = access;
-  const conditions = where.map(({ status = [], slowerThan = 0, share }) => ({ statuses: status, slowerThan, share }));
+  const conditions = where.map(({ status = [], grpcStatus = [], slowerThan = 0, share }) => ({
+    statuses: status,
+    grpc: grpcStatus.reduce((all, set) => all | set, 0),
+    slowerThan,
+    share,
+  }));
   return { format, fields, path: file === undefined ? null : file.path, where: conditions };
 }

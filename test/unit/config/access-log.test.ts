@@ -41,6 +41,17 @@ test("fields can be selected, added and renamed; a file is relative to the confi
   assert.equal(more ? more.fields.length : 0, DEFAULT_ACCESS_FIELDS.length + 1);
 });
 
+test("statuses of gRPC by name, number and all errors", () => {
+  const sets = (text: string) => {
+    const { access, problems } = load(`{ where: { grpcStatus: ${text} } }`);
+    assert.deepEqual(problems, []);
+    return access ? access.where[0]!.grpcStatus : undefined;
+  };
+  assert.deepEqual(sets("unavailable"), [1 << 14]);
+  assert.deepEqual(sets("[0, 16, deadline-exceeded]"), [1, 1 << 16, 1 << 4]);
+  assert.deepEqual(sets("error"), [(1 << 18) - 2]);
+});
+
 test("mistakes are reported with their place", () => {
   const cases: [string, RegExp][] = [
     [
@@ -52,6 +63,11 @@ test("mistakes are reported with their place", () => {
     ["{ format: combined, fields: [status] }", /format: combined has fixed fields/],
     ["{ format: common }", /json or combined|json, combined/],
     ["{ where: { status: 6xx } }", /log\.access\.where/],
+    [
+      "{ where: { grpcStatus: 17 } }",
+      /where\.grpcStatus: invalid value "17": expected a status of gRPC, by name \(ok, /,
+    ],
+    ["{ where: { grpcStatus: DEADLINE_EXCEEDED } }", /grpcStatus: .*did you mean "deadline-exceeded"/],
     ["{ feilds: [] }", /unknown key "feilds".*fields/],
   ];
   for (const [text, expected] of cases) assert.match(load(text).problems.join("\n"), expected, text);

@@ -241,8 +241,8 @@ test("where: all keys of a condition must hold, and one condition is enough", as
   const classes = [{ least: 500, most: 599 }];
   const count = async (where: AccessLogPlan["where"], status: number, took = 10) =>
     (await write(t, { where }, [make(status)], took)).length;
-  const failed = { statuses: classes, slowerThan: 0, share: 1 };
-  const slow = { statuses: [], slowerThan: 100, share: 1 };
+  const failed = { statuses: classes, grpc: 0, slowerThan: 0, share: 1 };
+  const slow = { statuses: [], grpc: 0, slowerThan: 100, share: 1 };
   assert.deepEqual([await count([failed], 500), await count([failed], 200)], [1, 0]);
   assert.deepEqual([await count([slow], 200, 101), await count([slow], 200, 99)], [1, 0]);
   assert.deepEqual(
@@ -251,7 +251,7 @@ test("where: all keys of a condition must hold, and one condition is enough", as
   );
   assert.equal(await count([{ ...failed, slowerThan: 100 }], 500), 0);
   assert.equal(await count([{ ...failed, share: 0 }], 500), 0);
-  const half = [{ statuses: [], slowerThan: 0, share: 0.5 }];
+  const half = [{ statuses: [], grpc: 0, slowerThan: 0, share: 0.5 }];
   const lines = await write(
     t,
     { where: half, fields: fieldsOf("status") },

@@ -176,9 +176,26 @@ test("a closed reader is not a failure", async (t) => {
 test("a request that took exactly slowerThan is logged, and one that took less is not", () => {
   const exchange = new Exchange();
   exchange.startedAt = 1000;
-  const where = [{ statuses: [], slowerThan: 100, share: 1 }];
+  const where = [{ statuses: [], grpc: 0, slowerThan: 100, share: 1 }];
   assert.deepEqual(
     [1099, 1099.999, 1100, 1101].map((now) => meetsCondition(where, exchange, now)),
     [false, false, true, true],
+  );
+});
+
+test("a call is logged by its status of gRPC, and a request that is no call never", () => {
+  const exchange = new Exchange();
+  const meets = (grpc: number, status: number) => {
+    exchange.grpcStatus = status;
+    return meetsCondition([{ statuses: [], grpc, slowerThan: 0, share: 1 }], exchange, 0);
+  };
+  const unavailable = 1 << 14;
+  assert.deepEqual(
+    [14, 13, 0, 17, -1].map((status) => meets(unavailable, status)),
+    [true, false, false, false, false],
+  );
+  assert.deepEqual(
+    [0, 17, -1].map((status) => meets(1 | (1 << 17), status)),
+    [true, true, false],
   );
 });
