@@ -16,7 +16,7 @@ const REQUEST_ID = Buffer.from("x-request-id");
 const TRACEPARENT = Buffer.from("traceparent");
 const BASIC = /^basic +([A-Za-z0-9+/=]+)$/i;
 
-const PROTOCOLS = ['"HTTP/1.0"', '"HTTP/1.1"', '"HTTP/2.0"', '"TCP"'];
+const PROTOCOLS = ['"HTTP/1.0"', '"HTTP/1.1"', '"HTTP/2.0"', '"TCP"', '"UDP"'];
 
 const CR = 0x0d;
 const LF = 0x0a;

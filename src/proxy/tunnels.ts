@@ -138,9 +138,11 @@ export class Tunnels {
 
 const TCP = Buffer.from("tcp");
 const UDP = Buffer.from("udp");
-/** Of a TCP connection: shared, because it stays empty. */
+/** Of a TCP connection, and of a UDP session: shared, because they stay empty. */
 const NO_HEAD = new Head();
 NO_HEAD.version = VERSION.tcp;
+const NO_DATAGRAM_HEAD = new Head();
+NO_DATAGRAM_HEAD.version = VERSION.udp;
 
 class OpenTunnel implements TunnelOwner {
   readonly slot: number;
@@ -220,11 +222,13 @@ class OpenTunnel implements TunnelOwner {
 /** Copies the data of the access log line. `log` hooks, which run later, may add fields. */
 function recordOf(x: Exchange): AccessRecord {
   if (((x.listener!.hooks | x.route!.hooks) & (1 << HOOK.log)) !== 0) x.logFields ??= new Map();
+  let noHead: Head | null = null;
+  if (x.upgrade === null) noHead = x.request.version === VERSION.udp ? NO_DATAGRAM_HEAD : NO_HEAD;
   const { clientAddress, listenerName, routeName, clusterName, attempts, startedAt, headAt } = x;
   const { respondedAt, latency } = x.attempt;
   return {
-    request: x.upgrade === null ? NO_HEAD : x.request.copy(),
-    response: x.upgrade === null ? NO_HEAD : x.response.copy(),
+    request: noHead ?? x.request.copy(),
+    response: noHead ?? x.response.copy(),
     original: x.original.slice(),
     clientAddress,
     client: { peer: x.client!.peer, tls: x.tls, connection: { proxied: x.proxied } },

@@ -93,7 +93,7 @@ testInAllModes("udp-is-relayed: a resolver uses a DNS server by UDP and TCP at o
   const sluice = await startSluice(
     t,
     ({ web }) => `
-log: { access: true }
+log: { access: { fields: [default, protocol] } }
 listeners:
   dns: { address: "127.0.0.1:${web}", protocol: udp, cluster: dns, udp: { responses: 1 } }
   long: { address: "127.0.0.1:${web}", protocol: tcp, cluster: dns }
@@ -111,6 +111,11 @@ clusters:
   assert.deepEqual((await resolver.resolve4("long.test")).toSorted(), many.toSorted());
   const line = await sluice.logged(({ listener, outcome }) => listener === "dns" && outcome !== undefined, "a session");
   assert.deepEqual([line.status, line.outcome, line.client], [0, "complete", "127.0.0.1"]);
+  assert.equal(line.protocol, "UDP");
+  assert.equal(
+    (await sluice.logged(({ listener, outcome }) => listener === "long" && !!outcome, "TCP")).protocol,
+    "TCP",
+  );
   assert.ok(Number(line.bytes_received) > 20 && Number(line.bytes_sent) > 20);
 });
 

@@ -44,7 +44,7 @@ export interface RelayOwner {
 function takeExchange({ exchanges }: Pipeline, { state }: Port, client: string): Exchange {
   const x = exchanges.take();
   x.request.reset();
-  x.request.version = VERSION.tcp;
+  x.request.version = state!.plan.protocol === "udp" ? VERSION.udp : VERSION.tcp;
   x.clientAddress = client;
   x.listener = state!;
   x.listenerName = state!.plan.name;
