@@ -12,6 +12,8 @@ import { fileURLToPath } from "node:url";
 // (`--disable-sigusr1` would block the signal, which reopens log files.) An inspector that was opened before this line is
 // closed. `run` installs its own handler.
 process.on("SIGUSR1", () => {});
+// Once they serve, these commands reload on SIGHUP, which must not end them before.
+if (["run", "dev"].includes(process.argv[2])) process.on("SIGHUP", () => {});
 closeInspector();
 setImmediate(closeInspector);
 setTimeout(closeInspector, 1000).unref();

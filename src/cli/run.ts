@@ -19,7 +19,14 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-/** Resolves at the first SIGTERM or SIGINT; a second one exits at once. */
+/** Whether SIGHUP was received while the program started. */
+let isReloadDue = false;
+
+function remember(): void {
+  isReloadDue = true;
+}
+
+/** Resolves at the first SIGTERM or SIGINT; a second one exits at once. SIGHUP is remembered for `serve`. */
 export function untilSignal(): Promise<NodeJS.Signals> {
   const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
   let stopped = false;
@@ -30,6 +37,7 @@ export function untilSignal(): Promise<NodeJS.Signals> {
   };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
+  process.on("SIGHUP", remember);
   return promise;
 }
 
@@ -40,6 +48,8 @@ export async function serve(app: App, stopped: Promise<NodeJS.Signals>): Promise
     app.reopenLogs();
     void app.reload("SIGHUP");
   });
+  process.off("SIGHUP", remember);
+  if (isReloadDue) void app.reload("SIGHUP");
   const signal = await stopped;
   app.log.info({ signal }, "shutting down");
   await app.close();

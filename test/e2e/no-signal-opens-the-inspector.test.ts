@@ -1,8 +1,11 @@
-/** SIGUSR1 reopens log files, and never opens Node's inspector, not even before the program has started. */
+/**
+ * SIGUSR1 reopens log files, and never opens Node's inspector, not even before the program has started; and SIGHUP does
+ * not end a program that starts.
+ */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { startUpstream } from "./peers.ts";
-import { simpleConfig, startSluice, testInUsualMode } from "./program.ts";
+import { type Ports, simpleConfig, startSluice, testInUsualMode } from "./program.ts";
 
 /** Whether SIGUSR1 would not end the process: it is blocked or has a handler. Node does this as soon as it runs. */
 function isReadyForSignal(pid: number): boolean {
@@ -31,13 +34,27 @@ function listPorts(pid: number): number[] {
 testInUsualMode("no-signal-opens-the-inspector: SIGUSR1 from the start on", async (t) => {
   if (process.platform !== "linux") return t.skip("reads /proc");
   const upstream = await startUpstream(t);
+  let hangup = false;
+  let address = 0;
+  const config = (ports: Ports) => {
+    address = ports.admin;
+    return simpleConfig(upstream.port, { rest: "log: { level: debug }" })(ports);
+  };
   let signals: NodeJS.Timeout | undefined;
   const onSpawn = (pid: number) => {
-    signals = setInterval(() => isReadyForSignal(pid) && process.kill(pid, "SIGUSR1"), 2);
+    signals = setInterval(() => {
+      if (isReadyForSignal(pid)) process.kill(pid, "SIGUSR1");
+      // The admin interface listens, and nothing serves yet.
+      if (hangup || !listPorts(pid).includes(address)) return;
+      process.kill(pid, "SIGHUP");
+      hangup = true;
+    }, 2);
   };
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { onSpawn }).finally(() => clearInterval(signals));
+  const sluice = await startSluice(t, config, { onSpawn }).finally(() => clearInterval(signals));
   const expected = [sluice.ports.web, sluice.ports.admin].sort((a, b) => a - b);
   assert.deepEqual(listPorts(sluice.pid), expected);
+  assert.ok(hangup, "SIGHUP while it starts");
+  await sluice.logged(({ reason }) => reason === "SIGHUP", "the reload that was asked for");
 
   const count = () => sluice.lines.filter(({ msg }) => msg === "log files reopened").length;
   const before = count();
