@@ -2,6 +2,7 @@ import { ATTRIBUTE, RESULT } from "./abi";
 import { loadAttribute, readAttribute, readNumber, writeAttribute } from "./attributes";
 import { Bytes } from "./binary";
 import { VALUE, equals, startsWith, widen } from "./bytes";
+import { ClientConnection } from "./client-connection";
 import { Cluster, Strategy } from "./cluster";
 import { getShared, getValue, getValueBytes, result, sendResponse, setResult, setShared, setValue, setValueBytes } from "./exchange";
 import { Headers, requestHeaders, requestTrailers } from "./headers";
@@ -64,7 +65,7 @@ export class Original {
  */
 // @ts-ignore: decorator
 @final
-export class Request {
+export class Request extends ClientConnection {
   /** Its headers. */
   get headers(): Headers {
     return requestHeaders;
@@ -141,26 +142,6 @@ export class Request {
   /** Its SHA-256 fingerprint: 64 hexadecimal digits in lower case. */
   get clientCertificateFingerprint(): string {
     return readAttribute(ATTRIBUTE.tls_client_fingerprint);
-  }
-
-  /** The load balancer that sent a PROXY protocol header, by its address (`unix` on a Unix socket); empty without one. */
-  get proxyPeer(): string {
-    return readAttribute(ATTRIBUTE.proxy_peer);
-  }
-
-  /** The address and port to which the client connected, as in that header. */
-  get proxyDestination(): string {
-    return readAttribute(ATTRIBUTE.proxy_destination);
-  }
-
-  /** The value of a TLV of that header by its type, one byte a code unit; empty without it. 1: ALPN, 2: authority, 5: unique id. */
-  proxyTlv(type: u8): string {
-    return readAttribute(ATTRIBUTE.proxy_tlv + <i32>type);
-  }
-
-  /** Likewise of the TLV of TLS: 33: version, 34: common name of the client's verified certificate, 35: cipher. */
-  proxySslTlv(type: u8): string {
-    return readAttribute(ATTRIBUTE.proxy_ssl_tlv + <i32>type);
   }
 
   /** Method, authority and target as received, unaffected by plugins. */
@@ -241,11 +222,6 @@ export class Request {
   /** Number of the current attempt, from 1; 0 before the first. */
   get attempt(): i32 {
     return <i32>readNumber(ATTRIBUTE.attempt);
-  }
-
-  /** The listener's name. */
-  get listener(): string {
-    return readAttribute(ATTRIBUTE.listener);
   }
 
   /** An id that is unique among the requests of this process, for logs. */
