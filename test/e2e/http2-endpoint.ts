@@ -17,7 +17,7 @@ export type EndpointConnection = {
 export type RawEndpoint = { readonly port: number; readonly connections: EndpointConnection[] };
 
 /**
- * Sends `hello` first and acknowledges settings. `onFrame` is called for each other frame of the proxy. `hello`: of
+ * Sends `hello` first and acknowledges SETTINGS. `onFrame` is called for each other frame of the proxy. `hello`: of
  * connection `n`, counted from 0.
  */
 export async function startHttp2Endpoint(
@@ -49,9 +49,9 @@ export async function startHttp2Endpoint(
       for (const one of all) {
         connection.frames.push(one);
         if (one.type === FRAME.headers && !connection.streams.includes(one.stream)) connection.streams.push(one.stream);
-        if (one.type !== FRAME.settings) onFrame(connection, one);
-        else if ((one.flags & FRAME_FLAG.acknowledge) === 0 && first !== null)
-          socket.write(frame(FRAME.settings, FRAME_FLAG.acknowledge, 0));
+        const isSettings = one.type === FRAME.settings && (one.flags & FRAME_FLAG.acknowledge) === 0;
+        if (!isSettings) onFrame(connection, one);
+        else if (first !== null) socket.write(frame(FRAME.settings, FRAME_FLAG.acknowledge, 0));
       }
     });
   });

@@ -180,9 +180,10 @@ export class FrameDispatch<Stream extends FlowStream> {
       return this.#fail(CODE.frameSizeError, `SETTINGS of ${length} bytes`);
     if (!this.hasSettings && isAcknowledgement) return this.#fail(CODE.protocolError, "no SETTINGS first");
     if (isAcknowledgement) return this.spend(COST.control);
+    // Before any frame that they allow: the peer applies them when it receives this.
+    this.#options.writer.acknowledgeSettings();
     for (let at = start; at < end; at += 6)
       if (!this.#apply((bytes[at]! << 8) | bytes[at + 1]!, readUint32(bytes, at + 2))) return false;
-    this.#options.writer.acknowledgeSettings();
     if (!this.spend(COST.control + length / 60)) return false;
     const isFirst = !this.hasSettings;
     this.hasSettings = true;
