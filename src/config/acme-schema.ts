@@ -1,8 +1,20 @@
 /** The ACME server and account that certificates are obtained from. */
+import { KEY_TYPES } from "../net/acme/certificates.ts";
 import { isServerName } from "../net/managed-certificates.ts";
 import { file } from "./references.ts";
-import { convert, list, object, oneOrMore, optional, type ScalarShape, scalar, withDefault } from "./shape.ts";
-import { choice, count } from "./values.ts";
+import {
+  convert,
+  InvalidValue,
+  list,
+  object,
+  oneOrMore,
+  optional,
+  required,
+  type ScalarShape,
+  scalar,
+  withDefault,
+} from "./shape.ts";
+import { choice, count, textOf } from "./values.ts";
 
 const directoryUrl: ScalarShape<string> = scalar("an https URL", { type: "string", format: "uri" }, (text) =>
   /^https:\/\/[^\s#]{1,1024}$/i.test(text) && URL.canParse(text) ? text : undefined,
@@ -46,6 +58,18 @@ const onDemand = convert(
   },
 );
 
+/** RFC 8555 section 7.3.4; CAs show the key in base64url, some with padding. */
+const externalAccount = object({
+  keyId: required(textOf(1, 500), "Key id that the CA shows (`kid`)."),
+  macKey: required(
+    scalar("a key in base64url", { type: "string" }, (text) => {
+      if (/^[A-Za-z0-9_-]{16,1024}={0,2}$/.test(text)) return text;
+      throw new InvalidValue("the key is not in base64url, of 16 to 1024 characters");
+    }),
+    "Key for the MAC that the CA shows, in base64url.",
+  ),
+});
+
 export const acme = convert(
   object({
     email: optional(email, "Contact of the account, to which some servers send warnings."),
@@ -53,6 +77,15 @@ export const acme = convert(
       directoryUrl,
       "https://acme-v02.api.letsencrypt.org/directory",
       "Directory URL of the ACME server. Default: Let's Encrypt. For trials: `https://acme-staging-v02.api.letsencrypt.org/directory`, whose certificates no client trusts.",
+    ),
+    externalAccount: optional(
+      externalAccount,
+      "Binds the ACME account to an account at the CA, which ZeroSSL, Google Trust Services and others require. Another `keyId` registers another ACME account.",
+    ),
+    keyType: withDefault(
+      choice(KEY_TYPES),
+      "p256",
+      "Key of new certificates: an elliptic curve, or RSA with that many bits for clients of before 2012. A certificate in service stays until its renewal.",
     ),
     ca: withDefault(
       oneOrMore(file),

@@ -7,7 +7,7 @@ export type TextMask = { hides(name: string): boolean; text(text: string): strin
 
 /** Keys of maps from user names to secrets. */
 const SECRETS_BY_NAME = /^(?:credentials|keys|passwords|secrets|tokens|users)$/i;
-/** Keys that contain plugin configurations. Under all others only tokens are secret. */
+/** Keys that contain plugin configurations. Under all others only tokens and `macKey` are secret. */
 const SETTINGS = /^(?:chain|config|plugin|router|strategy)$/;
 /** A reference to a variable reveals nothing; its default value may. */
 const REFERENCE = /^(["']?)\$\{\w+\}\1$/;
@@ -48,7 +48,7 @@ function show(source: string, { key, above, inSettings }: Visit, mask: TextMask)
   if (source === "" || REFERENCE.test(source)) return null;
   const isSecret = inSettings
     ? mask.hides(key) || SECRETS_BY_NAME.test(above)
-    : key === "token" && (above === "admin" || above === "trace");
+    : key === "macKey" || (key === "token" && (above === "admin" || above === "trace"));
   // A block scalar includes its last line end.
   if (isSecret) return source.endsWith("\n") ? "***\n" : "***";
   const shown = mask.text(source);

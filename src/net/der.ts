@@ -7,6 +7,7 @@ export const TAG = {
   octetString: 0x04,
   oid: 0x06,
   enumerated: 0x0a,
+  null: 0x05,
   utf8String: 0x0c,
   generalizedTime: 0x18,
   sequence: 0x30,

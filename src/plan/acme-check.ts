@@ -10,13 +10,22 @@ function isUsed({ tls }: ListenerConfig): boolean {
   return tls !== undefined && (tls.managed.length > 0 || tls.onDemand);
 }
 
+/** Whether it responds to plain HTTP, and so to challenges by HTTP-01: with `protocol: auto` beside TLS, too. */
+export function servesPlainHttp({ tls, protocol }: ListenerConfig): boolean {
+  return protocol === "auto" || (protocol === "http" && tls === undefined);
+}
+
 /** Problems of `acme`; none where no listener uses it. */
 export async function checkAcme({ acme, listeners }: Parts): Promise<Problem[]> {
   if (acme === undefined || !listeners.some(isUsed)) return [];
   const problems: Problem[] = [];
-  const isPlain = listeners.some(({ tls, protocol }) => tls === undefined && protocol === "http");
+  const isPlain = listeners.some(servesPlainHttp);
   if (!isPlain && acme.challenges.every((type) => type === "http-01"))
-    problems.push({ ...acme.at, message: '"http-01" needs a listener without "tls", expected one, or "tls-alpn-01"' });
+    problems.push({
+      ...acme.at,
+      message:
+        '"http-01" needs a listener of plain HTTP, expected one without "tls" or with "protocol: auto", or "tls-alpn-01"',
+    });
   const { path, at } = acme.storage;
   const cause = await findObstacle(path);
   if (cause !== "") problems.push({ ...at, message: `${path} cannot be used as directory: ${cause}` });

@@ -7,7 +7,7 @@ import type { ServerResponse } from "node:http";
 import { Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Pebble } from "../support/pebble.ts";
+import { Pebble, type PebbleOptions } from "../support/pebble.ts";
 import { findFreePort } from "./free-port.ts";
 import { exchange, startUpstream } from "./peers.ts";
 import {
@@ -33,11 +33,15 @@ function makeStorage(t: LiveTest): string {
 type Site = { readonly pebble: Pebble; readonly http: number; readonly tls: number; readonly root: string };
 
 /** Pebble, which connects to the ports `http` and `tls` to validate these names. */
-async function startSite(t: LiveTest, names: readonly string[], validity?: number): Promise<Site> {
+async function startSite(
+  t: LiveTest,
+  names: readonly string[],
+  more: Pick<PebbleOptions, "externalKeys"> = {},
+): Promise<Site> {
   const ports: number[] = [];
   while (ports.length < 4) ports.push(await findFreePort());
   const [http, tls, port, managementPort] = ports as [number, number, number, number];
-  const pebble = new Pebble({ httpPort: http, tlsPort: tls, port, managementPort, ...(validity && { validity }) });
+  const pebble = new Pebble({ httpPort: http, tlsPort: tls, port, managementPort, ...more });
   atEnd(t, () => pebble.close());
   await pebble.start();
   for (const name of names) pebble.dns.zone.addresses.set(name, ["127.0.0.1"]);
@@ -249,8 +253,10 @@ clusters:
 
 testInUsualMode("an order continues after a crash, a reload and a stop", async (t) => {
   const upstream = await startUpstream(t);
-  const site = await startSite(t, ["a.example"]);
-  const { pebble, tls } = site;
+  // It requires an external account, the key is of RSA, and plain HTTP comes to the port of TLS.
+  const macKey = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+  const site = await startSite(t, ["a.example"], { externalKeys: { kid: macKey } });
+  const { pebble, http } = site;
   let held = 0;
   let isHeld = true;
   pebble.intercept = ({ path }) => {
@@ -259,9 +265,9 @@ testInUsualMode("an order continues after a crash, a reload and a stop", async (
     return true;
   };
   const config = `
-acme: { directory: "${pebble.directory}", ca: ${pebble.ca}, storage: ${makeStorage(t)} }
+acme: { directory: "${pebble.directory}", ca: ${pebble.ca}, storage: ${makeStorage(t)}, externalAccount: { keyId: kid, macKey: ${macKey} }, keyType: rsa2048, challenges: [http-01] }
 listeners:
-  web: { address: "127.0.0.1:${tls}", cluster: app, tls: { acme: [a.example] } }
+  web: { address: "127.0.0.1:${http}", protocol: auto, cluster: app, tls: { acme: [a.example] } }
 clusters:
   app: ["127.0.0.1:${upstream.port}"]
 `;
@@ -293,8 +299,10 @@ clusters:
   isHeld = false;
   const third = await startSluice(t, email(config));
   await issued(third, 1);
-  await servedByAll(site, "a.example");
+  const { publicKey } = await servedByAll({ ...site, tls: http }, "a.example");
+  assert.deepEqual([publicKey.asymmetricKeyType, publicKey.asymmetricKeyDetails!.modulusLength], ["rsa", 2048]);
   assert.equal(pebble.orders.length, 1);
+  assert.doesNotMatch((await third.ask("/api/v1/config")).text, new RegExp(macKey));
 });
 
 testInUsualMode("names get a certificate on demand, within limits", async (t) => {

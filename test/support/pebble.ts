@@ -18,6 +18,8 @@ export type PebbleOptions = {
   readonly managementPort: number;
   /** Of certificates, seconds. */
   readonly validity?: number;
+  /** Keys of external accounts by id, one of which an account then needs. */
+  readonly externalKeys?: Record<string, string>;
   /** Percentage of nonces that it rejects. */
   readonly rejectedNonces?: number;
 };
@@ -73,7 +75,15 @@ export class Pebble {
 
   /** Starts pebble, which knows nothing of an earlier run. */
   async startServer(): Promise<void> {
-    const { httpPort, tlsPort, port, managementPort, validity = 7_776_000, rejectedNonces = 20 } = this.#options;
+    const {
+      httpPort,
+      tlsPort,
+      port,
+      managementPort,
+      validity = 7_776_000,
+      rejectedNonces = 20,
+      externalKeys,
+    } = this.#options;
     const file = this.authority.path("pebble.json");
     const pebble = {
       listenAddress: `127.0.0.1:${port}`,
@@ -83,6 +93,7 @@ export class Pebble {
       httpPort,
       tlsPort,
       certificateValidityPeriod: validity,
+      ...(externalKeys && { externalAccountBindingRequired: true, externalAccountMACKeys: externalKeys }),
     };
     writeFileSync(file, JSON.stringify({ pebble }));
     const env = {

@@ -1,6 +1,7 @@
 /** The account at one ACME server: its key, made once and kept on disk, and the client that uses it. */
 import { createPrivateKey } from "node:crypto";
 import { makeKey, pemOfKey } from "../../net/acme/certificates.ts";
+import type { ExternalAccount } from "../../net/acme/jws.ts";
 import type { Log } from "../../observe/log.ts";
 import { AcmeClient } from "./client.ts";
 import type { AcmeError } from "./problem.ts";
@@ -10,6 +11,8 @@ export type AccountOptions = {
   readonly directory: string;
   readonly ca: readonly string[];
   readonly contact: readonly string[];
+  /** Null: none is needed. */
+  readonly external: ExternalAccount | null;
   readonly file: AccountFile;
   readonly log: Pick<Log, "info">;
   readonly signal: AbortSignal;
@@ -51,11 +54,13 @@ export class Account {
   }
 
   async #open(): Promise<AcmeClient> {
-    const { directory, ca, contact, file, signal } = this.options;
+    const { directory, ca, contact, external, file, signal } = this.options;
+    const externalKey = external?.keyId ?? "";
     let saved = await file.read();
-    if (saved === null) {
+    // A key has one account, and that one external account.
+    if (saved === null || saved.externalKey !== externalKey) {
       // Saved before it is registered: a crash between both must not lose the account.
-      saved = { key: pemOfKey(makeKey()), url: "", contact: [] };
+      saved = { key: pemOfKey(makeKey()), url: "", contact: [], externalKey };
       await file.write(saved);
     }
     const key = createPrivateKey(saved.key);
@@ -70,9 +75,10 @@ export class Account {
   }
 
   async #register(client: AcmeClient): Promise<AcmeClient> {
-    const { contact, file, directory, log } = this.options;
-    const { account, terms } = await client.register(contact);
-    const saved: SavedAccount = { key: pemOfKey(client.key), url: account, contact };
+    const { contact, external, file, directory, log } = this.options;
+    const { account, terms } = await client.register(contact, external);
+    const externalKey = external?.keyId ?? "";
+    const saved: SavedAccount = { key: pemOfKey(client.key), url: account, contact, externalKey };
     await file.write(saved);
     log.info({ directory, account, terms }, "ACME account registered");
     return client;

@@ -3,7 +3,7 @@
  * information (RFC 9773). What the server returns is bounded, and its URLs must be https.
  */
 import type { KeyObject } from "node:crypto";
-import { signRequest } from "../../net/acme/jws.ts";
+import { bindExternal, type ExternalAccount, signRequest } from "../../net/acme/jws.ts";
 import { AcmeError, boundText, errorOf, parseObject } from "./problem.ts";
 import { type AcmeResponse, readRetryAfter, send } from "./request.ts";
 
@@ -24,6 +24,7 @@ type Directory = {
   readonly renewalInfo: string | null;
   /** URL of the terms of service; null: there are none. */
   readonly terms: string | null;
+  readonly requiresExternal: boolean;
   readonly readAt: number;
 };
 
@@ -62,11 +63,20 @@ export class AcmeClient {
     return this.#options.key;
   }
 
-  /** Registers the account, or finds that of the key. Returns its URL, and that of the terms agreed to. */
-  async register(contact: readonly string[]): Promise<{ account: string; terms: string | null }> {
-    const { newAccount, terms } = await this.#read();
+  /**
+   * Registers the account, bound to an external one, or finds that of the key. Returns its URL, and that of the terms
+   * agreed to.
+   */
+  async register(
+    contact: readonly string[],
+    external: ExternalAccount | null,
+  ): Promise<{ account: string; terms: string | null }> {
+    const { newAccount, terms, requiresExternal } = await this.#read();
+    if (requiresExternal && external === null)
+      throw new AcmeError("rejected", "the server requires an account of its own: configure acme.externalAccount");
     this.#session.account = null;
-    const { location } = await this.#post(newAccount, { termsOfServiceAgreed: true, contact });
+    const binding = external && { externalAccountBinding: bindExternal(external, this.key, newAccount) };
+    const { location } = await this.#post(newAccount, { termsOfServiceAgreed: true, contact, ...binding });
     if (location === null) throw new AcmeError("invalid_response", "the server did not return the account's URL");
     this.#session.account = location;
     return { account: location, terms };
@@ -124,6 +134,7 @@ export class AcmeClient {
       newOrder: url("newOrder"),
       renewalInfo: value.renewalInfo === undefined ? null : url("renewalInfo"),
       terms: typeof terms === "string" ? boundText(terms) : null,
+      requiresExternal: meta?.externalAccountRequired === true,
       readAt: now,
     };
     return this.#session.directory;

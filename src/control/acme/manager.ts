@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { ManagedCertificateStatus } from "../../admin/api.ts";
 import type { Config } from "../../config/schema.ts";
 import { managedId, type TlsCertificate } from "../../net/managed-certificates.ts";
+import { servesPlainHttp } from "../../plan/acme-check.ts";
 import type { CertificateInfo } from "../../plan/tls-files.ts";
 import type { Workers } from "../workers.ts";
 import { Account } from "./account.ts";
@@ -106,6 +107,7 @@ export class CertificateManager {
       account: account.account,
       root: account.root,
       challenges: usableChallenges(config.acme.challenges, config.listeners),
+      keyType: config.acme.keyType,
       onDemand: false,
       findDenial: async () => "",
     };
@@ -223,20 +225,22 @@ export class CertificateManager {
   }
 
   /** That in service if nothing of it differs. */
-  #accountOf({ acme: { directory, email, storage } }: Uses, ca: readonly string[]): ServerAccount {
+  #accountOf({ acme: { directory, email, externalAccount, storage } }: Uses, ca: readonly string[]): ServerAccount {
     const root = directoryOf(storage.path, directory);
-    const key = JSON.stringify([root, directory, email, ca]);
+    const key = JSON.stringify([root, directory, email, externalAccount, ca]);
     if (this.#account?.key === key) return this.#account;
     const contact = email === undefined ? [] : [`mailto:${email}`];
+    const external = externalAccount ?? null;
     const { log } = this.#options;
     const signal = this.#closing.signal;
-    return { key, root, account: new Account({ directory, ca, contact, file: new AccountFile(root), log, signal }) };
+    const file = new AccountFile(root);
+    return { key, root, account: new Account({ directory, ca, contact, external, file, log, signal }) };
   }
 }
 
 /** HTTP-01 needs a plain listener. */
 function usableChallenges(given: readonly ChallengeType[], listeners: Uses["listeners"]): readonly ChallengeType[] {
-  const isPlain = listeners.some(({ tls, protocol }) => tls === undefined && protocol === "http");
+  const isPlain = listeners.some(servesPlainHttp);
   const usable = given.filter((type) => type !== "http-01" || isPlain);
   // `check` has reported it.
   return usable.length > 0 ? usable : given;
@@ -264,5 +268,6 @@ function onDemandSettings({ acme: { onDemand }, listeners }: Uses): OnDemandSett
 }
 
 function isSame(a: TaskOptions, b: TaskOptions): boolean {
-  return a.account === b.account && a.ocsp === b.ocsp && a.challenges.join() === b.challenges.join();
+  const isSameKind = a.ocsp === b.ocsp && a.keyType === b.keyType;
+  return a.account === b.account && isSameKind && a.challenges.join() === b.challenges.join();
 }

@@ -2,7 +2,13 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createSecureContext } from "node:tls";
-import { makeChallengeCertificate, makeKey, makeRequest, pemOfKey } from "../../net/acme/certificates.ts";
+import {
+  type KeyType,
+  makeCertificateKey,
+  makeChallengeCertificate,
+  makeRequest,
+  pemOfKey,
+} from "../../net/acme/certificates.ts";
 import type { Challenge } from "../../net/acme/challenges.ts";
 import { authorizeKey } from "../../net/acme/jws.ts";
 import { type AcmeClient, type Reply, readUrl } from "./client.ts";
@@ -20,6 +26,7 @@ export type SavedOrder = {
 export type OrderOptions = {
   readonly client: AcmeClient;
   readonly names: readonly string[];
+  readonly keyType: KeyType;
   /** Most preferred first. */
   readonly challenges: readonly ChallengeType[];
   /** An order that a previous attempt began, or null. */
@@ -77,7 +84,7 @@ export async function obtain(options: OrderOptions): Promise<Obtained> {
 }
 
 /** Continues the saved order if the server still has it; otherwise makes one. */
-async function openOrder({ client, names, saved, replaces, save }: OrderOptions): Promise<Open> {
+async function openOrder({ client, names, keyType, saved, replaces, save }: OrderOptions): Promise<Open> {
   if (saved !== null) {
     try {
       const reply = await client.post(saved.url, null);
@@ -91,7 +98,7 @@ async function openOrder({ client, names, saved, replaces, save }: OrderOptions)
     if (replaces === null || !WITHOUT_REPLACES.has(error.type)) throw error;
     return client.newOrder(names, null);
   });
-  const key = makeKey();
+  const key = await makeCertificateKey(keyType);
   await save({ url: reply.location, key: pemOfKey(key) });
   return { url: reply.location, key, reply };
 }

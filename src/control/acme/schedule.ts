@@ -9,6 +9,8 @@ const HOUR = 60 * MINUTE;
  * hour: with these, five attempts are made in the first hour.
  */
 const DELAYS = [10 * SECOND, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR] as const;
+/** A server may ask for a later attempt than these, by at most (`client.ts`). */
+const LONGEST_WAIT = 8 * 24 * HOUR;
 /** Share of a delay that is added by chance, so that many proxies do not try at once. */
 const RETRY_JITTER = 0.2;
 /** The same of the lifetime, by which a renewal is earlier. */
@@ -60,6 +62,11 @@ export function isEarly(issuedAt: number, now: number, lifetime: number): boolea
 /** When renewal information is read again after it could not be. */
 export function nextCheck(now: number): number {
   return now + CHECK_EVERY;
+}
+
+/** A saved time of the next attempt; 0 if it is too far ahead: the system's clock has been set back since. */
+export function plausibleTry(nextTry: number, now: number): number {
+  return nextTry > now + LONGEST_WAIT ? 0 : nextTry;
 }
 
 /** The time of the next attempt after `failures` in a row; `retryAt`: the server wants none before, or null. */

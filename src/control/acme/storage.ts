@@ -13,7 +13,13 @@ import type { Suggestion } from "./schedule.ts";
 /** Most bytes of a file that is read. */
 const MAX_FILE = 1024 * 1024;
 
-export type SavedAccount = { readonly key: string; readonly url: string; readonly contact: readonly string[] };
+export type SavedAccount = {
+  readonly key: string;
+  readonly url: string;
+  readonly contact: readonly string[];
+  /** Key id of the external account that it is bound to; empty: none. */
+  readonly externalKey: string;
+};
 
 /** State of the attempts for one certificate. */
 export type SavedState = {
@@ -80,10 +86,15 @@ export class AccountFile {
   async read(): Promise<SavedAccount | null> {
     const text = await read(this.path);
     if (text === null) return null;
-    const { key, url, contact } = parseObject(text) ?? {};
-    if (typeof key !== "string" || typeof url !== "string" || !Array.isArray(contact))
+    const { key, url, contact, externalKey = "" } = parseObject(text) ?? {};
+    if (
+      typeof key !== "string" ||
+      typeof url !== "string" ||
+      !Array.isArray(contact) ||
+      typeof externalKey !== "string"
+    )
       throw new Error(`${this.path} is not the file of an account`);
-    return { key, url, contact: contact.map(String) };
+    return { key, url, contact: contact.map(String), externalKey };
   }
 
   write(account: SavedAccount): Promise<void> {

@@ -1,13 +1,14 @@
 /** One managed certificate: obtains it, renews it in time, and tries again with growing delays after failures. */
 import { join } from "node:path";
 import type { ManagedCertificateStatus } from "../../admin/api.ts";
+import type { KeyType } from "../../net/acme/certificates.ts";
 import type { Log } from "../../observe/log.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import type { Account } from "./account.ts";
 import type { ChallengeBoard } from "./challenge-board.ts";
 import { type ChallengeType, type Obtained, obtain } from "./order.ts";
 import { AcmeError, boundText, endsOrder, type Failure } from "./problem.ts";
-import { isEarly, nextCheck, renewalTime, retryTime, selectTime } from "./schedule.ts";
+import { isEarly, nextCheck, plausibleTry, renewalTime, retryTime, selectTime } from "./schedule.ts";
 import { makeServed, type Served } from "./served.ts";
 import type { Slots } from "./slots.ts";
 import { type CertificateFiles, fileNameOf, NEW_STATE, type SavedState } from "./storage.ts";
@@ -33,6 +34,8 @@ export type TaskOptions = {
   readonly files: CertificateFiles;
   /** Most preferred first, not empty. */
   readonly challenges: readonly ChallengeType[];
+  /** Of the next certificate. */
+  readonly keyType: KeyType;
   readonly ocsp: "fetch" | "off";
   readonly onDemand: boolean;
   /** Why no certificate may be ordered for an on-demand name; empty: it may. */
@@ -44,8 +47,8 @@ export type SharedOptions = Omit<TaskOptions, "id" | "names" | "ocsp" | "files">
 
 /** Of one attempt, ms. */
 const ATTEMPT_TIMEOUT = 300_000;
-/** Timers are limited to 24 days. */
-const LONGEST_TIMER = 7 * 86_400_000;
+/** Then the time is looked at again: the system's clock may have been set meanwhile. */
+const LONGEST_TIMER = 3_600_000;
 /** Renewal information is read first after, ms. */
 const FIRST_CHECK = 1000;
 const DAY = 86_400_000;
@@ -164,7 +167,7 @@ export class CertificateTask {
   get dueAt(): number {
     const isUnfinished = this.#served === null || this.#state.order !== null;
     const due = isUnfinished ? this.#now : this.#renewalAt();
-    return Math.max(due, this.#state.nextTry);
+    return Math.max(due, plausibleTry(this.#state.nextTry, this.#now));
   }
 
   #schedule(): void {
@@ -209,7 +212,7 @@ export class CertificateTask {
   }
 
   async #attempt(): Promise<void> {
-    const { account, names, onDemand, findDenial, files } = this.options;
+    const { account, names, keyType, onDemand, findDenial, files } = this.options;
     const { now, random, board } = this.#context;
     if (onDemand) {
       const denial = await findDenial(names[0]!);
@@ -224,6 +227,7 @@ export class CertificateTask {
       obtain({
         client: client.until(signal),
         names,
+        keyType,
         challenges: this.#challengesOf(failures),
         saved: this.#state.order,
         replaces: this.#served?.renewalId ?? null,

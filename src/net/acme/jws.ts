@@ -1,5 +1,5 @@
 /** Signs ACME requests (RFC 8555 section 6.2): flattened JWS with ES256. */
-import { createHash, createPublicKey, type KeyObject, sign } from "node:crypto";
+import { createHash, createHmac, createPublicKey, type KeyObject, sign } from "node:crypto";
 
 export type SignOptions = {
   /** A P-256 key. */
@@ -17,6 +17,21 @@ export function signRequest(payload: unknown, { key, url, nonce, account }: Sign
   const body = payload === null ? "" : encode(JSON.stringify(payload));
   const signature = sign("sha256", Buffer.from(`${header}.${body}`), { key, dsaEncoding: "ieee-p1363" });
   return JSON.stringify({ protected: header, payload: body, signature: signature.toString("base64url") });
+}
+
+/** The key with which a customer of a CA binds an ACME account to the account there. `macKey`: in base64url. */
+export type ExternalAccount = { readonly keyId: string; readonly macKey: string };
+
+/** The binding of an account's key to an external account (RFC 8555 section 7.3.4). `url`: that of new accounts. */
+export function bindExternal(
+  { keyId, macKey }: ExternalAccount,
+  key: KeyObject,
+  url: string,
+): Readonly<Record<"protected" | "payload" | "signature", string>> {
+  const header = encode(JSON.stringify({ alg: "HS256", kid: keyId, url }));
+  const payload = encode(JSON.stringify(publicJwk(key)));
+  const mac = createHmac("sha256", Buffer.from(macKey, "base64url")).update(`${header}.${payload}`);
+  return { protected: header, payload, signature: mac.digest("base64url") };
 }
 
 /** The content of a challenge's response (RFC 8555 section 8.1). */

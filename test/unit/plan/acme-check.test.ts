@@ -74,7 +74,7 @@ test("a storage that is a file, and a challenge without its listener, are proble
   assert.deepEqual((await check("{ acme: [a.example] }", { acme })).problems, []);
   assert.match(
     (await check("{ acme: [a.example] }", { acme, plain: false })).problems[0]!,
-    /^acme: "http-01" needs a listener without "tls"/,
+    /^acme: "http-01" needs a listener of plain HTTP/,
   );
   // Without use nothing is checked.
   const unused = await check("{ certificates: [{ cert: file.pem, key: file.key }] }", { acme: "{ storage: taken }" });

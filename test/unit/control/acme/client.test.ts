@@ -80,7 +80,17 @@ test("responses are bounded in size, redirects are not followed, and URLs must b
     /directory: newOrder: expected an https URL/,
   );
   const unknown = new AcmeClient({ directory: `${origin}/dir`, ca: [], key: makeKey(), signal, account: null });
-  await failing(unknown.register([]), "unreachable", /certificate/);
+  await failing(unknown.register([], null), "unreachable", /certificate/);
+});
+
+test("a server that requires an external account gets none without it", async (t) => {
+  const meta = { externalAccountRequired: true };
+  const origin = await start(t, (_, response) => response.writeHead(201, { location: "/account/1" }).end("{}"), {
+    meta,
+  });
+  await failing(clientOf(origin).register([], null), "rejected", /configure acme\.externalAccount$/);
+  const { account } = await clientOf(origin).register([], { keyId: "k", macKey: "c2VjcmV0" });
+  assert.equal(account, `${origin}/account/1`);
 });
 
 test("a response that does not come ends in time, or with its order", async (t) => {

@@ -31,7 +31,10 @@ test("damaged files of certificates on demand are left out", async () => {
   });
   const settings = { names: ["*.example"], limit: 10, rate: 1, ocsp: "off", listeners: [] } as const;
   const prepare = async (root: string) => {
-    const shared = { account: {} as Account, root, challenges: [], onDemand: true, findDenial: async () => "" };
+    const shared = {
+      ...({ account: {} as Account, root, challenges: [], keyType: "p256", onDemand: true } as const),
+      findDenial: async () => "",
+    };
     return [...(await onDemand.prepare(settings, shared)).loaded.keys()];
   };
   const files = new CertificateFiles(join(authority.directory, "on-demand"));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { renewalTime, retryTime, selectTime } from "../../../../src/control/acme/schedule.ts";
+import { plausibleTry, renewalTime, retryTime, selectTime } from "../../../../src/control/acme/schedule.ts";
 
 const MINUTE = 60_000;
 const DAY = 86_400_000;
@@ -48,4 +48,16 @@ test("the selected time is in the suggested window, kept while the window is, an
   assert.deepEqual([first.at, first.checkAt], [11 * DAY, DAY]);
   const moved = selectTime({ start: 1, end: 2, retryAt: 0 }, first, { now: 5 * DAY, random: 0, ...life });
   assert.deepEqual([moved.at, moved.checkAt], [1, 5 * DAY + MINUTE]);
+});
+
+test("a saved time of the next attempt is kept, unless the clock was ahead when it was saved", () => {
+  for (const [failures, retryAt] of [
+    [1, null],
+    [100, null],
+    [1, 7 * DAY],
+  ] as const) {
+    const next = retryTime(failures, retryAt, { now: 0, random: 1 });
+    assert.equal(plausibleTry(next, 0), next);
+  }
+  assert.equal(plausibleTry(400 * DAY, 0), 0);
 });

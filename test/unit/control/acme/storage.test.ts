@@ -59,8 +59,9 @@ test("a damaged state begins again; a damaged account is an error, since a new o
   assert.equal(await account.read(), null);
   writeFileSync(account.path, "{ damaged");
   await assert.rejects(account.read(), /account\.json is not the file of an account/);
-  await account.write({ key: "k", url: "u", contact: ["mailto:a@b.example"] });
-  assert.deepEqual(await account.read(), { key: "k", url: "u", contact: ["mailto:a@b.example"] });
+  const saved = { key: "k", url: "u", contact: ["mailto:a@b.example"], externalKey: "e" };
+  await account.write(saved);
+  assert.deepEqual(await account.read(), saved);
   writeFileSync(account.path, " ".repeat(2 ** 20 + 1));
   await assert.rejects(account.read(), /has more than 1048576 bytes/);
 });

@@ -100,13 +100,23 @@ async function makeTask(t: TestContext, files: CertificateFiles): Promise<Site> 
     directory,
     ca: [authority.read("ca.pem")],
     contact: [],
+    external: null,
     file: new AccountFile(files.directory),
     log,
     signal,
   });
   const task = new CertificateTask(
     {
-      ...{ id: "a", names: ["a.example"], account, files, challenges: ["http-01"], ocsp: "off", onDemand: false },
+      ...{
+        id: "a",
+        names: ["a.example"],
+        account,
+        files,
+        challenges: ["http-01"],
+        ocsp: "off",
+        onDemand: false,
+        keyType: "p256",
+      },
       findDenial: async () => "",
     },
     {

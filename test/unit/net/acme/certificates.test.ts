@@ -3,18 +3,25 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash, X509Certificate } from "node:crypto";
 import { test } from "node:test";
-import { makeChallengeCertificate, makeKey, makeRequest } from "../../../../src/net/acme/certificates.ts";
+import { makeCertificateKey, makeChallengeCertificate, makeRequest } from "../../../../src/net/acme/certificates.ts";
 
 const openssl = (input: Buffer | string, ...args: string[]) =>
   execFileSync("openssl", args, { input, encoding: "utf8", stdio: ["pipe", "pipe", "pipe"] });
 
-test("OpenSSL verifies a certificate request and finds its names", () => {
+test("OpenSSL verifies a certificate request with each type of key, and finds its names", async () => {
   const names = Array.from({ length: 100 }, (_, i) => `${"n".repeat(40)}${i}.example.com`);
-  const text = openssl(makeRequest(names, makeKey()), "req", "-inform", "der", "-noout", "-text", "-verify");
-  for (const name of names) assert.ok(text.includes(`DNS:${name}`), name);
-  assert.match(text, /Subject: *\n/);
-  assert.match(text, /Signature Algorithm: ecdsa-with-SHA256/);
-  assert.match(text, /prime256v1/);
+  for (const [type, algorithm, kind] of [
+    ["p256", /Signature Algorithm: ecdsa-with-SHA256/, /prime256v1/],
+    ["p384", /Signature Algorithm: ecdsa-with-SHA384/, /secp384r1/],
+    ["rsa2048", /Signature Algorithm: sha256WithRSAEncryption/, /Public-Key: \(2048 bit\)/],
+  ] as const) {
+    const request = makeRequest(names, await makeCertificateKey(type));
+    const text = openssl(request, "req", "-inform", "der", "-noout", "-text", "-verify");
+    for (const name of names) assert.ok(text.includes(`DNS:${name}`), name);
+    assert.match(text, /Subject: *\n/);
+    assert.match(text, algorithm);
+    assert.match(text, kind);
+  }
 });
 
 test("a challenge certificate has one name and the critical digest of the key authorization", () => {
