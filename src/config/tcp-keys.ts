@@ -4,26 +4,56 @@ import { findEntry, type Tree } from "./tree.ts";
 
 type Report = Conversion["report"];
 
-/** Keys of a listener that concern requests, by the map that contains them. */
-const REQUEST_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [
-  ["", ["path", "halfClose", "grpc", "http2", "respond", "redirect"]],
-  ["timeouts", ["head", "body", "write"]],
-  ["limits", ["head", "target", "headers", "body"]],
-  ["tls", ["strictSniHost"]],
+/** Keys without a meaning, in the map that contains them (empty: the listener or route itself), and what to write. */
+type Unused = { readonly map: string; readonly keys: readonly string[]; readonly expected: string };
+
+const IN_HTTP = "it in a listener with protocol: http";
+const IN_STREAMS = "it in a listener with protocol: http, tcp or auto";
+const TARGET = "cluster or split";
+
+/** Keys of a listener that concern requests. */
+const REQUEST_KEYS: readonly Unused[] = [
+  { map: "", keys: ["path", "halfClose", "grpc", "http2"], expected: IN_HTTP },
+  { map: "", keys: ["respond", "redirect"], expected: "cluster or routes" },
+  { map: "timeouts", keys: ["head", "body", "write"], expected: IN_HTTP },
+  { map: "limits", keys: ["head", "target", "headers", "body"], expected: IN_HTTP },
+  { map: "tls", keys: ["strictSniHost"], expected: IN_HTTP },
 ];
-/** The same of a route. */
-const ROUTE_KEYS = ["chain", "router", "clusters", "respond", "redirect", "timeout", "upgrade"];
-const MATCH_KEYS = ["scheme", "host", "path", "prefix", "regex", "method", "headers", "query", "cookie"];
-const HELLO_KEYS = ["alpn"];
-/** Of an attempt without a request, only connecting can be retried. */
-const RETRY_KEYS = ["on"];
-/** Keys of a listener, its limits and its routes that datagrams do not have. */
-const STREAM_KEYS = ["tls", "trustedProxies", "proxyProtocol"];
-const STREAM_LIMITS = ["bandwidth"];
-const STREAM_ROUTE_KEYS = ["bandwidth", "passthrough"];
 /** Keys of a listener that only connections without requests have. */
-const CONNECTION_KEYS: readonly (readonly [map: string, keys: readonly string[]])[] = [
-  ["timeouts", ["detect", "lifetime"]],
+const CONNECTION_KEYS: readonly Unused[] = [
+  { map: "timeouts", keys: ["detect", "lifetime"], expected: "it in a listener with protocol: tcp or auto" },
+];
+/** Keys of a listener that datagrams do not have; that only datagrams have. */
+const STREAM_KEYS: readonly Unused[] = [
+  { map: "", keys: ["tls", "trustedProxies", "proxyProtocol"], expected: IN_STREAMS },
+  { map: "limits", keys: ["bandwidth"], expected: IN_STREAMS },
+];
+const DATAGRAM_KEYS: readonly Unused[] = [{ map: "", keys: ["udp"], expected: "it in a listener with protocol: udp" }];
+
+/** Keys of a route that datagrams do not have. */
+const STREAM_ROUTE_KEYS: readonly Unused[] = [
+  { map: "", keys: ["bandwidth", "passthrough"], expected: IN_STREAMS },
+  { map: "match", keys: ["sni", "alpn"], expected: "the condition client" },
+];
+/** Keys of a route that only requests have. Of an attempt without a request, only connecting can be retried. */
+const REQUEST_ROUTE_KEYS: readonly Unused[] = [
+  { map: "", keys: ["chain"], expected: "plugins in the chain of the listener" },
+  { map: "", keys: ["router", "clusters", "respond", "redirect"], expected: TARGET },
+  { map: "", keys: ["timeout"], expected: "timeouts.connect of the cluster" },
+  { map: "", keys: ["upgrade"], expected: "it in a route for requests" },
+  { map: "retry", keys: ["on"], expected: "only attempts, of failed connects" },
+  {
+    map: "match",
+    keys: ["scheme", "host", "path", "prefix", "regex", "method", "headers", "query", "cookie"],
+    expected: "conditions of connections: client, sni, alpn",
+  },
+];
+/** Keys of a route for requests that only connections have. */
+const HELLO_KEYS: readonly Unused[] = [
+  { map: "match", keys: ["alpn"], expected: "it in a route with passthrough: true, or of protocol: tcp" },
+];
+const AUTO_KEYS: readonly Unused[] = [
+  { map: "match", keys: ["protocol"], expected: "it in a listener with protocol: auto" },
 ];
 
 type Protocol = "http" | "tcp" | "udp" | "auto";
@@ -46,52 +76,23 @@ export function checkKeys(protocol: Protocol, listener: Tree, report: Report): v
   const routes = itemsOf(findEntry(listener, "routes"));
   const passes = routes.some((route) => isText(findEntry(route, "passthrough"), "true"));
   const isAllRelayed = protocol === "tcp" || protocol === "udp";
-  const unused = isAllRelayed ? REQUEST_KEYS : protocol === "http" && !passes ? CONNECTION_KEYS : [];
-  for (const [map, keys] of unused) {
-    const tree = map === "" ? listener : findEntry(listener, map);
-    reportKeys(tree, keys, map, `a listener with protocol: ${protocol}`, report);
-  }
   const what = `a listener with protocol: ${protocol}`;
-  reportKeys(listener, protocol === "udp" ? STREAM_KEYS : ["udp"], "", what, report);
-  if (protocol === "udp") reportKeys(findEntry(listener, "limits"), STREAM_LIMITS, "limits", what, report);
+  const check = (tree: Tree, unused: readonly Unused[]) => reportKeys(tree, unused, what, report);
+  if (isAllRelayed) check(listener, REQUEST_KEYS);
+  else if (protocol === "http" && !passes) check(listener, CONNECTION_KEYS);
+  check(listener, protocol === "udp" ? STREAM_KEYS : DATAGRAM_KEYS);
   for (const route of routes) {
-    if (protocol === "udp") checkDatagramRoute(route, what, report);
-    const match = findEntry(route, "match");
-    if (protocol !== "auto") reportKeys(match, ["protocol"], "match", what, report);
-    const isTcp = isAllRelayed || isText(findEntry(match, "protocol"), "tcp");
-    if (isTcp || isText(findEntry(route, "passthrough"), "true")) checkRoute(route, report);
-    else checkRequestRoute(route, report);
+    if (protocol === "udp") check(route, STREAM_ROUTE_KEYS);
+    if (protocol !== "auto") check(route, AUTO_KEYS);
+    const isTcp = isAllRelayed || isText(findEntry(findEntry(route, "match"), "protocol"), "tcp");
+    if (isTcp || isText(findEntry(route, "passthrough"), "true"))
+      reportKeys(route, REQUEST_ROUTE_KEYS, "a route for TCP connections", report);
+    else reportKeys(route, HELLO_KEYS, "a route for requests", report);
   }
-}
-
-/** Reports keys of a route for requests that only connections have. */
-function checkRequestRoute(route: Tree, report: Report): void {
-  const what = "a route for requests";
-  const match = findEntry(route, "match");
-  for (const one of [match, ...itemsOf(findEntry(match, "not"))])
-    reportKeys(one, HELLO_KEYS, one === match ? "match" : "match.not", what, report);
-}
-
-/** Reports keys of a route that datagrams do not have. */
-function checkDatagramRoute(route: Tree, what: string, report: Report): void {
-  reportKeys(route, STREAM_ROUTE_KEYS, "", what, report);
-  const match = findEntry(route, "match");
-  for (const one of [match, ...itemsOf(findEntry(match, "not"))])
-    reportKeys(one, ["sni", "alpn"], one === match ? "match" : "match.not", what, report);
 }
 
 function isText(tree: Tree | undefined, text: string): boolean {
   return tree?.kind === "scalar" && tree.text === text;
-}
-
-/** Reports keys of a route for connections that only requests have. */
-function checkRoute(route: Tree, report: Report): void {
-  const what = "a route for TCP connections";
-  reportKeys(route, ROUTE_KEYS, "", what, report);
-  reportKeys(findEntry(route, "retry"), RETRY_KEYS, "retry", what, report);
-  const match = findEntry(route, "match");
-  reportKeys(match, MATCH_KEYS, "match", what, report);
-  for (const excluded of itemsOf(findEntry(match, "not"))) reportKeys(excluded, MATCH_KEYS, "match.not", what, report);
 }
 
 function itemsOf(tree: Tree | undefined): readonly Tree[] {
@@ -99,8 +100,16 @@ function itemsOf(tree: Tree | undefined): readonly Tree[] {
   return tree.kind === "list" ? tree.items : [tree];
 }
 
-function reportKeys(tree: Tree | undefined, keys: readonly string[], map: string, what: string, report: Report): void {
-  if (tree?.kind !== "map") return;
-  for (const { key, keyAt } of tree.entries)
-    if (keys.includes(key)) report(keyAt, `"${map === "" ? key : `${map}.${key}`}" has no meaning in ${what}`);
+function reportKeys(tree: Tree, unused: readonly Unused[], what: string, report: Report): void {
+  for (const { map, keys, expected } of unused) {
+    const inner = map === "" ? tree : findEntry(tree, map);
+    const reportIn = (one: Tree | undefined, name: string) => {
+      if (one?.kind !== "map") return;
+      for (const { key, keyAt } of one.entries)
+        if (keys.includes(key))
+          report(keyAt, `"${name === "" ? key : `${name}.${key}`}" has no meaning in ${what}: expected ${expected}`);
+    };
+    reportIn(inner, map);
+    if (map === "match") for (const excluded of itemsOf(findEntry(inner, "not"))) reportIn(excluded, "match.not");
+  }
 }

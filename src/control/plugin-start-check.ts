@@ -5,7 +5,6 @@ import { locateConfigProblem } from "../plan/config-problems.ts";
 import { BASELINE_NOTE } from "../plan/modules.ts";
 import { checkMetrics, type Definitions } from "../plan/plugin-metrics.ts";
 import { pluginParts } from "../plan/plugin-parts.ts";
-import { checkRoles } from "../plan/roles.ts";
 import type { PluginParts } from "../plugin/host/host.ts";
 import type { StartCheckResult } from "../plugin/host/start-check.ts";
 
@@ -19,13 +18,12 @@ export async function checkPlugins(
   startCheck: StartCheck,
   { built, config, workers }: { readonly built: Built; readonly config: Config; readonly workers: number },
 ): Promise<PluginCheck> {
-  const wrongRoles = checkRoles(built);
   const { plan, origins } = built;
   const result = await startCheck(pluginParts(plan));
   const top = { file: config.file, line: 1, column: 1, path: "plugins" };
   if (result.problems.length === 0) {
     const tooMany = checkGuests(workers, result.guests, top);
-    const problems = [...wrongRoles, ...(tooMany === null ? [] : [tooMany]), ...checkMetrics(built, result.metrics)];
+    const problems = [...(tooMany === null ? [] : [tooMany]), ...checkMetrics(built, result.metrics)];
     return { problems, metrics: result.metrics };
   }
   const problems = result.problems.map(({ instance, message }) => {
@@ -33,7 +31,7 @@ export async function checkPlugins(
     const isBaseline = plan.rollouts.some((rollout) => rollout.instances.some((pair) => pair.baseline === instance));
     return locateConfigProblem(isBaseline ? `${message} ${BASELINE_NOTE}` : message, origins[instance]!);
   });
-  return { problems: [...wrongRoles, ...problems], metrics: [] };
+  return { problems, metrics: [] };
 }
 
 /** Maximum guests over all workers; a reload doubles them, and a process can have about 16,000. */

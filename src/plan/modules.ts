@@ -14,6 +14,7 @@ import {
 } from "../config/schema.ts";
 import type { BuildPlace, ModulePlan } from "../plugin/wasm/build.ts";
 import { checkPermissions } from "./permissions.ts";
+import { checkRoles } from "./roles.ts";
 
 /** A plugin as routes name it: one of `plugins`, or a built-in. */
 export type Plugin = {
@@ -184,7 +185,7 @@ export class Modules {
       await add(name, null, builtinPath(this.#builtins, name), at);
     }
     this.#built = built;
-    problems.push(...this.#checkConfigurations(config, plugins));
+    problems.push(...this.#checkConfigurations(config, plugins), ...checkRoles(config, plugins));
     return { plugins, problems };
   }
 

@@ -1,13 +1,13 @@
 /** Checks that every plugin exports the hooks that its role requires. */
-
 import { HOOK, HOOKS, type Hook } from "../abi/abi.ts";
-import type { Problem } from "../config/schema.ts";
-import type { Built } from "./builder.ts";
+import { BUILTINS, type Config, type PluginUse, type Problem } from "../config/schema.ts";
 
-type Role = { readonly as: string; readonly needs: readonly Hook[] };
+/** `kind`: as the built-ins have it. */
+type Role = { readonly as: string; readonly kind: (typeof BUILTINS)[string]; readonly needs: readonly Hook[] };
 
 const FILTER: Role = {
   as: "filter of a route",
+  kind: "filter",
   needs: [
     "request_head",
     "response_head",
@@ -20,38 +20,51 @@ const FILTER: Role = {
   ],
 };
 /** Connections have no route yet: a connection hook in a route's chain would never be called. */
-const LISTENER_FILTER: Role = { as: "filter", needs: [...FILTER.needs, "connection"] };
+const LISTENER_FILTER: Role = { as: "filter", kind: "filter", needs: [...FILTER.needs, "connection"] };
 /** TCP connections and UDP sessions have no request. */
-const CONNECTION_FILTER: Role = { as: "filter of connections", needs: ["connection"] };
-const ROUTER: Role = { as: "router", needs: ["route"] };
-const STRATEGY: Role = { as: "strategy", needs: ["pick"] };
-const CHECKER: Role = { as: "health check", needs: ["health_check"] };
+const CONNECTION_FILTER: Role = { as: "filter of connections", kind: "filter", needs: ["connection"] };
+const ROUTER: Role = { as: "router", kind: "router", needs: ["route"] };
+const STRATEGY: Role = { as: "strategy", kind: "strategy", needs: ["pick"] };
+const CHECKER: Role = { as: "health check", kind: "health check", needs: ["health_check"] };
 
-/** A strategy picks, a router routes, a checker checks, a filter handles connections, requests, responses, or their end. */
-export function checkRoles({ plan, origins }: Built): Problem[] {
+type Module = { readonly info: { readonly hooks: number } };
+type Plugins = ReadonlyMap<
+  string,
+  { readonly declared: object | null; readonly module: Module; readonly canary: { readonly module: Module } | null }
+>;
+
+/**
+ * Checks each use of a plugin: a strategy picks, a router routes, a checker checks, a filter handles connections, requests,
+ * responses, or their end.
+ */
+export function checkRoles(
+  { clusters, listeners }: Pick<Config, "clusters" | "listeners">,
+  plugins: Plugins,
+): Problem[] {
   const problems: Problem[] = [];
-  const canaryOf = new Map(plan.rollouts.flatMap((one) => one.instances.map((pair) => [pair.baseline, pair.canary])));
-  const check = (index: number, { as, needs }: Role): void => {
-    const { plugin, module } = plan.instances[index]!;
-    const canary = canaryOf.get(index);
-    if (canary !== undefined) check(canary, { as, needs });
-    const { hooks } = plan.modules[module]!.info;
-    if (needs.some((hook) => (hooks & (1 << HOOK[hook])) !== 0)) return;
-    const has = HOOKS.filter((hook) => (hooks & (1 << HOOK[hook])) !== 0).join(", ");
-    const message = `${plugin} is not a ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
-    problems.push({ ...origins[index]!.at, message });
+  const check = ({ name, at }: PluginUse, { as, needs, kind }: Role): void => {
+    const plugin = plugins.get(name);
+    // A built-in of another kind is reported when the configuration is read.
+    if (plugin === undefined || (plugin.declared === null && BUILTINS[name] !== kind)) return;
+    const versions = plugin.canary === null ? [plugin.module] : [plugin.module, plugin.canary.module];
+    for (const { info } of versions) {
+      if (needs.some((hook) => (info.hooks & (1 << HOOK[hook])) !== 0)) continue;
+      const has = HOOKS.filter((hook) => (info.hooks & (1 << HOOK[hook])) !== 0).join(", ");
+      const message = `${name} is not a ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
+      problems.push({ ...at, message });
+      return;
+    }
   };
-  for (const { strategies, check: active } of plan.clusters) {
-    for (const { instance } of strategies) check(instance, STRATEGY);
-    if (active?.probe.kind === "plugin") check(active.probe.instance, CHECKER);
+  for (const { strategy, health } of clusters) {
+    for (const use of strategy) check(use, STRATEGY);
+    if (health.active?.probe.kind === "plugin") check(health.active.probe.use, CHECKER);
   }
-  for (const listener of plan.listeners) {
-    const hasRequests = listener.protocol === "http" || listener.protocol === "auto";
-    const role = hasRequests ? LISTENER_FILTER : CONNECTION_FILTER;
-    for (const instance of listener.chain) check(instance, role);
-    for (const { chain, action } of listener.routes) {
-      for (const instance of chain) check(instance, FILTER);
-      if (action.kind === "router") check(action.instance, ROUTER);
+  for (const { protocol, chain, routes } of listeners) {
+    const hasRequests = protocol === "http" || protocol === "auto";
+    for (const use of chain) check(use, hasRequests ? LISTENER_FILTER : CONNECTION_FILTER);
+    for (const route of routes) {
+      for (const use of route.chain) check(use, FILTER);
+      if (route.action.kind === "router") check(route.action.router, ROUTER);
     }
   }
   return problems;

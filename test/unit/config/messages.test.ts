@@ -269,15 +269,15 @@ clusters:
   path: ["unix:/run/dns.sock"]
 `;
   assert.deepEqual(load(text).problems, [
-    's:5:5: listeners.u.http2: "http2" has no meaning in a listener with protocol: udp',
-    's:6:15: listeners.u.limits.bandwidth: "limits.bandwidth" has no meaning in a listener with protocol: udp',
-    's:7:25: listeners.u.routes.0.match.sni: "match.sni" has no meaning in a listener with protocol: udp',
-    's:7:41: listeners.u.routes.0.match.alpn: "match.alpn" has no meaning in a listener with protocol: udp',
+    's:5:5: listeners.u.http2: "http2" has no meaning in a listener with protocol: udp: expected it in a listener with protocol: http',
+    's:6:15: listeners.u.limits.bandwidth: "limits.bandwidth" has no meaning in a listener with protocol: udp: expected it in a listener with protocol: http, tcp or auto',
+    's:7:25: listeners.u.routes.0.match.sni: "match.sni" has no meaning in a listener with protocol: udp: expected the condition client',
+    's:7:41: listeners.u.routes.0.match.alpn: "match.alpn" has no meaning in a listener with protocol: udp: expected the condition client',
     's:7:62: listeners.u.routes.0.cluster: the cluster "tls" has `tls`, which datagrams do not have: expected a cluster without it',
-    's:7:67: listeners.u.routes.0.bandwidth: "bandwidth" has no meaning in a listener with protocol: udp',
+    's:7:67: listeners.u.routes.0.bandwidth: "bandwidth" has no meaning in a listener with protocol: udp: expected it in a listener with protocol: http, tcp or auto',
     's:7:99: listeners.u.routes.1.split.proxied: the cluster "proxied" has `proxyProtocol`, which datagrams do not have: expected a cluster without it',
     's:7:111: listeners.u.routes.1.split.path: the cluster "path" has an endpoint on a Unix socket, which receives no datagrams: expected an address with a port',
-    's:8:39: listeners.t.http2: "http2" has no meaning in a listener with protocol: tcp',
+    's:8:39: listeners.t.http2: "http2" has no meaning in a listener with protocol: tcp: expected it in a listener with protocol: http',
   ]);
 });
 
