@@ -8,6 +8,7 @@ import { createMetrics, type Metrics } from "../observe/metrics.ts";
 import { RequestRates } from "../observe/request-rates.ts";
 import { listMetrics } from "../plan/plugin-metrics.ts";
 import { Mask } from "../trace/mask.ts";
+import type { DescriptorCheck } from "./descriptors.ts";
 import { Explainer } from "./explain.ts";
 import { ProxyStatus, type ProxyStatusParts } from "./proxy-status.ts";
 import { Traces } from "./traces.ts";
@@ -16,6 +17,7 @@ import { TunnelLists } from "./tunnel-lists.ts";
 export type AdminInterfaceParts = Omit<ProxyStatusParts, "rates"> & {
   readonly log: Log;
   readonly lines: ProgramLines;
+  readonly descriptors: DescriptorCheck;
   /** The configuration file. */
   readonly file: string;
   /** The settings in force. */
@@ -101,7 +103,8 @@ export class AdminInterface {
   }
 
   #makeMetrics(): Metrics {
-    const { memory, workers, reloader, endpoints, plugins, rollouts, lines, acme, stapling, tls } = this.#parts;
+    const { memory, workers, reloader, endpoints, plugins, rollouts, lines, acme, stapling, tls, descriptors } =
+      this.#parts;
     return createMetrics({
       counters: memory.counters,
       workers: () => workers.present(),
@@ -117,6 +120,7 @@ export class AdminInterface {
       rollouts: () => rollouts.list(),
       rolloutResults: () => rollouts.results(),
       logDropped: () => lines.dropped,
+      descriptorsExhausted: () => descriptors.exhausted,
       adminDenials: () => this.#denials.count,
       resolutions: () => endpoints.dns.counts,
       certificates: () => tls.certificates,

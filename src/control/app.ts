@@ -19,6 +19,7 @@ import { CertificateManager } from "./acme/manager.ts";
 import { AdminInterface } from "./admin-interface.ts";
 import { CanaryRollouts } from "./canary-rollouts.ts";
 import { readConfigFile } from "./config-file.ts";
+import { DescriptorCheck } from "./descriptors.ts";
 import { Endpoints } from "./endpoints.ts";
 import { Listeners } from "./listeners.ts";
 import { OcspStapling } from "./ocsp-stapling.ts";
@@ -87,6 +88,7 @@ export class App {
   readonly #endpoints: Endpoints;
   readonly #tls: TlsUpkeep;
   readonly #stapling: OcspStapling;
+  readonly #descriptors: DescriptorCheck;
   readonly #challenges = new ChallengeBoard(() => this.#workers);
   readonly #acme: CertificateManager;
   readonly #health = new PluginHealth();
@@ -106,6 +108,7 @@ export class App {
       (level, message, fields) => this.log[level](fields, message),
       () => performance.now(),
     );
+    this.#descriptors = new DescriptorCheck(warnings);
     this.#stapling = new OcspStapling({
       log: this.log,
       warnings,
@@ -173,6 +176,7 @@ export class App {
       tls: this.#tls,
       stapling: this.#stapling,
       acme: this.#acme,
+      descriptors: this.#descriptors,
     });
   }
 
@@ -270,6 +274,7 @@ export class App {
     this.#endpoints.close();
     this.#rollouts.close();
     this.#tls.close();
+    this.#descriptors.close();
     this.#stapling.close();
     await this.#acme.close();
     this.#workers.stopReplacing();

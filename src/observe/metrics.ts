@@ -20,6 +20,8 @@ export type MetricsSources = {
   readonly keyValue: () => Iterable<{ name: string; entries: number; bytes: number; evicted: number; expired: number }>;
   /** Dropped lines of the program's log. */
   readonly logDropped: () => number;
+  /** Checks that found no free file descriptor. */
+  readonly descriptorsExhausted: () => number;
   readonly restarts: () => Iterable<{ worker: number; reason: string; count: number }>;
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
@@ -185,6 +187,12 @@ function registerControl(register: Register, sources: MetricsSources): void {
   register("counter", "sluice_admin_denied_total", "Requests to the admin interface without its token or host.", () => [
     { labels: {}, value: adminDenials() },
   ]);
+  register(
+    "counter",
+    "sluice_descriptors_exhausted_total",
+    "Checks, one a second, that found no free file descriptor.",
+    () => [{ labels: {}, value: sources.descriptorsExhausted() }],
+  );
   register("gauge", "sluice_worker_event_loop_delay_seconds", "Delay of the last tick.", () =>
     workers().map((worker) => ({
       labels: { worker },

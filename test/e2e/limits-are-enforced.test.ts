@@ -1,8 +1,12 @@
 /** Requests over a limit are rejected with its status, and do not reach an upstream. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import type { TestContext } from "node:test";
 import { connectTo, exchange, type Peer, startUpstream } from "./peers.ts";
 import {
   bounded,
+  type Program,
   simpleConfig,
   startSluice,
   testInAllModes,
@@ -40,7 +44,19 @@ testInUsualMode("431, 414, 413, and the number of connections", async (t) => {
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\nhelloworld\r\n0\r\n\r\n",
   ];
   for (const request of fits) assert.equal((await exchange(t, sluice.port, request)).status, 200, request);
+  await showsMissingDescriptors(t, sluice);
 });
+
+/** Takes all file descriptors from the program by its limit: the runtime closes connections then without an event. */
+async function showsMissingDescriptors(t: TestContext, sluice: Program): Promise<void> {
+  const limit = (soft: string) => spawnSync("prlimit", [`--nofile=${soft}:`, "--pid", String(sluice.pid)]).status === 0;
+  const before = /^Max open files +(\d+)/m.exec(readFileSync(`/proc/${sluice.pid}/limits`, "utf8"))![1]!;
+  if (!limit("10")) return t.diagnostic("there is no prlimit");
+  const line = await sluice.logged(({ event }) => event === "descriptors_exhausted", "the missing descriptors");
+  assert.match(String(line.cause), /EMFILE/);
+  assert.ok(limit(before));
+  assert.ok((await sluice.metric("sluice_descriptors_exhausted_total")) >= 1);
+}
 
 testInEachMode("a connection over the limit is closed at once; after one closes another is accepted", async (t) => {
   const upstream = await startUpstream(t);

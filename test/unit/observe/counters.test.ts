@@ -26,6 +26,7 @@ const metricsOf = (counters: Counters) =>
     restarts: () => [{ worker: 1, reason: "stuck", count: 3 }],
     reloads: () => ({ accepted: 2, rejected: 1 }),
     adminDenials: () => 0,
+    descriptorsExhausted: () => 0,
     resolutions: () => ({ resolved: 2, empty: 0, failed: 0 }),
     version: () => 2,
     quarantined: (plugin) => (plugin === "bad" ? 2 : 0),
