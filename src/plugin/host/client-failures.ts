@@ -2,6 +2,7 @@
  * Limits the cost of failures that a single client causes, by a token bucket per client. A client over its limit is
  * blocked: its calls are refused like failed ones, and calls for other clients continue.
  */
+import { networkOf } from "../../net/client-rows.ts";
 import type { HookContext } from "./hook-context.ts";
 
 /** Limits per client: an IPv4 address, or the first 64 bits of an IPv6 address. */
@@ -127,28 +128,5 @@ export class ClientFailures {
 export function clientOf(target: HookContext | null): string {
   if (target === null) return "";
   // The client that caused a subrequest is not known: all subrequests count as one client.
-  return target.isSubrequest ? "subrequests" : clientKey(target.clientAddress);
-}
-
-const GROUPS = 8;
-const PREFIX_GROUPS = 4;
-const LONGEST = 64;
-
-/** An IPv4 address, also if mapped into IPv6; the first 64 bits of an IPv6 address; other text unchanged. */
-export function clientKey(address: string): string {
-  if (!address.includes(":")) return address.slice(0, LONGEST);
-  const text = address.toLowerCase();
-  if (text.startsWith("::ffff:") && text.includes(".")) return text.slice("::ffff:".length, LONGEST);
-  const gap = text.indexOf("::");
-  const before = (gap < 0 ? text : text.slice(0, gap)).split(":", GROUPS).filter((group) => group !== "");
-  const behind =
-    gap < 0
-      ? []
-      : text
-          .slice(gap + 2)
-          .split(":", GROUPS)
-          .filter((group) => group !== "");
-  const zeros = Math.max(0, GROUPS - before.length - behind.length);
-  const groups = [...before, ...Array<string>(zeros).fill("0"), ...behind].slice(0, PREFIX_GROUPS);
-  return groups.map((group) => group.replace(/^0{1,3}(?=.)/, "").slice(0, 4)).join(":");
+  return target.isSubrequest ? "subrequests" : networkOf(target.clientAddress);
 }

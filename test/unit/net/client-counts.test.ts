@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ClientCounts } from "../../../src/net/client-counts.ts";
+import { networkOf } from "../../../src/net/client-rows.ts";
 
 test("a client's connections are counted over all workers, for each listener", () => {
   const table = ClientCounts.allocate(2);
@@ -40,4 +41,18 @@ test("many clients under the limit are not refused", () => {
   const counts = new ClientCounts(ClientCounts.allocate(1), 0);
   for (let client = 0; client < 10_000; client++)
     for (let i = 0; i < 5; i++) assert.ok(counts.enter(0, `10.0.${client >> 8}.${client & 255}`, 50));
+});
+
+test("a client is an IPv4 address, or 64 bits of an IPv6 address", () => {
+  for (const [address, network] of [
+    ["192.0.2.1", "192.0.2.1"],
+    ["2001:db8::1", "2001:db8:0:0"],
+    ["2001:db8::1:2:3:4", "2001:db8:0:0"],
+    ["2001:db8:0:0:ffff::", "2001:db8:0:0"],
+    ["::1", "0:0:0:0"],
+    ["1::2:3:4:5:6:7", "1:0:2:3"],
+    ["unknown", "unknown"],
+    ["", ""],
+  ] as const)
+    assert.equal(networkOf(address), network, address);
 });
