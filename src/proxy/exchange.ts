@@ -81,7 +81,7 @@ export class Exchange implements ExchangeContext {
 
   /** Values that plugins store for later hooks, by plugin and key: `${plugin}\0${key}`. */
   values: Map<string, ExchangeValue> | null = null;
-  /** Memory that the host holds for plugins because of it, by configuration; null: little. */
+  /** Memory that the host uses for plugins because of it, by configuration; null: little. */
   pluginMemory: ExchangeMemory[] | null = null;
   /** Instances whose remaining hooks are skipped (`onFailure: skip`), by instance index. */
   skipped: Set<number> | null = null;
@@ -371,7 +371,7 @@ export class Exchange implements ExchangeContext {
     if (trailers !== null) this.#owned?.removeFrom(trailers);
   }
 
-  /** Ends the charges for memory that the host held for plugins. */
+  /** Ends the charges for memory that the host used for plugins. */
   releasePluginMemory(): void {
     for (const account of this.pluginMemory ?? []) account.release();
     this.pluginMemory = null;

@@ -29,7 +29,7 @@ import {
 } from "./compile.ts";
 import { hasCookie } from "./cookies.ts";
 import { hasParameter } from "./query.ts";
-import { holdAll, matchesValue, type NamedTest } from "./values.ts";
+import { matchAll, matchesValue, type NamedTest } from "./values.ts";
 
 /** Keys of a `match` in the order in which they are evaluated, as the configuration names them. */
 const TARGET_KEYS = [
@@ -126,7 +126,7 @@ export class Router {
   }
 }
 
-/** `memo`: as in `holdAll`. */
+/** `memo`: as in `matchAll`. */
 function find(matches: readonly CompiledMatch[], input: MatchInput, from: number, memo: number): number {
   const { request: head, scheme } = input;
   const { bytes, parts } = head;
@@ -152,7 +152,7 @@ function failedExtra({ sni, alpn, clients, cookies, not }: CompiledExtra, input:
   if (sni !== null && !matchesServerName(sni, input.tls?.serverName ?? "")) return "sni";
   if (alpn !== null && !alpn.some((name) => input.tls?.offered?.includes(name))) return "alpn";
   if (clients !== null && !hasAddress(clients, input.clientAddress)) return "client";
-  if (cookies !== null && !holdAll(cookies, input.request, memo, hasCookie)) return "cookie";
+  if (cookies !== null && !matchAll(cookies, input.request, memo, hasCookie)) return "cookie";
   return not.length > 0 && find(not, input, 0, memo) >= 0 ? "not" : "";
 }
 
@@ -172,8 +172,8 @@ function matchesTarget(match: CompiledMatch, head: Head, memo: number): boolean 
   if (paths !== null && !equalsAny(paths, bytes, start, end)) return false;
   if (prefixes !== null && !startsWithAny(prefixes, bytes, start, end)) return false;
   if (match.methods !== null && !matchesMethod(match.methods, head)) return false;
-  if (match.headers !== null && !holdAll(match.headers, head, memo, hasField)) return false;
-  if (match.query !== null && !holdAll(match.query, head, memo, hasParameter)) return false;
+  if (match.headers !== null && !matchAll(match.headers, head, memo, hasField)) return false;
+  if (match.query !== null && !matchAll(match.query, head, memo, hasParameter)) return false;
   if (regexes === null) return true;
   const path = head.text(start, end);
   for (let i = 0; i < regexes.length; i++) if (regexes[i]!.testExact(path)) return true;

@@ -53,9 +53,9 @@ export function matchesValue(test: NamedTest, bytes: Uint8Array, start: number, 
 }
 
 /**
- * Whether all tests hold, by `has` of one kind of values. `memo`: a number that is the same while the values are; 0: none.
+ * Whether all tests match, by `has` of one kind of values. `memo`: a number that is the same while the values are; 0: none.
  */
-export function holdAll(
+export function matchAll(
   tests: readonly NamedTest[],
   head: Head,
   memo: number,
@@ -63,8 +63,8 @@ export function holdAll(
 ): boolean {
   for (let i = 0; i < tests.length; i++) {
     const test = tests[i]!;
-    const holds = memo === 0 || test.regexes.length === 0 ? has(test, head) : hasOnce(test, head, memo, has);
-    if (!holds) return false;
+    const matches = memo === 0 || test.regexes.length === 0 ? has(test, head) : hasOnce(test, head, memo, has);
+    if (!matches) return false;
   }
   return true;
 }
