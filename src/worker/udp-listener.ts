@@ -4,12 +4,18 @@ import type { UdpPlace } from "../net/udp.ts";
 import type { UdpSession } from "../protocol/udp/udp-session.ts";
 import { UdpSessions, type UdpSessionsOptions } from "../protocol/udp/udp-sessions.ts";
 import { Port } from "../proxy/port.ts";
+import type { ListenerState } from "../proxy/snapshot.ts";
 import { refusingList } from "./client-admission.ts";
 
-export type UdpListenerOptions = Omit<UdpSessionsOptions, "port" | "admit" | "isAllowed" | "passOn" | "ended"> & {
+export type UdpListenerOptions = Omit<
+  UdpSessionsOptions,
+  "port" | "admit" | "isAllowed" | "passBack" | "passOn" | "ended"
+> & {
   readonly place: UdpPlace;
   /** The listener in service at the address; undefined: there is none. */
   readonly current: (place: UdpPlace) => UdpListener | undefined;
+  /** The listeners that drain. */
+  readonly leaving: Iterable<UdpListener>;
   /** Counts a new session; returns false if it is refused. */
   readonly admit: (port: Port, session: UdpSession) => boolean;
   /** A counted session has ended. */
@@ -44,6 +50,7 @@ export class UdpListener {
         current?.receive(bytes, from);
         return current !== undefined;
       },
+      passBack: (bytes, from) => this.#passBack(options.leaving, bytes, from),
       isAllowed: (client) => refusingList(port.state!, client) === null,
       ended: (session) => {
         options.ended(port, session);
@@ -57,6 +64,21 @@ export class UdpListener {
 
   receive(bytes: Buffer, from: RemoteInfo): void {
     this.#sessions.receive(bytes, from);
+  }
+
+  #passBack(leaving: Iterable<UdpListener>, bytes: Buffer, from: RemoteInfo): boolean {
+    for (const listener of leaving) {
+      const { host, port } = listener.place;
+      if (host !== this.place.host || port !== this.place.port || !listener.#sessions.has(bytes, from)) continue;
+      listener.receive(bytes, from);
+      return true;
+    }
+    return false;
+  }
+
+  serve(state: ListenerState): void {
+    this.port.serve(state);
+    this.#sessions.begin();
   }
 
   tick(now: number): void {

@@ -37,7 +37,7 @@ export class UdpListeners {
     this.#options = options;
   }
 
-  /** Binds an address. Its datagrams are dropped until it is served. @throws Error */
+  /** Binds an address. Until it is served, its datagrams are for the listener that has the address, or kept. @throws Error */
   async bind(address: string, place: UdpPlace): Promise<void> {
     if (this.#most === 0) this.#most = openFilesLimit() / 2;
     const socket = await bindUdp(place);
@@ -47,6 +47,7 @@ export class UdpListeners {
       pipeline,
       place,
       current: (at) => this.#currentAt(at),
+      leaving: this.#leaving,
       hasRoom: () => this.#options.counts.open(UDP_SESSIONS) < this.#most,
       admit: (port, session) => this.#admit(port, session),
       ended: (port, session) => this.#ended(port, session),
@@ -66,16 +67,16 @@ export class UdpListeners {
   /** Serves these states; drains the listeners without one. */
   serve(states: ReadonlyMap<string, ListenerState>): void {
     for (const [address, listener] of this.#listeners) {
-      const state = states.get(address);
-      if (state === undefined) {
-        this.#listeners.delete(address);
-        this.#leave(listener);
-        continue;
-      }
+      if (states.has(address)) continue;
+      this.#listeners.delete(address);
+      this.#leave(listener);
+    }
+    for (const [address, listener] of this.#listeners) {
+      const state = states.get(address)!;
       const { state: before } = listener.port;
       if (before !== null) this.#count(before, -listener.sessions);
       this.#count(state, listener.sessions);
-      listener.port.serve(state);
+      listener.serve(state);
     }
   }
 

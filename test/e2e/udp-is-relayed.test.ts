@@ -122,13 +122,14 @@ clusters:
 testInUsualMode("udp-is-relayed: sessions keep their endpoint, survive a reload, and end by time", async (t) => {
   const endpoints = [await startEcho(t, "one"), await startEcho(t, "two")];
   const config =
-    (last: string) =>
+    (last: string, udp = "") =>
     ({ web }: { readonly web: number }): string =>
       `
 listeners:
   game:
     address: 127.0.0.1:${web}
     protocol: udp
+    ${udp}
     timeouts: { idle: 3s }
     routes:
       - { match: { client: 10.0.0.0/8 }, cluster: none }
@@ -148,6 +149,20 @@ clusters:
     client.send("b", sluice.port);
     assert.equal(await client.get(1), `${names[i]} b`);
   }
+  // Recognised by connection ID, the address has another socket: no datagram is lost, and the sessions continue.
+  let sent = 0;
+  const send = (): void => {
+    for (const client of clients) client.send(`c${sent}`, sluice.port);
+    sent++;
+  };
+  const timer = setInterval(send, 2);
+  atEnd(t, () => clearInterval(timer));
+  sluice.config(config("after", "udp: { quic: true }")(sluice.ports));
+  assert.equal((await sluice.reload()).status, 200);
+  await until(() => sent > 100, "datagrams were sent");
+  clearInterval(timer);
+  for (const [i, client] of clients.entries())
+    for (let n = 0; n < sent; n++) assert.equal(await client.get(2 + n), `${names[i]} c${n}`);
   assert.deepEqual(
     endpoints.map(({ received }) => new Set(received.map(({ from }) => from.port)).size),
     [1, 1],
@@ -322,14 +337,21 @@ clusters:
 `,
     { ports: ["tcp"], onSpawn: (pid) => void spawnSync("prlimit", ["--nofile=300:300", `--pid=${pid}`]) },
   );
+  // Of forged addresses nothing more comes, although the endpoint responds: their sessions make room.
+  const forged = await Promise.all(Array.from({ length: 150 }, () => openPeer(t)));
+  for (const client of forged) client.send("x", sluice.port);
+  await until(() => echo.received.length === 150, "the forged datagrams");
   const clients = await Promise.all(Array.from({ length: 320 }, () => openPeer(t)));
-  for (const client of clients.slice(0, 150)) client.send("x", sluice.port);
-  for (const client of clients.slice(0, 150)) await client.get(0);
+  for (const [i, text] of ["x", "y"].entries()) {
+    for (const client of clients.slice(0, 150)) client.send(text, sluice.port);
+    for (const client of clients.slice(0, 150)) await client.get(i);
+  }
+  await sluice.metricIs(150, "sluice_tunnels_ended_total", { reason: "evicted" });
   for (const client of clients.slice(150)) client.send("x", sluice.port);
   await sluice.metricIs(170, "sluice_udp_datagrams_dropped_total", { listener: "udp", reason: "limit" });
   await sluice.metricIs(150, "sluice_connections_active", { listener: "udp" });
   assert.equal(await (await connectTo(t, sluice.ports.tcp!)).take("."), "tcp.");
-  assert.equal(echo.received.length, 150);
+  assert.equal(echo.received.length, 450);
 });
 
 testInUsualMode("udp-is-relayed: an address that is removed and added again serves new clients at once", async (t) => {

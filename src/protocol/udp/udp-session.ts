@@ -34,8 +34,8 @@ export interface SessionOwner {
   readonly kept: KeptTotal;
   /** Sends a datagram of the endpoint to the session's client. */
   sendToClient(session: UdpSession, bytes: Buffer): void;
-  /** The endpoint has sent its first datagram. */
-  settled(session: UdpSession): void;
+  /** Its client has sent a datagram after one of the endpoint: its address is hardly forged. */
+  confirmed(session: UdpSession): void;
   ended(session: UdpSession): void;
   dropped(reason: DatagramDrop): void;
 }
@@ -64,6 +64,7 @@ export class UdpSession implements AdmissionHandler, RelayOwner {
   /** Datagrams of the client, and of the endpoint. */
   #requests = 0;
   #responses = 0;
+  #isConfirmed = false;
 
   readonly peer: string;
   readonly tls = null;
@@ -122,6 +123,10 @@ export class UdpSession implements AdmissionHandler, RelayOwner {
   send(bytes: Buffer): void {
     this.receivedAt = this.activeAt = this.#context.clock.now;
     this.#requests++;
+    if (this.#responses > 0 && !this.#isConfirmed) {
+      this.#isConfirmed = true;
+      this.#owner.confirmed(this);
+    }
     this.#count(bytes.length, 0);
     const isKept = this.#tunnel === null && this.#kept.add(bytes);
     if (!this.#connected) return isKept ? undefined : this.#owner.dropped("queue");
@@ -134,17 +139,12 @@ export class UdpSession implements AdmissionHandler, RelayOwner {
     if (this.#ended) return;
     this.activeAt = this.#context.clock.now;
     this.#responses++;
-    if (this.#attempt !== null) this.#settle();
+    // The endpoint has responded: no other one is tried any more.
+    if (this.#attempt !== null) this.#open(true);
     this.#count(0, bytes.length);
     this.#owner.sendToClient(this, bytes);
     const { responses } = this.#owner.port.state!.plan.udp;
     if (responses > 0 && this.#responses >= responses * this.#requests) this.end("complete");
-  }
-
-  /** The endpoint has responded: no other one is tried any more. */
-  #settle(): void {
-    this.#open(true);
-    this.#owner.settled(this);
   }
 
   #open(hasResponded: boolean): void {

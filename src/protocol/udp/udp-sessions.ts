@@ -2,8 +2,8 @@
  * The UDP sessions of one listening address on this worker, by the client's address and port; with `udp.quic` also by
  * connection ID (RFC 9000 section 5.1), because a NAT may give a client another address during a connection. At
  * most MAX_SESSIONS are open, and not more than the process has sockets for: each has one, and source addresses can be
- * forged. Beyond that, the oldest session whose endpoint has sent nothing is ended; if there is none, the datagram is
- * dropped.
+ * forged. Beyond that, the oldest session whose client has sent nothing since its endpoint's first datagram is ended; if
+ * there is none, the datagram is dropped.
  */
 import type { RemoteInfo, Socket } from "node:dgram";
 import { readPeer } from "../../net/address.ts";
@@ -17,6 +17,9 @@ import { type DatagramDrop, type SessionOwner, UdpSession } from "./udp-session.
 const MAX_SESSIONS = 16_384;
 /** Datagrams queued for clients; beyond it they are dropped. */
 const MAX_QUEUED = 4 * 1024 * 1024;
+/** Bytes of datagrams kept until the listener serves, and what each costs in addition; further ones are lost. */
+const MAX_EARLY = 1024 * 1024;
+const EARLY_COST = 256;
 /** Idle timeout unless the listener has one, ms. */
 const IDLE = 60_000;
 /** Connection IDs of one session: an endpoint chooses one in its handshake, and a second one after a retry. */
@@ -30,7 +33,9 @@ export type UdpSessionsOptions = {
   readonly port: Port;
   /** Whether the process has sockets left for another session. */
   readonly hasRoom: () => boolean;
-  /** The listener drains: passes the datagram of a new client to the one that has the address now; false: there is none. */
+  /** Passes the datagram to a listener of this address that drains, if it has a session for it; returns whether one has. */
+  readonly passBack: (bytes: Buffer, from: RemoteInfo) => boolean;
+  /** The listener drains, or does not serve yet: passes the datagram of a new client to the one that has the address now; false: there is none. */
   readonly passOn: (bytes: Buffer, from: RemoteInfo) => boolean;
   /** Counts a new session; returns false if it is refused. */
   readonly admit: (session: UdpSession) => boolean;
@@ -51,9 +56,12 @@ export class UdpSessions implements SessionOwner {
   readonly #byId = new Map<string, UdpSession>();
   /** The lengths of connection IDs that endpoints use. */
   readonly #idLengths = new Set<number>();
-  /** Sessions whose endpoint has sent nothing yet, oldest first. */
-  readonly #unanswered = new Set<UdpSession>();
+  /** Sessions whose client has sent nothing since its endpoint's first datagram, oldest first. */
+  readonly #unconfirmed = new Set<UdpSession>();
   readonly #sessions = new Set<UdpSession>();
+  /** Received before the port had a state. */
+  readonly #early: { readonly bytes: Buffer; readonly from: RemoteInfo }[] = [];
+  #earlyBytes = 0;
 
   constructor(socket: Socket, options: UdpSessionsOptions) {
     this.#options = options;
@@ -69,13 +77,32 @@ export class UdpSessions implements SessionOwner {
 
   /** A datagram of a client. */
   receive(bytes: Buffer, from: RemoteInfo): void {
-    if (this.port.state === null) return this.dropped("failed");
+    if (this.port.state === null) return this.#receiveEarly(bytes, from);
     const key = keyOf(from);
     const found = this.#byClient.get(key) ?? this.#findById(bytes, from, key);
-    if (found === undefined && this.port.draining && this.#options.passOn(bytes, from)) return;
+    if (found === undefined)
+      if (this.port.draining ? this.#options.passOn(bytes, from) : this.#options.passBack(bytes, from)) return;
     this.port.received(bytes.length);
     const session = found ?? this.#open(key, from);
     session?.guard(() => session.send(bytes));
+  }
+
+  /** The system distributes clients over this socket from the moment it is bound. */
+  #receiveEarly(bytes: Buffer, from: RemoteInfo): void {
+    if (this.#options.passOn(bytes, from) || this.#earlyBytes + bytes.length > MAX_EARLY) return;
+    this.#early.push({ bytes, from });
+    // Of empty ones, too.
+    this.#earlyBytes += bytes.length + EARLY_COST;
+  }
+
+  /** The port has a state now. */
+  begin(): void {
+    for (const { bytes, from } of this.#early.splice(0)) this.receive(bytes, from);
+  }
+
+  /** Whether the datagram belongs to an open session. */
+  has(bytes: Buffer, from: RemoteInfo): boolean {
+    return this.#byClient.has(keyOf(from)) || (this.#byId.size > 0 && this.#sessionOf(bytes) !== undefined);
   }
 
   #open(key: string, from: RemoteInfo): UdpSession | null {
@@ -85,7 +112,7 @@ export class UdpSessions implements SessionOwner {
     const session = new UdpSession(this, from, readPeer(from.address));
     if (!this.#options.admit(session)) return this.#refuse("limit");
     this.#byClient.set(key, session);
-    this.#unanswered.add(session);
+    this.#unconfirmed.add(session);
     this.#sessions.add(session);
     session.guard(() => session.begin());
     // A plugin may have denied it at once.
@@ -102,7 +129,7 @@ export class UdpSessions implements SessionOwner {
   }
 
   #evict(): void {
-    for (const session of this.#unanswered) return session.end("evicted");
+    for (const session of this.#unconfirmed) return session.end("evicted");
   }
 
   /** The session of a client whose address has changed. */
@@ -144,13 +171,13 @@ export class UdpSessions implements SessionOwner {
     this.#socket.send(bytes, session.from.port, session.from.address);
   }
 
-  settled(session: UdpSession): void {
-    this.#unanswered.delete(session);
+  confirmed(session: UdpSession): void {
+    this.#unconfirmed.delete(session);
   }
 
   ended(session: UdpSession): void {
     if (!this.#sessions.delete(session)) return;
-    this.#unanswered.delete(session);
+    this.#unconfirmed.delete(session);
     const key = keyOf(session.from);
     if (this.#byClient.get(key) === session) this.#byClient.delete(key);
     for (const id of session.ids) this.#byId.delete(id);
