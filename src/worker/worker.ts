@@ -24,6 +24,7 @@ import { ClientAdmission } from "./client-admission.ts";
 import { EndpointPools } from "./endpoint-pools.ts";
 import { Origins } from "./fetch.ts";
 import { HandshakeLog } from "./handshake-log.ts";
+import type { IncomingOptions } from "./incoming.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
@@ -35,6 +36,25 @@ import { WantedCertificates } from "./wanted-certificates.ts";
 
 const post = (message: FromWorker): void => parentPort!.postMessage(message);
 const postLine: Report = (level, message, fields) => post({ type: "log", level, message, fields });
+
+function makeContext(init: WorkerInit): WorkerContext {
+  const cells = new Float64Array(init.counters);
+  const clock = new Clock();
+  const report = boundReport(postLine, cells);
+  const warnings = new ThrottledLog(report, () => clock.now);
+  return {
+    worker: init.worker,
+    clock,
+    buffers: new Buffers(),
+    columns: new EndpointColumns(init.columns),
+    cells,
+    challenges: new Challenges(),
+    accessLog: new AccessLog({ fd: 1, cells, warnings }),
+    report,
+    warnings,
+    notifyHealth: (event) => post({ type: "health", ...event }),
+  };
+}
 
 class Worker {
   readonly #init: WorkerInit;
@@ -56,68 +76,29 @@ class Worker {
   constructor(init: WorkerInit) {
     this.#init = init;
     this.#heartbeat = new Int32Array(init.heartbeat);
-    const cells = new Float64Array(init.counters);
-    const clock = new Clock();
-    const report = boundReport(postLine, cells);
-    const warnings = new ThrottledLog(report, () => clock.now);
-    this.#context = {
-      worker: init.worker,
-      clock,
-      buffers: new Buffers(),
-      columns: new EndpointColumns(init.columns),
-      cells,
-      challenges: new Challenges(),
-      accessLog: new AccessLog({ fd: 1, cells, warnings }),
-      report,
-      warnings,
-      notifyHealth: (event) => post({ type: "health", ...event }),
-    };
-    this.#pipeline = new Pipeline(this.#context);
-    const handlers = new ProtocolHandlers(this.#context, this.#pipeline);
+    const context = (this.#context = makeContext(init));
+    const { cells, clock, report, warnings } = context;
+    this.#pipeline = new Pipeline(context);
     const rates = new RateTable(init.rates);
     const bandwidth = new BandwidthLimits({ cells, warnings, rates });
-    const clients = new ClientAdmission({
-      context: this.#context,
-      clients: new ClientCounts(init.clients, init.worker),
-      rates,
-    });
+    const clients = new ClientAdmission({ context, clients: new ClientCounts(init.clients, init.worker), rates });
     const counts = new ConnectionCounts(init.connections, init.worker);
     this.#listeners = new Listeners({
-      context: this.#context,
+      context,
       counts,
       clients,
-      incoming: {
-        admission: this.#pipeline.admission,
-        makeHandler: (accepted) => handlers.make(accepted),
-        denied: (connection, port, outcome) => {
-          if (port.state!.plan.protocol === "tcp") logDenied(this.#pipeline, connection, port, outcome);
-        },
-        internal: (error) => this.#pipeline.internal(null, error),
-        proxyLog: { cells, warnings },
-        clients,
-        bandwidth,
-        tls: {
-          log: new HandshakeLog({ cells, warnings }),
-          challenges: this.#context.challenges,
-          wanted: this.#wanted,
-        },
-      },
+      incoming: this.#incoming(clients, bandwidth),
       transferred: (address) => post({ type: "transferred", address }),
       isPrepared: (address) => this.#snapshots.isPrepared(address),
       isDrained: () => this.#udp.isDrained,
       drained: () => this.#drained(),
     });
-    this.#udp = new UdpListeners({
-      context: this.#context,
-      pipeline: this.#pipeline,
-      counts,
-      clients,
-      closed: () => this.#listeners.checkDrained(),
-    });
+    const closed = () => this.#listeners.checkDrained();
+    this.#udp = new UdpListeners({ context, pipeline: this.#pipeline, counts, clients, closed });
     this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, result) =>
       post({ type: "checked", number, result }),
     );
-    this.#slotsInUse = new SlotsInUse(init.worker, this.#context.columns);
+    this.#slotsInUse = new SlotsInUse(init.worker, context.columns);
     this.#keyValue = new KeyValueStore(init.keyValue, init.worker);
     this.#tls = {
       tickets: new TicketKeys(init.ticketKeys),
@@ -134,20 +115,38 @@ class Worker {
       keyValue: this.#keyValue,
     });
     this.#snapshots = new Snapshots({
-      context: this.#context,
+      context,
       pipeline: this.#pipeline,
       listeners: this.#listeners,
       udp: this.#udp,
       plugins: this.#plugins,
       pluginChecks: this.#pluginChecks,
-      pools: new EndpointPools(this.#context, this.#pipeline.attempts),
+      pools: new EndpointPools(context, this.#pipeline.attempts),
       origins: new Origins((target, cause) => this.#fetchFailed(target, cause)),
       bandwidth,
       tls: this.#tls,
       slotsInUse: this.#slotsInUse,
       post,
     });
-    this.#context.clock.start(() => this.#tick());
+    clock.start(() => this.#tick());
+  }
+
+  /** What accepted connections use until their protocol's handler takes them over. */
+  #incoming(clients: ClientAdmission, bandwidth: BandwidthLimits): IncomingOptions {
+    const { cells, warnings, challenges } = this.#context;
+    const handlers = new ProtocolHandlers(this.#context, this.#pipeline);
+    return {
+      admission: this.#pipeline.admission,
+      makeHandler: (accepted) => handlers.make(accepted),
+      denied: (connection, port, outcome) => {
+        if (port.state!.plan.protocol === "tcp") logDenied(this.#pipeline, connection, port, outcome);
+      },
+      internal: (error) => this.#pipeline.internal(null, error),
+      proxyLog: { cells, warnings },
+      clients,
+      bandwidth,
+      tls: { log: new HandshakeLog({ cells, warnings }), challenges, wanted: this.#wanted },
+    };
   }
 
   receive(message: ToWorker): void {

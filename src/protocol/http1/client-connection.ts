@@ -1,8 +1,8 @@
 /** An HTTP/1 connection to an endpoint: one request at a time, pooled between requests, and read while idle too. */
 import type { Endpoint } from "../../cluster/endpoint.ts";
 import { type Pool, type Poolable, SURPLUS_TIME } from "../../cluster/pool.ts";
-import { equalsWord } from "../../http/bytes.ts";
-import { FIELD_WORDS, FLAG, FRAMING, NAME, VALUE_END, VALUE_START } from "../../http/head.ts";
+import { FLAG, FRAMING } from "../../http/head.ts";
+import { keepAliveTimeout } from "../../http/keep-alive.ts";
 import { confirmsUpgrade, isWebSocket } from "../../http/upgrade.ts";
 import { acceptsKey } from "../../http/websocket.ts";
 import { type BodyFrame, writeBody } from "../../http1/body-frame.ts";
@@ -25,7 +25,6 @@ import { requestHeadBound, writeRequestHead, writeSubrequestHead } from "./heade
 import { sendBody } from "./send-body.ts";
 
 const LF = 10;
-const TIMEOUT = Buffer.from("timeout=");
 const REQUEST_TIMEOUT = Buffer.from("HTTP/1.1 408 ");
 /** How long connections to an endpoint are not reused after it sent an unsolicited response, ms. */
 const NO_REUSE_TIME = 10_000;
@@ -319,7 +318,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     const reusable = clean && (flags & FLAG.keepAlive) !== 0 && !isEarly;
     const limit = this.#plan.pool.requests;
     if (!reusable || (limit > 0 && this.#requests >= limit) || this.#isOld) return this.close();
-    this.#pause(Math.min(this.#idleFor, this.#keepAliveTimeout(attempt)));
+    this.#pause(Math.min(this.#idleFor, keepAliveTimeout(attempt.head)));
   }
 
   get #isOld(): boolean {
@@ -329,22 +328,6 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   /** The response was received before the last bytes of the request's body were written. */
   get #endedInThisBatch(): boolean {
     return this.#bodyEndedIn >= 0 && this.#bodyEndedIn === pollBatch();
-  }
-
-  /** `Keep-Alive: timeout=N`, less a second, so that it is closed here before the endpoint closes it; ms. */
-  #keepAliveTimeout({ head }: Attempt): number {
-    const index = head.findKnown(NAME["keep-alive"]);
-    if (index < 0) return this.#idleFor;
-    const word = index * FIELD_WORDS;
-    const end = head.fields[word + VALUE_END]!;
-    for (let at = head.fields[word + VALUE_START]! + TIMEOUT.length; at < end; at++) {
-      if (!equalsWord(head.bytes, at - TIMEOUT.length, at, TIMEOUT)) continue;
-      let seconds = 0;
-      for (let digit = at; digit < end && head.bytes[digit]! >= 48 && head.bytes[digit]! <= 57; digit++)
-        seconds = seconds * 10 + head.bytes[digit]! - 48;
-      return Math.max(1, (seconds - 1) * 1000);
-    }
-    return this.#idleFor;
   }
 
   pauseBody(): void {

@@ -1,0 +1,24 @@
+/** The field Keep-Alive of HTTP/1 (RFC 2068 section 19.7.1.1). */
+import { equalsWord } from "./bytes.ts";
+import { FIELD_WORDS, type Head, NAME, VALUE_END, VALUE_START } from "./head.ts";
+
+const TIMEOUT = Buffer.from("timeout=");
+
+/**
+ * How long the receiver of `timeout=N` keeps the connection idle, in ms: a second less than N, so that it closes it before
+ * the sender does. Infinite without it.
+ */
+export function keepAliveTimeout(head: Head): number {
+  const index = head.findKnown(NAME["keep-alive"]);
+  if (index < 0) return Number.POSITIVE_INFINITY;
+  const { bytes, fields } = head;
+  const end = fields[index * FIELD_WORDS + VALUE_END]!;
+  for (let at = fields[index * FIELD_WORDS + VALUE_START]! + TIMEOUT.length; at < end; at++) {
+    if (!equalsWord(bytes, at - TIMEOUT.length, at, TIMEOUT)) continue;
+    let seconds = 0;
+    for (let digit = at; digit < end && bytes[digit]! >= 48 && bytes[digit]! <= 57; digit++)
+      seconds = seconds * 10 + bytes[digit]! - 48;
+    return Math.max(1, (seconds - 1) * 1000);
+  }
+  return Number.POSITIVE_INFINITY;
+}
