@@ -101,81 +101,66 @@ export class App {
   constructor(options: AppOptions, config: Config) {
     this.#options = options;
     this.#config = config;
-    this.log = createLog(options.logLevel ?? config.log.level, this.#lines);
+    const log = (this.log = createLog(options.logLevel ?? config.log.level, this.#lines));
     const memory = (this.#memory = new SharedMemory(this.#countWorkers(config), config.kv.size));
-    this.#tls = new TlsUpkeep(memory.ticketKeys, this.log);
+    const tls = (this.#tls = new TlsUpkeep(memory.ticketKeys, log));
     const warnings = new ThrottledLog(
-      (level, message, fields) => this.log[level](fields, message),
+      (level, message, fields) => log[level](fields, message),
       () => performance.now(),
     );
     this.#descriptors = new DescriptorCheck(warnings);
-    this.#stapling = new OcspStapling({
-      log: this.log,
+    const stapling = (this.#stapling = new OcspStapling({
+      log,
       warnings,
       onStaple: (id, staple) => {
-        for (const worker of this.#workers.up())
-          this.#workers.post(worker, { type: "staples", staples: [[id, staple]] });
+        for (const worker of workers.up()) workers.post(worker, { type: "staples", staples: [[id, staple]] });
       },
-    });
-    this.#acme = new CertificateManager({
-      log: this.log,
+    }));
+    const acme = (this.#acme = new CertificateManager({
+      log,
       warnings,
       board: this.#challenges,
-      workers: () => this.#workers,
-      prepare: (certificates) => this.#stapling.prepare(certificates),
+      workers: () => workers,
+      prepare: (certificates) => stapling.prepare(certificates),
       onChange: () => this.#takeCertificates(),
-    });
-    this.#workers = new Workers(
-      { memory, entry: options.entry ?? WORKER, log: this.log },
+    }));
+    const workers = (this.#workers = new Workers(
+      { memory, entry: options.entry ?? WORKER, log },
       {
         onUp: (worker) => this.#workerUp(worker),
         onMessage: (worker, message) => this.#receive(worker, message),
         onEnd: (worker, reason) => this.#workerEnded(worker, reason),
       },
-    );
-    this.#versions = new Versions({
-      workers: this.#workers,
+    ));
+    const versions = (this.#versions = new Versions({
+      workers,
       release: (version) => this.#release(version),
       onServing: (worker) => this.#workerPool.serves(worker),
-    });
-    this.#listeners = new Listeners(() => this.#workers.running());
-    this.#workerPool = new WorkerPool({
-      workers: this.#workers,
-      versions: this.#versions,
-      listeners: this.#listeners,
-      log: this.log,
-    });
-    this.#endpoints = new Endpoints({
-      log: this.log,
-      memory,
-      workers: this.#workers,
-      versions: this.#versions,
-      resolver: config.resolver,
-      lookup: options.lookup,
-    });
-    this.#watch =
-      options.watch === false ? null : watchFiles([options.file], () => void this.#reloader.reload("file changed"));
-    this.#rollouts = new CanaryRollouts({
-      counters: memory.counters,
-      log: this.log,
-      rebuild: (reason) => this.#reloader.rebuild(reason),
-    });
-    this.#reloader = this.#makeReloader();
+    }));
+    const listeners = (this.#listeners = new Listeners(() => workers.running()));
+    this.#workerPool = new WorkerPool({ workers, versions, listeners, log });
+    const { lookup, file } = options;
+    const { resolver } = config;
+    const endpoints = (this.#endpoints = new Endpoints({ log, memory, workers, versions, resolver, lookup }));
+    this.#watch = options.watch === false ? null : watchFiles([file], () => void this.#reloader.reload("file changed"));
+    const rebuild = (reason: string) => this.#reloader.rebuild(reason);
+    const rollouts = (this.#rollouts = new CanaryRollouts({ counters: memory.counters, log, rebuild }));
+    const reloader = (this.#reloader = this.#makeReloader());
     this.#admin = new AdminInterface({
-      log: this.log,
-      lines: this.#lines,
-      file: options.file,
-      config: () => this.#config,
+      log,
+      file,
       memory,
-      workers: this.#workers,
-      versions: this.#versions,
-      reloader: this.#reloader,
-      endpoints: this.#endpoints,
+      workers,
+      versions,
+      reloader,
+      endpoints,
+      rollouts,
+      tls,
+      stapling,
+      acme,
+      lines: this.#lines,
+      config: () => this.#config,
       plugins: this.#health,
-      rollouts: this.#rollouts,
-      tls: this.#tls,
-      stapling: this.#stapling,
-      acme: this.#acme,
       descriptors: this.#descriptors,
     });
   }
