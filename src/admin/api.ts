@@ -125,6 +125,17 @@ export type Traffic = {
   readonly statuses: Readonly<Record<string, { readonly requests: number; readonly rate: number }>>;
 };
 
+/** A request to change the endpoints of a cluster; `address`: empty for POST; `body`: null for DELETE. */
+export type EndpointCall = {
+  readonly method: "POST" | "PATCH" | "DELETE";
+  readonly cluster: string;
+  readonly address: string;
+  readonly body: unknown;
+};
+export type EndpointResult =
+  | { readonly status: number; readonly address: string }
+  | { readonly status: number; readonly problem: string };
+
 /** TCP connections and UDP sessions since the start: nonzero counts by result, as in `sluice_relay_connections_total`. */
 export type Relayed = Readonly<Record<string, number>>;
 

@@ -8,7 +8,16 @@ import { type Address, isLoopback } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import { type Access, checkAccess, checkHost, type Denial } from "./access.ts";
-import type { ClusterStatus, ListenerStatus, PluginStatus, Status, TraceList, TunnelList } from "./api.ts";
+import type {
+  ClusterStatus,
+  EndpointCall,
+  EndpointResult,
+  ListenerStatus,
+  PluginStatus,
+  Status,
+  TraceList,
+  TunnelList,
+} from "./api.ts";
 import { renderPage } from "./page.ts";
 
 // An import would load Node's `fetch` and HTTP/2 with it.
@@ -33,6 +42,7 @@ export type AdminOptions = {
   readonly plugins: () => readonly PluginStatus[];
   readonly tunnels: () => Promise<TunnelList>;
   readonly reload: () => Promise<{ readonly result: string }>;
+  readonly changeEndpoint: (call: EndpointCall) => EndpointResult;
   /** Runs a dry run of the given request. */
   readonly explain: (request: unknown) => Promise<{ readonly trace: object } | { readonly problem: string }>;
   readonly traces: { list(): TraceList; get(id: string): object | null };
@@ -53,8 +63,8 @@ type AdminResponse = {
   readonly challenge?: readonly string[];
 };
 type Call = {
-  /** The last path segment, for a route with a parameter. */
-  readonly name: string;
+  /** The path segments in place of `*`, decoded. */
+  readonly names: readonly string[];
   /** The request's body as JSON. @throws InvalidBody */
   readonly body: () => Promise<unknown>;
 };
@@ -94,11 +104,13 @@ const ROUTES: Routes = {
   "/api/v1/config": { GET: ({ config }) => json(200, config() ?? {}) },
   "/api/v1/listeners": { GET: ({ listeners }) => json(200, listeners()) },
   "/api/v1/clusters": { GET: ({ clusters }) => json(200, clusters()) },
+  "/api/v1/clusters/*/endpoints": { POST: changeEndpoint("POST") },
+  "/api/v1/clusters/*/endpoints/*": { PATCH: changeEndpoint("PATCH"), DELETE: changeEndpoint("DELETE") },
   "/api/v1/plugins": { GET: ({ plugins }) => json(200, plugins()) },
   "/api/v1/tunnels": { GET: async ({ tunnels }) => json(200, await tunnels()) },
   "/api/v1/traces": { GET: ({ traces }) => json(200, traces.list()) },
   "/api/v1/traces/*": {
-    GET: ({ traces }, { name: id }) => {
+    GET: ({ traces }, { names: [id = ""] }) => {
       const found = traces.get(id);
       return found === null ? json(404, { error: `there is no trace ${id}` }) : json(200, found);
     },
@@ -180,7 +192,7 @@ async function respond({ options, address, routes }: Served, request: IncomingMe
       ...(denial.challenge && { challenge: denial.challenge }),
     };
   }
-  const { handlers, name } = findHandlers(routes, path);
+  const { handlers, names } = findHandlers(routes, path);
   if (handlers === undefined) {
     const here = routes === ROUTES ? "" : `, only ${Object.keys(routes).join(", ")}: this is the address of metrics`;
     return json(404, { error: `there is no ${path}${here}` });
@@ -190,7 +202,7 @@ async function respond({ options, address, routes }: Served, request: IncomingMe
   const allow = Object.keys(handlers).join(", ");
   if (handler === undefined) return { ...json(405, { error: `${path} takes ${allow}` }), allow };
   try {
-    return await handler(options, { name, body: () => readBody(request) });
+    return await handler(options, { names, body: () => readBody(request) });
   } catch (error) {
     if (error instanceof InvalidBody) return json(400, { error: error.message });
     throw error;
@@ -217,11 +229,39 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-function findHandlers(routes: Routes, path: string): { handlers: Routes[string] | undefined; name: string } {
-  if (Object.hasOwn(routes, path)) return { handlers: routes[path], name: "" };
-  const end = path.lastIndexOf("/") + 1;
-  const any = `${path.slice(0, end)}*`;
-  return { handlers: Object.hasOwn(routes, any) ? routes[any] : undefined, name: path.slice(end) };
+function findHandlers(routes: Routes, path: string): { handlers: Routes[string] | undefined; names: string[] } {
+  if (Object.hasOwn(routes, path)) return { handlers: routes[path], names: [] };
+  const segments = path.split("/");
+  for (const [pattern, handlers] of Object.entries(routes)) {
+    const names = matchPattern(pattern.split("/"), segments);
+    if (names !== null) return { handlers, names };
+  }
+  return { handlers: undefined, names: [] };
+}
+
+/** The segments in place of `*`, decoded; null: the path does not match. */
+function matchPattern(pattern: readonly string[], segments: readonly string[]): string[] | null {
+  if (pattern.length !== segments.length) return null;
+  const names: string[] = [];
+  for (const [i, segment] of segments.entries())
+    if (pattern[i] === "*") names.push(segment);
+    else if (pattern[i] !== segment) return null;
+  try {
+    return names.map(decodeURIComponent);
+  } catch {
+    return null;
+  }
+}
+
+/** Changes an endpoint; returns the endpoint as it is then, without one after DELETE. */
+function changeEndpoint(method: EndpointCall["method"]): Handler {
+  return async (options, { names: [cluster = "", address = ""], body }) => {
+    const content = method === "DELETE" ? null : await body();
+    const result = options.changeEndpoint({ method, cluster, address, body: content });
+    if ("problem" in result) return json(result.status, { error: result.problem });
+    const endpoints = options.clusters().find(({ name }) => name === cluster)?.endpoints ?? [];
+    return json(result.status, endpoints.find((endpoint) => endpoint.address === result.address) ?? {});
+  };
 }
 
 function describeReady(status: ReturnType<AdminOptions["status"]>): AdminResponse {

@@ -44,7 +44,7 @@ export async function findAdmin(args: string[]): Promise<Admin> {
 /** Sends a request; returns the status and JSON body. @throws NoProxy; Error if the token is missing or wrong. */
 export async function callAdmin(
   { address, token }: Admin,
-  method: "GET" | "POST",
+  method: "GET" | "POST" | "PATCH",
   path: string,
   content?: object,
 ): Promise<{ status: number; body: Record<string, unknown> }> {

@@ -82,6 +82,22 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     options: ADMIN_OPTIONS,
     load: () => import("./status.ts"),
   },
+  top: {
+    usage: "top [-c sluice.yaml | --admin ADDRESS]",
+    summary: "show the state of a running proxy every two seconds",
+    options: ADMIN_OPTIONS,
+    load: () => import("./top.ts"),
+  },
+  drain: {
+    usage: "drain CLUSTER ENDPOINT [-c sluice.yaml | --admin ADDRESS]",
+    summary: "send no new requests to an endpoint of a running proxy",
+    options: [
+      ...ADMIN_OPTIONS,
+      "--wait              return when no request is in flight there",
+      "--undo              send requests to it again",
+    ],
+    load: () => import("./drain.ts"),
+  },
   reload: {
     usage: "reload [-c sluice.yaml | --admin ADDRESS]",
     summary: "reload the configuration of a running proxy",

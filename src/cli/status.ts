@@ -27,14 +27,20 @@ import {
   describeTunnels,
 } from "../admin/describe.ts";
 import type { PageParts } from "../admin/page.ts";
-import { callAdmin, findAdmin } from "./admin-client.ts";
+import { type Admin, callAdmin, findAdmin } from "./admin-client.ts";
 
 /** Tunnels that are printed at most. */
 const MAX_TUNNELS = 20;
 
 /** Prints the state of a running proxy; exit code 1 if it is not ready. */
 export async function run(args: string[]): Promise<number> {
-  const admin = await findAdmin(args);
+  const { text, ready } = await readState(await findAdmin(args));
+  process.stdout.write(text);
+  return ready ? 0 : 1;
+}
+
+/** Reads the state of a running proxy as text. @throws Error */
+export async function readState(admin: Admin): Promise<{ readonly text: string; readonly ready: boolean }> {
   const read = async <T>(what: string): Promise<T> => {
     const { status, body } = await callAdmin(admin, "GET", `/api/v1/${what}`);
     if (status !== 200) throw new Error(`the admin interface at ${admin.address} returned status ${status}`);
@@ -47,8 +53,7 @@ export async function run(args: string[]): Promise<number> {
     read<PluginStatus[]>("plugins"),
     read<TunnelList>("tunnels"),
   ]);
-  process.stdout.write(format({ status, listeners, clusters, plugins, tunnels }));
-  return status.ready ? 0 : 1;
+  return { text: format({ status, listeners, clusters, plugins, tunnels }), ready: status.ready };
 }
 
 function format({ status, listeners, clusters, plugins, tunnels }: PageParts): string {

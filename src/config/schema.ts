@@ -14,7 +14,7 @@ import { clusterName, file, placedTarget, type Reference } from "./references.ts
 import { convert, free, type Infer, list, named, object, optional, required, withDefault } from "./shape.ts";
 import { choice, count, debugToken, duration, name, percent, percentage, size, textOf } from "./values.ts";
 
-export { type Address, isLoopback } from "./address-values.ts";
+export { type Address, endpointAddress, isLoopback } from "./address-values.ts";
 export { BUILTIN_FETCH, BUILTIN_NAMESPACES, BUILTINS, LATER_BUILTINS } from "./builtins.ts";
 export type { ProbeConfig } from "./health-schema.ts";
 export type { Place, Problem } from "./place.ts";

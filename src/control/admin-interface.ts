@@ -9,6 +9,7 @@ import { RequestRates } from "../observe/request-rates.ts";
 import { listMetrics } from "../plan/plugin-metrics.ts";
 import { Mask } from "../trace/mask.ts";
 import type { DescriptorCheck } from "./descriptors.ts";
+import { EndpointAdmin } from "./endpoint-admin.ts";
 import { Explainer } from "./explain.ts";
 import { ProxyStatus, type ProxyStatusParts } from "./proxy-status.ts";
 import { Traces } from "./traces.ts";
@@ -61,7 +62,7 @@ export class AdminInterface {
 
   /** Starts the servers. @throws Error with the address if it cannot be bound. */
   async start(): Promise<void> {
-    const { log, memory, reloader, file, config } = this.#parts;
+    const { log, memory, reloader, endpoints, file, config } = this.#parts;
     this.#rates.start();
     const { admin } = config();
     if (admin === null) return;
@@ -72,6 +73,12 @@ export class AdminInterface {
       keyValue: memory.keyValue,
       // Not used by any worker.
       worker: memory.places,
+    });
+    const endpointAdmin = new EndpointAdmin({
+      plan: () => reloader.current?.plan ?? null,
+      changes: endpoints.changes,
+      update: (cluster) => endpoints.changed(cluster),
+      log,
     });
     this.#server = await startAdmin({
       address: admin.address,
@@ -91,6 +98,7 @@ export class AdminInterface {
       clusters: () => status.clusters(),
       plugins: () => status.plugins(),
       tunnels: () => this.tunnels.list(),
+      changeEndpoint: (call) => endpointAdmin.call(call),
       reload: () => reloader.reload("requested by the admin interface"),
       traces,
       explain: (request) => explainer.explain(request),

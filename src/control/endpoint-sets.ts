@@ -9,12 +9,15 @@ import { listEndpoints, type PlacelessEndpoint } from "../plan/endpoint-set.ts";
 import type { EndpointSource, SourceStatus } from "../plan/endpoint-source.ts";
 import type { ClusterPlan, EndpointPlan, EndpointSet, Plan } from "../plan/plan.ts";
 import type { ToWorker } from "../worker/messages.ts";
+import type { EndpointChanges } from "./endpoint-changes.ts";
 import type { SharedMemory } from "./shared-memory.ts";
 
 export type EndpointSetsOptions = {
   /** The first source that has an entry provides its endpoints. */
   readonly sources: readonly EndpointSource[];
   readonly log: Pick<Log, "info" | "error">;
+  /** Changes of the admin interface. */
+  readonly changes: Pick<EndpointChanges, "apply" | "keep">;
   /** Sets own their slots by a negative number, since positive ones are versions of the plan. */
   readonly memory: Pick<SharedMemory, "endpoint" | "release">;
   /** The workers that may use a version of the plan. */
@@ -79,6 +82,7 @@ export class EndpointSets {
     for (const source of this.#options.sources) source.watch(bySource.get(source) ?? []);
     const names = new Set(clusters.map(({ name }) => name));
     for (const name of this.#last.keys()) if (!names.has(name)) this.#last.delete(name);
+    this.#options.changes.keep(names);
     // A name may have been resolved after the plan was built.
     this.update(() => true);
   }
@@ -138,8 +142,9 @@ export class EndpointSets {
     return this.#options.sources.find((source) => source.has(entry))!;
   }
 
-  #list(config: ClusterConfig): PlacelessEndpoint[] {
-    return listEndpoints(config, (entry) => this.#sourceOf(entry).endpoints(entry));
+  #list(config: ClusterConfig): readonly PlacelessEndpoint[] {
+    const list = listEndpoints(config, (entry) => this.#sourceOf(entry).endpoints(entry));
+    return this.#options.changes.apply(config.name, list);
   }
 
   /** Replaces a cluster's set if its endpoints have changed. Returns whether it did. */

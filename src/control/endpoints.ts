@@ -5,6 +5,7 @@ import type { Log } from "../observe/log.ts";
 import { STATIC_SOURCE } from "../plan/endpoint-source.ts";
 import type { Plan } from "../plan/plan.ts";
 import { DnsSources } from "./dns-source.ts";
+import { EndpointChanges } from "./endpoint-changes.ts";
 import type { CheckTarget } from "./endpoint-check.ts";
 import { EndpointSets } from "./endpoint-sets.ts";
 import { HealthChecks } from "./health-checks.ts";
@@ -28,6 +29,8 @@ export type EndpointsOptions = {
 
 export class Endpoints {
   readonly sets: EndpointSets;
+  readonly changes = new EndpointChanges();
+  readonly #columns: SharedMemory["columns"];
   readonly dns: DnsSources;
   readonly checks: HealthChecks;
   readonly passive: PassiveHealth;
@@ -35,6 +38,7 @@ export class Endpoints {
   #plan: Plan | null = null;
 
   constructor({ log, memory, workers, versions, resolver, lookup }: EndpointsOptions) {
+    this.#columns = memory.columns;
     const post: Workers["post"] = (worker, message) => workers.post(worker, message);
     this.dns = new DnsSources({
       log,
@@ -45,6 +49,7 @@ export class Endpoints {
     this.sets = new EndpointSets({
       sources: [this.dns.services, this.dns.hosts, STATIC_SOURCE],
       log,
+      changes: this.changes,
       memory,
       workersOf: (version) => versions.workersOf(version),
       post,
@@ -65,8 +70,28 @@ export class Endpoints {
   /** Checks the endpoints of the plan in service. */
   take(plan: Plan): void {
     this.#plan = plan;
+    this.#markStates(plan);
     this.checks.take(plan);
     this.passive.take(plan);
+  }
+
+  /** Puts changes of the admin interface into service. */
+  changed(cluster: string): void {
+    this.sets.update(({ name }) => name === cluster);
+    if (this.#plan !== null) this.#markStates(this.#plan);
+  }
+
+  /** Marks the endpoints that operators drain or disable. */
+  #markStates({ clusters }: Plan): void {
+    for (const { name, set } of clusters) {
+      const states = this.changes.statesOf(name);
+      if (states === null) continue;
+      for (const { address, slot } of set.endpoints) {
+        const state = states.get(address)?.state ?? "active";
+        this.#columns.mark(slot, HEALTH.draining, state === "draining");
+        this.#columns.mark(slot, HEALTH.disabled, state === "disabled");
+      }
+    }
   }
 
   /** Handles the end of a worker. */

@@ -5,7 +5,7 @@ import type { ClusterStatus, ListenerStatus, PluginStatus, Status } from "../../
 import { compileSource } from "../contract/plugin-harness.ts";
 import { findFreePort } from "./free-port.ts";
 import { startUpstream } from "./peers.ts";
-import { type Ports, type Program, runSluice, startSluice, testInUsualMode, until } from "./program.ts";
+import { type LiveTest, type Ports, type Program, runSluice, startSluice, testInUsualMode, until } from "./program.ts";
 
 const FRAGILE = `import { Request } from "sluice/sdk";
 export function onRequest(req: Request): void {
@@ -135,4 +135,71 @@ clusters:
     /\nplugin fragile: running, 5 calls, 1 failures, the last at 20\d\d-\S+Z in request_head: abort: .*tenant/,
   );
   assert.doesNotMatch(stdout, /[\x00-\x09\x0b-\x1f]/);
+  await changesEndpoints(t, sluice, { first: `127.0.0.1:${port}`, refusing: `127.0.0.1:${refusing}` });
 });
+
+/** The admin interface and `sluice drain` change the endpoints of the cluster `app`, for reloads too. */
+async function changesEndpoints(
+  t: LiveTest,
+  sluice: Program,
+  { first, refusing }: Record<"first" | "refusing", string>,
+) {
+  const second = await startUpstream(t, (_request, response) => response.end("second"));
+  const address = `127.0.0.1:${second.port}`;
+  const call = async (method: string, path: string, content?: object) => {
+    const headers = { "content-type": "application/json" };
+    const body = content === undefined ? null : JSON.stringify(content);
+    const { status, text } = await sluice.ask(`/api/v1/clusters/${path}`, { method, headers, body });
+    return { status, ...(JSON.parse(text) as { state?: string; weight?: number; error?: string }) };
+  };
+  const text = async () => (await fetch(`${sluice.url}/api/x`)).text();
+  const admin = ["--admin", `127.0.0.1:${sluice.ports.admin}`];
+
+  assert.deepEqual((await call("PATCH", `app/endpoints/${first}`, { weight: 3 })).weight, 3);
+  assert.deepEqual((await call("POST", "app/endpoints", { address, weight: 2 })).status, 201);
+  assert.deepEqual(await call("DELETE", `app/endpoints/${refusing}`), { status: 200 });
+  const drained = await runSluice("drain", "app", first, "--wait", ...admin);
+  assert.match(drained.stdout, new RegExp(`^${first} of cluster app: draining, \\d in flight\n`), drained.stderr);
+  for (let i = 0; i < 3; i++) assert.equal(await text(), "second");
+  sluice.config(`${sluice.configText}\n# changed\n`);
+  assert.equal((await sluice.reload()).status, 200);
+  for (let i = 0; i < 3; i++) assert.equal(await text(), "second");
+  const cluster = (await read<ClusterStatus[]>(sluice, "clusters"))[0]!;
+  assert.deepEqual(
+    cluster.endpoints.map(({ address, weight, state }) => [address, weight, state]),
+    [
+      [first, 3, "draining"],
+      [address, 2, "unchecked"],
+    ],
+  );
+  assert.equal((await call("PATCH", `app/endpoints/${address}`, { state: "disabled" })).state, "disabled");
+  assert.equal((await fetch(`${sluice.url}/api/x`)).status, 503);
+  assert.match((await runSluice("drain", "app", first, "--undo", ...admin)).stdout, /: unchecked, 0 in flight\n$/);
+  assert.equal(await text(), "ok");
+
+  const errors: [method: string, path: string, body: object | undefined, status: number, error: RegExp][] = [
+    ["PATCH", "ap/endpoints/a:1", { weight: 1 }, 404, /^there is no cluster ap$/],
+    ["PATCH", "app/endpoints/a:1", { weight: 1 }, 404, /^the cluster app has no endpoint a:1, expected one of 127/],
+    [
+      "PATCH",
+      `app/endpoints/${first}`,
+      { weight: 0 },
+      400,
+      /^invalid weight 0: expected a whole number from 1 to 1000/,
+    ],
+    ["PATCH", `app/endpoints/${first}`, { state: "down" }, 400, /"down": expected one of active, draining, disabled$/],
+    ["PATCH", `app/endpoints/${first}`, {}, 400, /^nothing to change, expected weight or state$/],
+    ["PATCH", `app/endpoints/${first}`, { wieght: 1 }, 400, /^unknown key wieght, expected one of weight, state$/],
+    ["POST", "app/endpoints", { address: first }, 409, /^the cluster app has the endpoint 127.* already$/],
+    ["POST", "app/endpoints", { address: "a.example:80" }, 400, /^invalid address "a.example:80": expected a numeric/],
+    ["POST", "app/endpoints", undefined, 400, /^invalid JSON body/],
+    ["GET", "app/endpoints", undefined, 405, /takes POST/],
+    ["DELETE", "app/endpoints/%zz", undefined, 404, /^there is no /],
+  ];
+  for (const [method, path, body, status, error] of errors) {
+    const got = await call(method, path, body);
+    assert.equal(got.status, status, `${method} ${path}`);
+    assert.match(got.error ?? "", error);
+  }
+  assert.match((await runSluice("drain", "app", "a:1", ...admin)).stderr, /the cluster app has no endpoint a:1/);
+}

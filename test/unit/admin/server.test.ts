@@ -116,6 +116,7 @@ async function start(t: TestContext, parts: Partial<AdminOptions> = {}) {
     config: () => ({ text: "listeners: {}" }),
     traces: new Traces(1),
     explain: async () => ({ problem: "not here" }),
+    changeEndpoint: () => ({ status: 404, problem: "not here" }),
     listeners: () => [],
     clusters: () => [],
     plugins: () => [],

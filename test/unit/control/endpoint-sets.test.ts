@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadConfig } from "../../../src/config/load.ts";
 import type { Config, EndpointConfig } from "../../../src/config/schema.ts";
+import { EndpointChanges } from "../../../src/control/endpoint-changes.ts";
 import { EndpointSets } from "../../../src/control/endpoint-sets.ts";
 import { rowsOf, Slots } from "../../../src/control/slots.ts";
 import type { EndpointSource } from "../../../src/plan/endpoint-source.ts";
@@ -20,6 +21,7 @@ class TestSets {
   /** Rows in the order in which they were cleared for an endpoint. */
   readonly cleared: number[] = [];
   changes = 0;
+  readonly operator = new EndpointChanges();
   workers: readonly number[] = [0, 1];
   readonly sets: EndpointSets;
 
@@ -44,6 +46,7 @@ class TestSets {
         endpoint: (owner, cluster, address) => ({ slot: rows.acquire(owner, `${cluster} ${address}`), cells: 0 }),
         release: (owner) => rows.release(owner),
       },
+      changes: this.operator,
       workersOf: () => this.workers,
       post: (worker, message) => this.posted.push({ ...(message as Posted), worker }),
       onChange: () => this.changes++,
@@ -222,4 +225,43 @@ test("a plan that was rejected or replaced gives its slots back, those of its re
   site.sets.receive(0, old);
   site.sets.receive(1, old);
   assert.equal(site.sets.describe("a"), null);
+});
+
+test("changes of the admin interface are new sets, and outlive new addresses and plans", () => {
+  const test = new TestSets(8);
+  const { operator, sets } = test;
+  test.addresses.set("a.example", ["10.0.0.1", "10.0.0.2"]);
+  test.serve(1, "a");
+  const listed = (set: EndpointSet) => set.endpoints.map(({ address, weight }) => `${address} ${weight}`);
+  const update = () => {
+    sets.update(({ name }) => name === "a");
+    return listed(test.posted.at(-1)!.set);
+  };
+  const [first, second, added] = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.9:80"] as const;
+  operator.change("a", first, { weight: 5 });
+  assert.deepEqual(update(), [`${first} 5`, `${second} 1`]);
+  operator.add("a", { address: added, host: "10.0.0.9", port: 80, path: "", weight: 2, zone: "" });
+  operator.remove("a", second);
+  assert.deepEqual(update(), [`${first} 5`, `${added} 2`]);
+  operator.change("a", added, { state: "draining" });
+  assert.deepEqual([operator.statesOf("a")?.get(added)?.state, operator.statesOf("b")], ["draining", null]);
+
+  test.resolve("a.example", "10.0.0.2", "10.0.0.3", "10.0.0.1");
+  assert.deepEqual(listed(test.posted.at(-1)!.set), ["10.0.0.3:80 1", `${first} 5`, `${added} 2`]);
+  assert.deepEqual(listed(test.serve(2, "a").clusters[0]!.set), ["10.0.0.3:80 1", `${first} 5`, `${added} 2`]);
+
+  operator.remove("a", added);
+  operator.add("a", { address: second, host: "10.0.0.2", port: 80, path: "", weight: 7, zone: "" });
+  assert.deepEqual(update(), [`${second} 7`, "10.0.0.3:80 1", `${first} 5`]);
+  assert.equal(operator.statesOf("a")?.get(added), undefined);
+  test.serve(3, "b");
+  assert.equal(operator.statesOf("a"), null, "a cluster that is gone");
+});
+
+test("the changes of a cluster are bounded", () => {
+  const operator = new EndpointChanges();
+  for (let i = 0; i < 1000; i++) operator.change("a", String(i), { weight: 1 });
+  operator.change("a", "0", { weight: 2 });
+  assert.throws(() => operator.change("a", "1000", { weight: 1 }), /the cluster a has 1000 changed endpoints already/);
+  operator.change("b", "1000", { weight: 1 });
 });

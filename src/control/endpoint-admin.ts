@@ -1,0 +1,138 @@
+/** Requests of the admin interface that change the endpoints of a cluster. */
+import type { EndpointCall, EndpointResult } from "../admin/api.ts";
+import { endpointAddress } from "../config/schema.ts";
+import type { Log } from "../observe/log.ts";
+import type { PlacelessEndpoint } from "../plan/endpoint-set.ts";
+import type { ClusterPlan, Plan } from "../plan/plan.ts";
+import { type EndpointChange, type EndpointChanges, OPERATOR_STATES, type OperatorState } from "./endpoint-changes.ts";
+
+const MAX_WEIGHT = 1000;
+const MAX_ZONE = 256;
+
+export type EndpointAdminOptions = {
+  readonly plan: () => Plan | null;
+  readonly changes: EndpointChanges;
+  /** Puts the changes of a cluster into service. */
+  readonly update: (cluster: string) => void;
+  readonly log: Pick<Log, "info">;
+};
+
+class CallError extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export class EndpointAdmin {
+  readonly #options: EndpointAdminOptions;
+
+  constructor(options: EndpointAdminOptions) {
+    this.#options = options;
+  }
+
+  call(call: EndpointCall): EndpointResult {
+    try {
+      const cluster = this.#find(call.cluster);
+      const address = call.method === "POST" ? this.#add(cluster, call.body) : call.address;
+      if (call.method !== "POST") this.#change(cluster, call);
+      this.#options.update(cluster.name);
+      this.#options.log.info(
+        { cluster: cluster.name, endpoint: address, change: call.body ?? "removed" },
+        "endpoint changed",
+      );
+      return { status: call.method === "POST" ? 201 : 200, address };
+    } catch (error) {
+      if (error instanceof CallError) return { status: error.status, problem: error.message };
+      throw error;
+    }
+  }
+
+  #find(name: string): ClusterPlan {
+    const found = this.#options.plan()?.clusters.find((cluster) => cluster.name === name);
+    if (found === undefined) throw new CallError(404, `there is no cluster ${name}`);
+    return found;
+  }
+
+  #add(cluster: ClusterPlan, body: unknown): string {
+    const { address, weight, zone } = readMap(body, ["address", "weight", "zone"]);
+    const endpoint: PlacelessEndpoint = {
+      ...readAddress(address),
+      weight: readWeight(weight) ?? 1,
+      zone: readZone(zone),
+    };
+    if (cluster.set.endpoints.some((one) => one.address === endpoint.address))
+      throw new CallError(409, `the cluster ${cluster.name} has the endpoint ${endpoint.address} already`);
+    attempt(() => this.#options.changes.add(cluster.name, endpoint));
+    return endpoint.address;
+  }
+
+  #change({ name, set }: ClusterPlan, { method, address, body }: EndpointCall): void {
+    const addresses = set.endpoints.map((endpoint) => endpoint.address);
+    if (!addresses.includes(address))
+      throw new CallError(
+        404,
+        `the cluster ${name} has no endpoint ${address}, expected one of ${addresses.join(", ") || "(none)"}`,
+      );
+    const { changes } = this.#options;
+    if (method === "DELETE") return attempt(() => changes.remove(name, address));
+    const { weight, state } = readMap(body, ["weight", "state"]);
+    const change: { -readonly [K in keyof EndpointChange]: EndpointChange[K] } = {};
+    if (weight !== undefined) change.weight = readWeight(weight)!;
+    if (state !== undefined) change.state = readState(state);
+    if (Object.keys(change).length === 0) throw new CallError(400, "nothing to change, expected weight or state");
+    attempt(() => changes.change(name, address, change));
+  }
+}
+
+/** Too many changes. */
+function attempt(run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    throw new CallError(409, (error as Error).message);
+  }
+}
+
+function readMap(body: unknown, keys: readonly string[]): Readonly<Record<string, unknown>> {
+  if (typeof body !== "object" || body === null || Array.isArray(body))
+    throw new CallError(400, `the body is not a map, expected the keys ${keys.join(", ")}`);
+  for (const key of Object.keys(body))
+    if (!keys.includes(key)) throw new CallError(400, `unknown key ${key}, expected one of ${keys.join(", ")}`);
+  return body as Record<string, unknown>;
+}
+
+/** A name would need DNS, and has its place in the configuration. */
+function readAddress(value: unknown): Pick<PlacelessEndpoint, "address" | "host" | "port" | "path"> {
+  const expected = "a numeric address with a port, such as 127.0.0.1:9001 or [::1]:9001";
+  let parsed: ReturnType<typeof endpointAddress.parse>;
+  try {
+    parsed = typeof value === "string" ? endpointAddress.parse(value) : undefined;
+  } catch {
+    parsed = undefined;
+  }
+  const isNumeric = parsed !== undefined && parsed.path === "" && /^[\d.]+$|:/.test(parsed.host) && parsed.port > 0;
+  if (!isNumeric) throw new CallError(400, `invalid address ${JSON.stringify(value)}: expected ${expected}`);
+  const { host, port } = parsed!;
+  return { address: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`, host, port, path: "" };
+}
+
+function readWeight(value: unknown): number | undefined {
+  if (value === undefined) return undefined;
+  if (Number.isInteger(value) && Number(value) >= 1 && Number(value) <= MAX_WEIGHT) return Number(value);
+  throw new CallError(400, `invalid weight ${JSON.stringify(value)}: expected a whole number from 1 to ${MAX_WEIGHT}`);
+}
+
+function readZone(value: unknown): string {
+  if (value === undefined) return "";
+  if (typeof value === "string" && value.length <= MAX_ZONE && !/[\0-\x1f\x7f]/.test(value)) return value;
+  throw new CallError(400, `invalid zone: expected a text of at most ${MAX_ZONE} characters`);
+}
+
+function readState(value: unknown): OperatorState {
+  const state = OPERATOR_STATES.find((one) => one === value);
+  if (state !== undefined) return state;
+  throw new CallError(400, `invalid state ${JSON.stringify(value)}: expected one of ${OPERATOR_STATES.join(", ")}`);
+}
