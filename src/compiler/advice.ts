@@ -13,6 +13,7 @@ const MISSING_FUNCTIONS = `${LACKS} async functions: leave out \`async\` and \`a
 const MISSING_DESTRUCTURING = `${LACKS} destructuring: write one declaration for each value, such as \`const path = req.path\``;
 const MISSING_OBJECTS = `${LACKS} objects without a class: write a class with fields, or \`new Map<string, string>()\` and \`set\``;
 const NAMED_HOOK = "write a hook as `export function NAME(…): …`, not as a variable";
+const NAMED_EXPORT = "write `export function NAME(…): …`";
 const NEW_MAP =
   "a new Map or Set is empty, and has types: write `new Map<string, string>()`, then `set` for each entry";
 const UNTYPED =
@@ -81,7 +82,6 @@ const NAMES: Readonly<Record<string, string>> = {
   undefined: `${LACKS} undefined: use null, or a special value`,
   any: `${LACKS} any: write the type, or a generic function`,
   unknown: `${LACKS} unknown: write the type, or a generic function`,
-  number: "write `i32`, `i64` or `f64`",
   Record: "write `Map<string, string>`",
   Promise: MISSING_FUNCTIONS,
   URL: "use `Url` of the SDK",
@@ -94,6 +94,9 @@ const NAMES: Readonly<Record<string, string>> = {
   btoa: "use `Base64` of the SDK",
   crypto: "use `sha256`, `hmacSha256` and `randomBytes` of the SDK",
   require: 'a plugin can import the SDK and local files: `import { … } from "sluice/sdk"`',
+  module: NAMED_EXPORT,
+  exports: NAMED_EXPORT,
+  WeakMap: "use `Map`; an entry lasts for the call, and `req.set` for the request",
   globalThis: "variables at the top of the file are the plugin's globals",
 };
 
@@ -151,6 +154,9 @@ export function advise({ message, text, start }: Diagnostic): string {
   if (/^log\s*\(/.test(rest)) return "`log` is not a function: write `log.info(text)`";
   if (/\bnew\s+(Map|Set)$/.test(text.slice(0, start)) || /^new\s+(Map|Set)\b[^;]*\(\s*[^)\s]/.test(rest))
     return NEW_MAP;
+  if (/^new\s+Response\b/.test(rest))
+    return "a plugin responds by `req.respond(status, body)`, and continues with `return`";
+  if (/^RegExp\b/.test(rest)) return `\`RegExp\` is not available: ${NAMES.RegExp}`;
   if (rest.startsWith("{") && /abstract class/.test(message)) return MISSING_OBJECTS;
   if (rest.startsWith("#") && message === "Invalid character.") return `${LACKS} \`#name\`: write \`private name\``;
   if (/^Expected 1 arguments, but got \d/.test(message) && /^(console|log)\.\w+\(/.test(rest))
@@ -180,6 +186,9 @@ function adviseImport(path: string): string {
 function adviseMember(member: string, type: string): string | null {
   if (type === "~lib/string/String" && /^(match|matchAll|search)$/.test(member))
     return `a string has no \`${member}\`: write \`new Regex("…")\` of the SDK at the top of the file, with \`test\` and \`exec\``;
+  if (type === "~lib/console/console")
+    return `\`console.${member}\` is not available; use \`log\` of the SDK, such as \`log.info(text)\``;
+  if (type === "~lib/process/process") return `\`process.${member}\` is not available in a plugin`;
   if (type === "~lib/object/Object") return MISSING_OBJECTS;
   if (type === "~lib/array/Array") return `\`Array\` has no \`${member}\`: fill an array in a loop, with \`push\``;
   if (type.startsWith("~lib/array/Array<") && /^find(Last)?$/.test(member))

@@ -5,7 +5,7 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import type { DiagnosticMessage } from "assemblyscript/asc";
-import { main } from "assemblyscript/asc";
+import { libraryFiles, main } from "assemblyscript/asc";
 import SluiceTransform from "../../sdk/transform.js";
 import { CUSTOM_SECTION } from "../abi/abi.ts";
 import { readPluginSchema } from "../config/plugin-schema.ts";
@@ -20,6 +20,11 @@ const SDK_DIRECTORY = fileURLToPath(new URL("../../sdk/", import.meta.url));
 /** Any path of the SDK in a `node_modules`: mapped to the SDK of this program, which matches its host. */
 const SDK_FILE = /(?:^|\/)node_modules\/sluice\/sdk\/(.+)$/;
 const ERROR = 3;
+
+// Of the library, every method of RegExp throws, and those of crypto are imports. There is advice for an abstract class and
+// for an unknown name.
+libraryFiles.regexp = "export abstract class RegExp { abstract test(search: string): bool; }";
+delete libraryFiles.crypto;
 
 /**
  * V8 flags for a short-lived process. The compiler is a WebAssembly module itself: optimising it costs more than it

@@ -46,6 +46,8 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["if ('a' in req) log.info('a');", /3:5: .*no `in`: write `map\.has\(key\)`/],
   ["delete req.path;", /3:1: .*no delete: write `map\.delete\(key\)`/],
   ["let a = ''; a ||= 'b';", /3:\d+: .*no `\|\|=`: write `if \(!value\)/],
+  ["let a = ''; a &&= 'b';", /3:\d+: .*no `&&=`: write `if \(value\)/],
+  ["function* f(): void {}", /2:9: .*no generators: fill an array/],
   ["let a; a = 1;", /3:\d+: a variable has a value or a type/],
   ["class A { #p: string = ''; } new A();", /3:\d+: .*no `#name`: write `private name`/],
   ["const m = new Map([['a', 'b']]);", /3:\d+: a new Map or Set is empty, and has types/],
@@ -90,6 +92,62 @@ for (const [code, message] of WRITTEN)
       return true;
     });
   });
+
+/** All in one compilation, each with its line: `[code, advice]`. */
+const NAMES: readonly (readonly [code: string, advice: string])[] = [
+  ["setInterval(() => {}, 1);", "`setInterval` is not available: call `tickEvery(ms)` of the SDK and export `onTick`"],
+  ["const q = new URLSearchParams(req.query);", "`URLSearchParams` is not available: use `Query` of the SDK"],
+  ["const r = new RegExp('a');", "`RegExp` is not available: use `Regex` of the SDK"],
+  ["Buffer.from('a');", "`Buffer` is not available: use `Bytes` and `toBytes` of the SDK"],
+  ["new TextEncoder();", "`TextEncoder` is not available: use `toUtf8` of the SDK"],
+  ["new TextDecoder();", "`TextDecoder` is not available: use `fromUtf8` of the SDK"],
+  ["atob('a');", "`atob` is not available: use `Base64` of the SDK"],
+  ["btoa('a');", "`btoa` is not available: use `Base64` of the SDK"],
+  ["crypto.randomUUID();", "`crypto` is not available: use `sha256`, `hmacSha256` and `randomBytes` of the SDK"],
+  ["require('fs');", "`require` is not available: a plugin can import the SDK and local files: `import { … } from"],
+  ["globalThis.x = 1;", "`globalThis` is not available: variables at the top of the file are the plugin's globals"],
+  ["module.exports = 1;", "`module` is not available: write `export function NAME(…): …`"],
+  ["exports.a = 1;", "`exports` is not available: write `export function NAME(…): …`"],
+  ["new WeakMap<Request, string>();", "`WeakMap` is not available: use `Map`"],
+  ["console.table('a');", "`console.table` is not available; use `log` of the SDK"],
+  ["process.stdout.write('a');", "`process.stdout` is not available in a plugin"],
+  ["new Response('no');", "a plugin responds by `req.respond(status, body)`"],
+  ["req.originalUrl;", "Request has no `originalUrl`: write `req.original.target`"],
+  ["req.hostname;", "Request has no `hostname`: write `req.host`"],
+  ["req.ip;", "Request has no `ip`: write `req.clientAddress`"],
+  ["req.params;", "Request has no `params`: write `new Regex(…).exec(req.path)`"],
+  ["req.cookies;", "Request has no `cookies`: write `Cookies.get(req.headers, name)`"],
+  ["req.getHeader('a');", "Request has no `getHeader`: write `headers.get(name)`"],
+  ["req.header('a');", "Request has no `header`: write `headers.get(name)`"],
+  ["req.removeHeader('a');", "Request has no `removeHeader`: write `headers.remove(name)`"],
+  ["req.headers.delete('a');", "Headers has no `delete`: write `remove(name)`"],
+  ["res.statusCode;", "Response has no `statusCode`: write `res.status`"],
+  ["res.body;", "Response has no `body`: export `onResponseBody(req: Request, res: Response, body: Body): void`"],
+  ["res.send('a');", "Response has no `send`: write `req.respond(status, body)`"],
+  ["res.json('a');", "Response has no `json`: write `req.respond(status, body)`"],
+  ["res.end();", "Response has no `end`: write `req.respond(status, body)`"],
+  ["String(1);", "`String()` is not available: write `value.toString()`"],
+  ["req[key];", "`[name]` does not access fields: write the field's name, such as `req.path`"],
+  ["let a: any = 1;", "AssemblyScript has no any: write the type, or a generic function"],
+  ["let u: unknown = 1;", "AssemblyScript has no unknown: write the type, or a generic function"],
+  ["let p: Promise<i32>;", "AssemblyScript has no async functions: leave out `async` and `await`"],
+];
+
+test("names and members of other environments get the replacement, each with its line", async () => {
+  const source = `import { Request, Response } from "sluice/sdk";
+export function onResponse(req: Request, res: Response): void { const key = "a";
+${NAMES.map(([code]) => code).join("\n")}
+}`;
+  const error: Error = await compileSource(source).then(
+    () => assert.fail("it compiles"),
+    (error) => error,
+  );
+  const lines = error.message.split("\n");
+  for (const [i, [code, advice]] of NAMES.entries()) {
+    const line = lines.find((one) => one.startsWith(`plugin.ts:${i + 3}:`)) ?? "";
+    assert.ok(line.replace(/^\S+ /, "").startsWith(advice), `${code}\n${line}`);
+  }
+});
 
 test("imports that are not plugin code", async () => {
   for (const [path, message] of [
