@@ -4,16 +4,12 @@
  */
 
 import { findGrpcType, GRPC, readStatus } from "../http/grpc.ts";
-import { Head } from "../http/head.ts";
-import { DEFAULT_WINDOW, FRAME, FRAME_FLAG, type FrameHandler, FrameReader } from "../http2/frames.ts";
-import { HpackDecoder } from "../http2/hpack-decoder.ts";
+import type { Head } from "../http/head.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";
-import { decodeHead, STREAM, writeRequest } from "./http2-probe.ts";
+import { ProbeCall } from "./probe-call.ts";
 
-const TABLE_SIZE = 4096;
-/** Bytes that are read at most, and of the message. */
-const MAX_RECEIVED = DEFAULT_WINDOW;
+/** Bytes of the message that are read at most. */
 const MAX_MESSAGE = 1024;
 const MESSAGE_HEAD = 5;
 /** Fields of a message of protobuf: a number and a type. `status` of HealthCheckResponse, `service` of the request. */
@@ -25,88 +21,47 @@ const LENGTH = 2;
 const SERVING = 1;
 const STATUSES = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
 
-export class GrpcProbe implements FrameHandler {
-  readonly request: Buffer;
-  readonly expectsResponse = true;
+export class GrpcProbe extends ProbeCall {
   readonly #service: string;
-  readonly #reader = new FrameReader(this);
-  readonly #decoder = new HpackDecoder(TABLE_SIZE);
   readonly #message = new PendingBuffer();
-  #received = 0;
-  #hasHead = false;
-  /** `""`: healthy, a text: the problem; null: incomplete. */
-  #result: string | null = null;
 
   constructor({ service, host }: ProbePlan & { kind: "grpc" }, endpoint: EndpointPlan, isTls: boolean) {
-    this.#service = service;
-    const authority = host || (endpoint.path === "" ? endpoint.address : "localhost");
     const fields: [string, string][] = [
       [":method", "POST"],
       [":scheme", isTls ? "https" : "http"],
       [":path", "/grpc.health.v1.Health/Check"],
-      [":authority", authority],
+      [":authority", host || (endpoint.path === "" ? endpoint.address : "localhost")],
       ["content-type", "application/grpc"],
       ["te", "trailers"],
       ["user-agent", "sluice-health-check"],
     ];
-    this.request = writeRequest(fields, requestMessage(service));
+    super(fields, requestMessage(service));
+    this.#service = service;
   }
 
-  receive(bytes: Buffer): string | null {
-    this.#received += bytes.length;
-    this.#reader.read(bytes, 0, bytes.length);
-    if (this.#result === null && this.#received > MAX_RECEIVED) this.#result = `no response in ${MAX_RECEIVED} bytes`;
-    return this.#result;
-  }
-
-  end(): string {
-    return this.#result ?? "connection closed before a response";
-  }
-
-  frame(type: number, flags: number, stream: number, bytes: Buffer, start: number, end: number): boolean {
-    if (type === FRAME.goAway) return this.#end("the endpoint closes the connection");
-    if (type === FRAME.resetStream && stream === STREAM) return this.#end("the endpoint reset the call");
-    if (type === FRAME.headers && stream === STREAM) return this.#headers(flags, bytes, start, end);
-    // Nothing else changes the result, and a check is too short to acknowledge settings and pings.
-    return true;
-  }
-
-  #headers(flags: number, bytes: Buffer, start: number, end: number): boolean {
-    const head = new Head();
-    const problem = decodeHead(this.#decoder, flags, bytes.subarray(start, end), head);
-    if (problem !== "") return this.#end(problem);
+  protected override headers(head: Head, ends: boolean): string | null {
     const status = head.get(":status");
-    if (!this.#hasHead && status !== undefined && status.startsWith("1")) return true;
-    if (!this.#hasHead && status !== "200") return this.#end(`status ${status}`);
-    if (!this.#hasHead && findGrpcType(head) < 0) return this.#end("no response of gRPC");
-    this.#hasHead = true;
-    return (flags & FRAME_FLAG.endStream) === 0 || this.#evaluate(readStatus(head));
+    if (!this.hasHead && status?.startsWith("1")) return null;
+    if (!this.hasHead && status !== "200") return `status ${status}`;
+    if (!this.hasHead && findGrpcType(head) < 0) return "no response of gRPC";
+    this.hasHead = true;
+    return ends ? this.#evaluate(readStatus(head)) : null;
   }
 
-  data(flags: number, stream: number, bytes: Buffer, start: number, end: number, length: number): boolean {
-    if (stream !== STREAM) return true;
-    if (this.#message.length + end - start > MAX_MESSAGE) return this.#end("a response that is too long");
+  protected override body(bytes: Buffer, start: number, end: number, ends: boolean): string | null {
+    if (this.#message.length + end - start > MAX_MESSAGE) return "a response that is too long";
     this.#message.append(bytes, start, end);
     // A response of gRPC ends with headers.
-    return length >= 0 && (flags & FRAME_FLAG.endStream) !== 0 ? this.#end("a response without a status") : true;
+    return ends ? "a response without a status" : null;
   }
 
-  malformed(_code: number, problem: string): void {
-    this.#result ??= `invalid HTTP/2: ${problem}`;
-  }
-
-  #evaluate(grpcStatus: number): boolean {
-    if (grpcStatus === GRPC.unimplemented) return this.#end("the endpoint has no health service");
-    if (grpcStatus === GRPC.notFound) return this.#end(`unknown service ${JSON.stringify(this.#service)}`);
-    if (grpcStatus !== GRPC.ok) return this.#end(`status ${grpcStatus} of gRPC`);
+  #evaluate(grpcStatus: number): string {
+    if (grpcStatus === GRPC.unimplemented) return "the endpoint has no health service";
+    if (grpcStatus === GRPC.notFound) return `unknown service ${JSON.stringify(this.#service)}`;
+    if (grpcStatus !== GRPC.ok) return `status ${grpcStatus} of gRPC`;
     const status = readServingStatus(this.#message.content);
-    if (status < 0) return this.#end("an invalid message");
-    return this.#end(status === SERVING ? "" : (STATUSES[status] ?? `health status ${status}`));
-  }
-
-  #end(result: string): boolean {
-    this.#result ??= result;
-    return false;
+    if (status < 0) return "an invalid message";
+    return status === SERVING ? "" : (STATUSES[status] ?? `health status ${status}`);
   }
 }
 

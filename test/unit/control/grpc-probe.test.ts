@@ -110,6 +110,11 @@ test("malformed and endless responses are unhealthy, with the reason", async (t)
     ],
     ["a reset", frame(3, 0, 1, Buffer.alloc(4)), /^the endpoint reset the call$/],
     ["GOAWAY", frame(7, 0, 0, Buffer.alloc(8)), /^the endpoint closes the connection$/],
+    [
+      "an orderly GOAWAY",
+      Buffer.concat([frame(7, 0, 0, Buffer.from([0, 0, 0, 1, 0, 0, 0, 0])), head, message(0, 0, 0, 0, 2, 8, 1), end]),
+      /^$/,
+    ],
     ["bad HPACK", frame(1, 4, 1, Buffer.of(0x80)), /^malformed headers$/],
     ["padding", frame(1, 12, 1, Buffer.of(200, 0x88)), /^malformed headers$/],
     ["CONTINUATION", frame(1, 0, 1, OK), /^headers over 16384 bytes$/],
