@@ -121,6 +121,7 @@ export class AdminInterface {
       restarts: () => workers.restarts(),
       reloads: () => reloader.counts,
       version: () => reloader.current?.plan.version ?? 0,
+      ready: () => this.status.ready,
       endpoints: () => this.status.clustersWithoutTraffic(),
       checks: () => endpoints.checks.counts(),
       ejections: () => endpoints.passive.counts(),

@@ -43,9 +43,16 @@ export class ProxyStatus {
     return this.#parts.reloader.current?.plan ?? null;
   }
 
+  /** Whether `/ready` responds 200. */
+  get ready(): boolean {
+    // A worker that is being replaced does not make the proxy unready: the others serve its addresses.
+    return this.#plan !== null && !this.draining && this.#parts.versions.serving().length > 0;
+  }
+
   status(): Status {
     const { memory, workers, versions, reloader, plugins, rollouts } = this.#parts;
     return describeStatus({
+      ready: this.ready,
       startedAt: this.#startedAt,
       draining: this.draining,
       last: reloader.last,

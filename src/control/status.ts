@@ -34,6 +34,7 @@ import { relayed } from "./traffic.ts";
 import type { Workers } from "./workers.ts";
 
 export type StatusSources = {
+  readonly ready: boolean;
   readonly startedAt: Date;
   readonly draining: boolean;
   readonly last: (Reloaded & { at: Date }) | null;
@@ -51,8 +52,7 @@ export type StatusSources = {
 export function describeStatus(sources: StatusSources): Status {
   const { plan, draining, last, workers, serving, counters, health } = sources;
   return {
-    // A worker that is being replaced does not make the proxy unready: the others serve its addresses.
-    ready: plan !== null && !draining && serving.length > 0,
+    ready: sources.ready,
     draining,
     version: plan?.version ?? 0,
     startedAt: sources.startedAt.toISOString(),

@@ -26,6 +26,8 @@ export type MetricsSources = {
   /** Reloads by result. */
   readonly reloads: () => Readonly<Record<string, number>>;
   readonly version: () => number;
+  /** Whether `/ready` responds 200. */
+  readonly ready: () => boolean;
   /** Rejected requests to the admin interface. */
   readonly adminDenials: () => number;
   /** Attempts to resolve names of endpoints, by result. */
@@ -177,7 +179,8 @@ function registerKeyValue(register: Register, keyValue: MetricsSources["keyValue
 }
 
 function registerControl(register: Register, sources: MetricsSources): void {
-  const { counters, workers, restarts, reloads, version, adminDenials } = sources;
+  const { counters, workers, restarts, reloads, version, ready, adminDenials } = sources;
+  register("gauge", "sluice_ready", "1 while /ready responds 200.", () => [{ labels: {}, value: Number(ready()) }]);
   register("gauge", "sluice_config_version", "The configuration version that serves.", () => [
     { labels: {}, value: version() },
   ]);

@@ -26,7 +26,7 @@ testInAllModes("drains-in-order: a running request completes, and its connection
     }
   });
   const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
-  assert.equal(await isReady(sluice), 200);
+  assert.deepEqual([await isReady(sluice), await sluice.metric("sluice_ready")], [200, 1]);
   const connect = (): Promise<Peer> => connectTo(t, sluice.port);
   const [idle, late, busy, begun] = [await connect(), await connect(), await connect(), await connect()];
   busy.send(get.replace("/", "/busy"));
@@ -43,6 +43,7 @@ testInAllModes("drains-in-order: a running request completes, and its connection
   };
   sluice.kill("SIGTERM");
   await until(async () => (await isReady(sluice)) === 503, "/ready says 503");
+  assert.equal(await sluice.metric("sluice_ready"), 0);
   // A request received now is served, also after a response whose head did not have `Connection: close`.
   begunPeer.send("lf");
   await begun.take("lf");

@@ -29,6 +29,7 @@ const metricsOf = (counters: Counters) =>
     descriptorsExhausted: () => 0,
     resolutions: () => ({ resolved: 2, empty: 0, failed: 0 }),
     version: () => 2,
+    ready: () => true,
     quarantined: (plugin) => (plugin === "bad" ? 2 : 0),
     rollouts: () => [
       {
