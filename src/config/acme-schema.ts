@@ -95,7 +95,7 @@ export const acme = convert(
     storage: withDefault(
       file,
       "./acme",
-      "Directory of the account, keys and certificates, which is created if it does not exist; of one running proxy only. Keep it: without it all certificates are ordered again, which servers limit.",
+      "Directory of the account, keys and certificates, which is created if it does not exist. Keep it: without it all certificates are ordered again, which servers limit.",
     ),
     challenges: withDefault(
       list(choice(["http-01", "tls-alpn-01"])),

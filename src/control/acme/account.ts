@@ -54,6 +54,12 @@ export class Account {
   }
 
   async #open(): Promise<AcmeClient> {
+    const { file, signal } = this.options;
+    const release = await file.lock(signal);
+    return this.#openLocked().finally(release);
+  }
+
+  async #openLocked(): Promise<AcmeClient> {
     const { directory, ca, contact, external, file, signal } = this.options;
     const externalKey = external?.keyId ?? "";
     let saved = await file.read();

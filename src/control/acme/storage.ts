@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { lock } from "./lock.ts";
 import type { Obtained, SavedOrder } from "./order.ts";
 import { parseObject } from "./problem.ts";
 import type { Suggestion } from "./schedule.ts";
@@ -97,6 +98,10 @@ export class AccountFile {
     return { key, url, contact: contact.map(String), externalKey };
   }
 
+  lock(signal: AbortSignal): Promise<() => Promise<void>> {
+    return lock(`${this.path}.lock`, signal);
+  }
+
   write(account: SavedAccount): Promise<void> {
     return replaceFile(this.path, JSON.stringify(account));
   }
@@ -121,6 +126,10 @@ export class CertificateFiles {
   /** Key and chain are in one file, so that they always belong together. */
   writeCertificate(id: string, { key, cert }: Obtained): Promise<void> {
     return replaceFile(join(this.directory, `${id}.pem`), key + cert);
+  }
+
+  lock(id: string, signal: AbortSignal): Promise<() => Promise<void>> {
+    return lock(join(this.directory, `${id}.lock`), signal);
   }
 
   /** Null: there is none, or it is damaged, and the attempts begin again. */

@@ -6,6 +6,7 @@ import type { Log } from "../../observe/log.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
 import type { Account } from "./account.ts";
 import type { ChallengeBoard } from "./challenge-board.ts";
+import { LockedError } from "./lock.ts";
 import { type ChallengeType, type Obtained, obtain } from "./order.ts";
 import { AcmeError, boundText, endsOrder, type Failure } from "./problem.ts";
 import { isEarly, nextCheck, plausibleTry, renewalTime, retryTime, selectTime } from "./schedule.ts";
@@ -199,7 +200,12 @@ export class CertificateTask {
     const release = await this.#context.slots.take();
     try {
       this.#closing.signal.throwIfAborted();
-      await this.#attempt();
+      const unlock = await this.options.files.lock(this.#fileName, this.#closing.signal);
+      try {
+        if (!(await this.#takeSaved())) await this.#attempt();
+      } finally {
+        await unlock();
+      }
       isDone = true;
     } catch (error) {
       await this.#failed(error as Error, before);
@@ -209,6 +215,24 @@ export class CertificateTask {
     this.#running = null;
     this.#schedule();
     return isDone;
+  }
+
+  /** Another process that uses the storage may have obtained the certificate. Returns whether no order is due then. */
+  async #takeSaved(): Promise<boolean> {
+    const { files, names, ocsp } = this.options;
+    const saved = await files.readCertificate(this.#fileName).catch(() => null);
+    if (saved === null || saved.key === this.#served?.certificate.key) return false;
+    try {
+      const served = makeServed(saved, { names, file: this.file, ocsp, now: this.#now });
+      if (served.validTo <= Math.max(this.#now, this.#served?.validTo ?? 0)) return false;
+      this.#state = (await files.readState(this.#fileName)) ?? this.#state;
+      this.#take(served);
+      await this.#context.onServed(this, served);
+      this.#context.log.info({ names, file: this.file }, "certificate of another process is used");
+    } catch {
+      return false;
+    }
+    return this.dueAt > this.#now;
   }
 
   async #attempt(): Promise<void> {
@@ -284,7 +308,7 @@ export class CertificateTask {
   }
 
   async #failed(error: Error, before: SavedState): Promise<void> {
-    const { now, random, warnings, count } = this.#context;
+    const { now, random, count } = this.#context;
     if (this.#closing.signal.aborted) {
       // Not a failure: the attempt continues after the start.
       await this.#save({ ...before, order: this.#state.order }).catch(() => undefined);
@@ -296,11 +320,17 @@ export class CertificateTask {
     const nextTry = retryTime(failures, known.retryAt, { now: now(), random: random() });
     const order = endsOrder(known) ? null : this.#state.order;
     this.#state = { ...this.#state, order, failures, nextTry, problem: known.message };
+    // The state on disk is of the process that holds the lock.
+    if (!(error instanceof LockedError)) await this.#saveFailure();
+    this.#report(known);
+  }
+
+  async #saveFailure(): Promise<void> {
+    const { warnings } = this.#context;
     await this.#save(this.#state).catch((problem: Error) => {
       if (warnings.admits("acme_state", this.options.account.options.directory))
         warnings.write("state of a certificate could not be saved", { file: this.file, cause: problem.message });
     });
-    this.#report(known);
   }
 
   #report({ message: cause, failure }: AcmeError): void {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -204,4 +204,17 @@ test("a damaged state or key on disk does not stop orders", async (t) => {
     await files.writeState(name, { ...state, ...damage } as never);
     assert.equal(await files.readState(name), null, JSON.stringify(damage));
   }
+});
+
+test("two processes that share a storage order a certificate once, and neither waits for a dead one", async (t) => {
+  const files = filesOf(t);
+  const [one, two] = [await makeTask(t, files), await makeTask(t, files)];
+  // The second one has loaded what is on disk before the first one orders.
+  await two.task.load();
+  const results = await Promise.all([one.task.order(), two.task.order()]);
+  assert.deepEqual(results, [true, true]);
+  assert.equal(one.server.orders + two.server.orders, 1);
+  assert.deepEqual(new Set(one.served), new Set(two.served));
+  const path = join(files.directory, `${name}.lock`);
+  assert.ok(!existsSync(path));
 });
