@@ -38,6 +38,8 @@ const PATH = 3;
 const PROTOCOL = 4;
 /** Field of each, or -1. */
 const pseudo = new Int32Array(PSEUDO.length);
+/** Their number; the other fields follow. */
+let pseudoCount = 0;
 
 const VERSION_END = Buffer.from(" HTTP/1.1\r\n", "latin1");
 const HTTP11_VERSION = VERSION_END.indexOf("1.1");
@@ -97,11 +99,10 @@ export function readRequest(list: Head, head: Head, limits: HeadLimits, form: nu
 /** Why the fields are malformed in HTTP/2; empty if they are not. Sets `pseudo`. */
 function findProblem(list: Head): string {
   pseudo.fill(-1);
-  let regular = false;
+  pseudoCount = 0;
   for (let i = 0, at = 0; i < list.count; i++, at += FIELD_WORDS) {
     const isPseudo = list.bytes[list.fields[at]!] === COLON;
-    if (isPseudo && regular) return "a pseudo-header field behind other fields";
-    regular ||= !isPseudo;
+    if (isPseudo && pseudoCount++ < i) return "a pseudo-header field behind other fields";
     const problem = isPseudo ? takePseudo(list, i) : findFieldProblem(list, i);
     if (problem !== "") return problem;
   }
@@ -207,8 +208,14 @@ function writeText(list: Head): void {
   if (isUpgrade) putUpgrade(list);
   const cookie = list.findKnown(NAME.cookie);
   const crumbs = cookie >= 0 && list.findKnown(NAME.cookie, cookie + 1) >= 0;
-  for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
-    if (list.bytes[fields[at]!] === COLON || (crumbs && fields[at + NAME_ID] === NAME.cookie)) continue;
+  const first = pseudoCount;
+  if (!crumbs && !isUpgrade) {
+    // They were decoded as successive lines.
+    if (first < count) put(list.bytes, fields[first * FIELD_WORDS]!, list.end);
+    return put(CRLF, 0, 2);
+  }
+  for (let i = first, at = first * FIELD_WORDS; i < count; i++, at += FIELD_WORDS) {
+    if (crumbs && fields[at + NAME_ID] === NAME.cookie) continue;
     if (isUpgrade && equalsBytes(list.bytes, fields[at]!, fields[at + NAME_END]!, KEY)) continue;
     put(list.bytes, fields[at]!, fields[at + VALUE_END]! + 2);
   }
