@@ -17,6 +17,8 @@ listeners:
     address: 127.0.0.1:${web}     # ":8080" listens on every address
     chain: [request-id]         # plugins for every request, in order
     routes:                     # the first match wins
+      - match: { path: /ping }
+        respond: { body: pong } # or redirect: { https: true }; no cluster is needed
       # - match: { host: "*.example.com", prefix: /api/ }
       #   cluster: api
       - cluster: app            # no \`match\`: matches every request
