@@ -155,7 +155,6 @@ function factsOf(socket: TLSSocket, { clients }: TlsServerOptions): TlsFacts {
     version: socket.getProtocol() ?? "",
     cipher: socket.getCipher().standardName,
     protocol: found.alpnProtocol || "",
-    resumed: socket.isSessionReused(),
     // Node returns one name per line, escaped, from the country down.
     clientSubject: client?.subject.split("\n").reverse().join(",") ?? "",
     clientNames: client?.subjectAltName ?? "",

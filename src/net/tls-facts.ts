@@ -10,8 +10,6 @@ export type TlsFacts = {
   readonly protocol: string;
   /** The protocols that the client offered (ALPN), where routes need them. */
   readonly offered?: readonly string[];
-  /** The session continues one of an earlier connection. */
-  readonly resumed: boolean;
   /** Subject of the client's verified certificate (RFC 4514). This and the next two are empty without one. */
   readonly clientSubject: string;
   /** Subject alternative names: `DNS:app.example, URI:spiffe://example/app`. */

@@ -291,7 +291,6 @@ function simulateTls(hostname: string): TlsFacts {
     version: "TLSv1.3",
     cipher: "TLS_AES_128_GCM_SHA256",
     protocol: "http/1.1",
-    resumed: false,
     clientSubject: "",
     clientNames: "",
     clientFingerprint: "",

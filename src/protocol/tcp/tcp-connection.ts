@@ -28,7 +28,6 @@ const UNDECRYPTED: TlsFacts = {
   version: "",
   cipher: "",
   protocol: "",
-  resumed: false,
   clientSubject: "",
   clientNames: "",
   clientFingerprint: "",

@@ -22,7 +22,6 @@ const TLS: TlsFacts = {
   version: "TLSv1.3",
   cipher: "TLS_AES_128_GCM_SHA256",
   protocol: "h2",
-  resumed: false,
   clientSubject: "CN=app\\, the first,O=Example",
   clientNames: "",
   clientFingerprint: "ab",
