@@ -10,7 +10,7 @@ import { isMainThread } from "node:worker_threads";
 const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY } = constants;
 const MODE = 0o644;
 const CLOSED = -1;
-/** Interval in ms at which the file's path is checked; missing twice in a row means removed. */
+/** Interval in ms at which the file's path is checked; missing or another file twice in a row means removed. */
 const CHECK_EVERY = 1000;
 const MISSING = 2;
 
@@ -29,6 +29,9 @@ export class LogTarget {
   #fd = CLOSED;
   /** Writes above PIPE_BUF can be interleaved with those of other threads. */
   isPipe = false;
+  /** Device and number of the open file. */
+  #device = 0;
+  #inode = 0;
   #checkedAt = 0;
   #missing = 0;
 
@@ -49,20 +52,29 @@ export class LogTarget {
     this.#missing = 0;
     try {
       this.#fd = this.path === null ? openGiven(this.#given) : openSync(this.path, fileFlags(), MODE);
-      this.isPipe = fstatSync(this.#fd).isFIFO();
+      const opened = fstatSync(this.#fd);
+      this.isPipe = opened.isFIFO();
+      this.#device = opened.dev;
+      this.#inode = opened.ino;
     } catch {
       // Lines are counted as dropped until a retry succeeds.
       if (this.#fd === CLOSED && this.path === null) this.#fd = this.#given;
     }
   }
 
-  /** Checks once a second whether the path still names the file; calls `removed` if it does not. `now`: monotonic, ms. */
+  /**
+   * Checks once a second whether the path still names the file; calls `removed` if it does not. It may name another file
+   * because another worker has created the removed one again. `now`: monotonic, ms.
+   */
   check(now: number, removed: () => void): void {
     if (this.path === null || now - this.#checkedAt < CHECK_EVERY) return;
     this.#checkedAt = now;
     if (this.#fd === CLOSED) return removed();
-    stat(this.path, (error) => {
-      if (error?.code !== "ENOENT" && error?.code !== "ENOTDIR") this.#missing = 0;
+    stat(this.path, (error, found) => {
+      const isNamed = error
+        ? error.code !== "ENOENT" && error.code !== "ENOTDIR"
+        : found.ino === this.#inode && found.dev === this.#device;
+      if (isNamed) this.#missing = 0;
       else if (++this.#missing >= MISSING) removed();
     });
   }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, truncateSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -141,6 +142,50 @@ test("a renamed file is written until it is reopened; a removed one is created a
     return read(file).endsWith("four\n");
   });
   await writer.close();
+});
+
+test("a file that is missing at one check is kept; one that another worker creates again is opened by all", async (t) => {
+  const directory = makeDirectory(t);
+  const [file, away] = [join(directory, "a.log"), join(directory, "away")];
+  const writers = [1, 2].map(() => new LineWriter({ target: new LogTarget({ path: file }), dropped: () => undefined }));
+  const say = (writer: LineWriter, text: string) => {
+    const out = writer.begin(text.length + 1)!;
+    writer.end(writer.length + out.write(`${text}\n`, writer.length), 0);
+    writer.flush();
+  };
+  const read = () => (existsSync(file) ? readFileSync(file, "utf8") : "");
+  const [one, two] = writers as [LineWriter, LineWriter];
+  let now = 1000;
+  const checkAll = async () => {
+    for (const writer of writers) writer.tick(now);
+    now += 1000;
+    // The path is looked up in other threads.
+    for (let i = 0; i < 20; i++) await stat(directory);
+  };
+  // Not twice in a row.
+  for (let i = 0; i < 2; i++) {
+    if (i > 0) await checkAll();
+    renameSync(file, away);
+    await checkAll();
+    renameSync(away, file);
+  }
+  for (const writer of writers) say(writer, "kept");
+  await until(() => read() === "kept\nkept\n");
+
+  rmSync(file);
+  await checkAll();
+  await until(() => {
+    one.tick((now += 1000));
+    return existsSync(file);
+  });
+  await until(() => {
+    two.tick((now += 1000));
+    say(two, "two");
+    return read().includes("two\n");
+  });
+  say(one, "one");
+  await until(() => read().includes("one\n"));
+  for (const writer of writers) await writer.close();
 });
 
 test("a named pipe without a reader does not block the writer", async (t) => {
