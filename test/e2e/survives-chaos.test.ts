@@ -11,7 +11,7 @@ import type { TestContext } from "node:test";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import { findFreePort } from "./free-port.ts";
 import { connectTo, type Peer } from "./peers.ts";
-import { atEnd, bounded, type Program, simpleConfig, startSluice, testInAllModes, times } from "./program.ts";
+import { atEnd, type Program, simpleConfig, startSluice, testInAllModes, times } from "./program.ts";
 
 const CLIENTS = 40;
 const REQUESTS = 60;
@@ -49,7 +49,8 @@ testInAllModes("survives-chaos", async (t) => {
     }
   })();
   const clients = Array.from({ length: CLIENTS }, (_, id) => new Client(t, sluice, id).run(times(t, REQUESTS)));
-  await bounded(Promise.all(clients), "every client", 60_000).finally(() => {
+  // Each wait of a client has a bound; all of them together take as long as the machine is busy.
+  await Promise.all(clients).finally(() => {
     done = true;
   });
   await reloads;
