@@ -57,7 +57,7 @@ async function start(
   const sluice = await startSluice(
     t,
     (ports) => `
-log: { access: { format: json, fields: [method, scheme, tls_version, sni, tls_client] } }
+log: { access: { format: json, fields: [method, scheme, tls_version, tls_cipher, sni, tls_client] } }
 ${files === undefined || Object.keys(files).length === 0 ? "" : "plugins: { facts: { wasm: facts.wasm } }"}
 listeners:
   web:
@@ -186,6 +186,7 @@ testInAllModes("clientCertificates: required", async (t) => {
     [line.tls_version, line.sni, line.tls_client, line.scheme],
     ["TLSv1.3", "localhost", subject, "https"],
   );
+  assert.match(String(line.tls_cipher), /^TLS_/);
   assert.notEqual((await curl("/", { port, ca })).code, 0);
   assert.notEqual((await curl("/", { port, ca, more: as("stranger") })).code, 0);
   await sluice.metricIs(2, "sluice_tls_handshakes_total", { result: "client_certificate" });

@@ -18,7 +18,13 @@ import {
 testInUsualMode("431, 414, 413, and the number of connections", async (t) => {
   const upstream = await startUpstream(t);
   const listener = "limits: { head: 1KiB, target: 64B, headers: 5, body: 10, connections: 3 }";
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener }));
+  const ports = [upstream.port, (await startUpstream(t)).port];
+  const config = simpleConfig(ports, { listener, cluster: "pool: { idle: 0 }" });
+  const sluice = await startSluice(t, (free) =>
+    config(free)
+      .replace("routes: [", "routes: [{ match: { path: /http2 }, cluster: http2 }, ")
+      .concat(`  http2: { protocol: http2, endpoints: ["127.0.0.1:${ports[0]}", "127.0.0.1:${ports[1]}"] }\n`),
+  );
   const refusals: [number, string][] = [
     [431, `GET / HTTP/1.1\r\nHost: a\r\nX: ${"x".repeat(1024)}\r\n\r\n`],
     [431, `GET / HTTP/1.1\r\nHost: a\r\n${"X: y\r\n".repeat(5)}\r\n`],
@@ -47,15 +53,26 @@ testInUsualMode("431, 414, 413, and the number of connections", async (t) => {
   await showsMissingDescriptors(t, sluice);
 });
 
-/** Takes all file descriptors from the program by its limit: the runtime closes connections then without an event. */
+/**
+ * Takes all file descriptors from the program by its limit: the runtime closes connections then without an event, and
+ * no endpoint can be reached, which is no failure of the endpoints.
+ */
 async function showsMissingDescriptors(t: TestContext, sluice: Program): Promise<void> {
   const limit = (soft: string) => spawnSync("prlimit", [`--nofile=${soft}:`, "--pid", String(sluice.pid)]).status === 0;
   const before = /^Max open files +(\d+)/m.exec(readFileSync(`/proc/${sluice.pid}/limits`, "utf8"))![1]!;
+  const client = await connectTo(t, sluice.port);
+  assert.equal((await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").readResponse()).status, 200);
   if (!limit("10")) return t.diagnostic("there is no prlimit");
+  for (const path of ["/", "/http2"])
+    for (let i = 0; i < 6; i++)
+      assert.equal((await client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`).readResponse()).status, 502);
   const line = await sluice.logged(({ event }) => event === "descriptors_exhausted", "the missing descriptors");
   assert.match(String(line.cause), /EMFILE/);
   assert.ok(limit(before));
   assert.ok((await sluice.metric("sluice_descriptors_exhausted_total")) >= 1);
+  await sluice.metricIs(0, "sluice_endpoint_ejections_total");
+  assert.ok((await sluice.metric("sluice_upstream_failures_total", { reason: "connect_failed" })) >= 12);
+  assert.equal((await client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").readResponse()).status, 200);
 }
 
 testInEachMode("a connection over the limit is closed at once; after one closes another is accepted", async (t) => {

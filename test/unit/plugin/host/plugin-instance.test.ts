@@ -43,7 +43,10 @@ test("a plugin that fails at start is rejected by name", () => {
   const cases: [fixture: string, problem: RegExp][] = [
     ["traps-at-start", /^plugin test: start: unreachable\n {2}at boom function\[1\]\+0x[0-9a-f]+$/],
     ["spins-at-start", /^plugin test: start: the fuel for one call is used up/],
-    ["refuses-configuration", /^plugin test: configure: no such cluster: app \(plugin\.ts:7:3\)/],
+    [
+      "refuses-configuration",
+      /^plugin test: configure: no such cluster: app \(plugin\.ts:7:3\)\n {2}at plugin\.ts:7:3$/,
+    ],
     ["hidden-version", /^plugin test: start: was built for version 2 of the plugin interface, this host supports 1/],
     [
       "finds-cluster",
