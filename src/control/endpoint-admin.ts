@@ -39,10 +39,9 @@ export class EndpointAdmin {
       const address = call.method === "POST" ? this.#add(cluster, call.body) : call.address;
       if (call.method !== "POST") this.#change(cluster, call);
       this.#options.update(cluster.name);
-      this.#options.log.info(
-        { cluster: cluster.name, endpoint: address, change: call.body ?? "removed" },
-        "endpoint changed",
-      );
+      if (call.method === "POST") this.#verify(cluster, address);
+      const change = call.body ?? "removed";
+      this.#options.log.info({ cluster: cluster.name, endpoint: address, change }, "endpoint changed");
       return { status: call.method === "POST" ? 201 : 200, address };
     } catch (error) {
       if (error instanceof CallError) return { status: error.status, problem: error.message };
@@ -67,6 +66,13 @@ export class EndpointAdmin {
       throw new CallError(409, `the cluster ${cluster.name} has the endpoint ${endpoint.address} already`);
     attempt(() => this.#options.changes.add(cluster.name, endpoint));
     return endpoint.address;
+  }
+
+  /** Undoes an addition for which shared memory has no room: the set of endpoints was rejected, and logged. */
+  #verify({ name, set }: ClusterPlan, address: string): void {
+    if (set.endpoints.some((endpoint) => endpoint.address === address)) return;
+    this.#options.changes.remove(name, address);
+    throw new CallError(409, `the cluster ${name} cannot have another endpoint, the log has the reason`);
   }
 
   #change({ name, set }: ClusterPlan, { method, address, body }: EndpointCall): void {
