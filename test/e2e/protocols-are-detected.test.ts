@@ -1,13 +1,27 @@
 /** `protocol: auto`: TLS, HTTP/1, HTTP/2 and TCP are told apart by their first bytes, within one time limit. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
 import { test } from "node:test";
-import { connect } from "node:tls";
+import { connect, type TLSSocket } from "node:tls";
+import { WebSocket } from "ws";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { Authority } from "../support/certificates.ts";
-import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
-import { atEnd, bounded, runSluice, startSluice, testInEachMode, testInUsualMode } from "./program.ts";
+import { request as requestHttp2 } from "./http2.ts";
+import { connectTo, exchange, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
+import {
+  atEnd,
+  bounded,
+  type LiveTest,
+  type Program,
+  runSluice,
+  startSluice,
+  testInEachMode,
+  testInUsualMode,
+  until,
+} from "./program.ts";
 import { curl, run } from "./tls.ts";
+import { ask as askSocket, closed, startEcho } from "./websockets.ts";
 
 const authority = new Authority();
 authority.issue("site");
@@ -27,10 +41,11 @@ testInEachMode("protocols-are-detected: each client of one port gets its protoco
       peer.send(line === "PING\r\n" ? "+PONG\r\n" : "-ERR\r\n");
     }
   });
+  const echo = await startEcho(t);
   const sluice = await startSluice(
     t,
-    ({ web }) => `
-log: { level: info, access: { fields: [default, protocol, tls_version] } }
+    ({ web, behind }) => `
+log: { level: info, access: { fields: [default, protocol, tls_version, sni] } }
 plugins: { logs: { wasm: logs.wasm } }
 listeners:
   any:
@@ -41,8 +56,22 @@ listeners:
     routes:
       - { match: { protocol: tcp }, cluster: lines, name: lines }
       - cluster: app
+  behind:
+    address: 127.0.0.1:${behind}
+    protocol: auto
+    proxyProtocol: { from: [127.0.0.0/8] }
+    limits: { bandwidth: { connection: 64MiB/s, client: 64MiB/s } }
+    timeouts: { detect: 500ms }
+    tls: { certificates: [{ cert: site.pem, key: site.key }] }
+    routes:
+      - { match: { sni: far.example }, passthrough: true, cluster: any }
+      - { match: { protocol: tcp }, cluster: lines, name: lines }
+      - { match: { path: /socket }, cluster: echo }
+      - cluster: app
 clusters:
   app: ["127.0.0.1:${app.port}"]
+  echo: ["127.0.0.1:${echo.port}"]
+  any: ["127.0.0.1:${web}"]
   lines: { endpoints: ["127.0.0.1:${lines.port}"], strategy: logs }
 `,
     {
@@ -51,6 +80,7 @@ clusters:
         "site.key": authority.read("site.key"),
         "logs.wasm": await compileSource(STRATEGY),
       },
+      ports: ["behind"],
     },
   );
   const { port, url } = sluice;
@@ -99,7 +129,87 @@ clusters:
   plain.end();
   const line = await sluice.logged((line) => line.route === "lines" && "outcome" in line, "the line of TCP");
   assert.equal(line.protocol, "TCP");
+  await assertBehindProxy(t, sluice);
 });
+
+/** A PROXY protocol header, then TLS or not, then each protocol; each is logged with the client's address. */
+async function assertBehindProxy(t: LiveTest, sluice: Program): Promise<void> {
+  const port = sluice.ports.behind!;
+  const open = async (bytes = ""): Promise<Peer> =>
+    (await connectTo(t, port)).send(`PROXY TCP4 192.0.2.7 127.0.0.1 1234 443\r\n${bytes}`);
+  const secure = async (servername: string, protocols: string[] = []): Promise<TLSSocket> => {
+    const { socket: raw } = await open();
+    raw.removeAllListeners("data");
+    const socket = connect({ socket: raw, servername, ALPNProtocols: protocols, rejectUnauthorized: false });
+    atEnd(t, () => socket.destroy());
+    await bounded(once(socket, "secureConnect"), `a handshake with ${servername}`);
+    return socket;
+  };
+  const ask = async (socket: TLSSocket, text: string, expected: string): Promise<void> => {
+    let got = "";
+    socket.on("data", (data) => {
+      got += data;
+    });
+    socket.write(text);
+    await until(() => got.includes(expected), `${expected} over TLS`);
+    socket.end();
+  };
+  const get = "GET /one HTTP/1.1\r\nhost: localhost\r\n\r\n";
+  assert.equal((await (await open(get)).readResponse()).status, 200);
+  const plain = await open("PING\r\n");
+  await plain.take("+PONG\r\n");
+  plain.end();
+  await ask(await secure("localhost", ["http/1.1"]), get, "200 OK");
+  await ask(await secure("localhost"), get, "200 OK");
+  await ask(await secure("localhost"), "PING\r\n", "+PONG\r\n");
+  await ask(await secure("far.example", ["http/1.1"]), get, "200 OK");
+  const overHttp2 = await secure("localhost", ["h2"]);
+  const session = connectHttp2("https://localhost", { createConnection: () => overHttp2 });
+  atEnd(t, () => session.destroy());
+  assert.equal((await requestHttp2(session, { ":path": "/one" })).body.toString(), "ok");
+  const upgraded = await secure("localhost", ["http/1.1"]);
+  const socket = new WebSocket("ws://localhost/socket", { createConnection: () => upgraded });
+  atEnd(t, () => socket.terminate());
+  await bounded(once(socket, "open"), "a WebSocket connection");
+  assert.equal(await askSocket(socket, "x".repeat(300_000)), "x".repeat(300_000));
+  socket.close();
+  await closed(socket);
+  // curl has a header of its own, with its own address.
+  for (const more of [["--http1.1"], ["--http2"]])
+    assert.equal(
+      (await curl("/two", { port, ca: authority.path("ca.pem"), more: ["--haproxy-protocol", ...more] })).out,
+      "ok",
+    );
+
+  const shown = () =>
+    sluice.lines
+      .filter((line) => line.listener === "behind" && "outcome" in line)
+      .map(({ client, protocol, tls_version: tls, sni, status, path }) =>
+        [client, protocol, tls, sni, status, path].join(" "),
+      )
+      .toSorted();
+  const expected = [
+    "192.0.2.7 HTTP/1.1   200 /one",
+    "192.0.2.7 TCP   0 ",
+    "192.0.2.7 HTTP/1.1 TLSv1.3 localhost 200 /one",
+    "192.0.2.7 HTTP/1.1 TLSv1.3 localhost 200 /one",
+    "192.0.2.7 TCP TLSv1.3 localhost 0 ",
+    "192.0.2.7 TCP  far.example 0 ",
+    "192.0.2.7 HTTP/2.0 TLSv1.3 localhost 200 /one",
+    "192.0.2.7 HTTP/1.1 TLSv1.3 localhost 101 /socket",
+    "127.0.0.1 HTTP/1.1 TLSv1.3 localhost 200 /two",
+    "127.0.0.1 HTTP/2.0 TLSv1.3 localhost 200 /two",
+  ].toSorted();
+  await until(() => shown().length === expected.length, `the lines: ${shown().join("\n")}`);
+  assert.deepEqual(shown(), expected);
+  for (const [protocol, count] of [
+    ["http1", 5],
+    ["http2", 2],
+    ["tcp", 2],
+    ["tls", 1],
+  ] as const)
+    await sluice.metricIs(count, "sluice_protocols_detected_total", { listener: "behind", protocol });
+}
 
 testInUsualMode("protocols-are-detected: without a route for TCP all is HTTP, and names pass through", async (t) => {
   const app = await startUpstream(t);
