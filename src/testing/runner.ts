@@ -252,6 +252,7 @@ function fuelCell(hook: Hook): number {
 /** Creates the guest for asynchronous calls in advance, so that its start is not measured with the first call. */
 function warm({ pool }: PluginInstance): void {
   pool.request({
+    isAboutToExpire: false,
     guestReady: (guest: Guest | null) => guest !== null && pool.release(guest),
     guestFailed: (error) => {
       throw error;

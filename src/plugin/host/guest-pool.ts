@@ -3,6 +3,8 @@ import type { Guest } from "./guest.ts";
 
 /** A call that needs a guest; exactly one of the two is called, unless it is cancelled. */
 export interface GuestConsumer {
+  /** Little of its time is left: a guest that is started for it would probably be lost to its time limit. */
+  readonly isAboutToExpire: boolean;
   /** `guest` null: the plugin is in quarantine. */
   guestReady(guest: Guest | null): void;
   /** The guest could not be started. */
@@ -68,12 +70,20 @@ export class GuestPool {
     next.guestReady(guest);
   }
 
-  /** A call failed or was cancelled: its guest is not reused, and the next queued calls are served. */
+  /**
+   * A call failed or was cancelled: its guest is not reused, and the next queued calls are served. Another guest is
+   * started only for a call that has time to use it: when all calls wait for something that does not respond, each queued
+   * one would have a guest started and lost just before its time is over. What remains queued is served by `release`.
+   */
   discard(): void {
     this.#busy--;
     // A loop: if no guest can be started, no later release would serve the rest of the queue.
-    while (this.#queue.length > 0 && (this.#idle.length > 0 || this.#busy < this.most))
-      this.#serve(this.#queue.shift()!);
+    while (this.#idle.length > 0 || this.#busy < this.most) {
+      const at = this.#idle.length > 0 ? 0 : this.#queue.findIndex((consumer) => !consumer.isAboutToExpire);
+      const [next] = at < 0 ? [] : this.#queue.splice(at, 1);
+      if (next === undefined) return;
+      this.#serve(next);
+    }
   }
 
   /** Drops the idle guests. */

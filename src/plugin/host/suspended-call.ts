@@ -32,6 +32,8 @@ export interface CallOwner {
 
 /** Milliseconds that a health check has after its deadline to evaluate the endpoint's response. */
 const EVALUATION_TIME = 100;
+/** Share of the time limit after which a queued call is about to expire. */
+const LATE = 0.9;
 
 export class SuspendableCall implements GuestConsumer {
   readonly #host: CallOwner;
@@ -59,6 +61,10 @@ export class SuspendableCall implements GuestConsumer {
   /** Milliseconds since it began, including the time in the queue and suspended. */
   get took(): number {
     return performance.now() - this.#began;
+  }
+
+  get isAboutToExpire(): boolean {
+    return this.took > LATE * this.#time;
   }
 
   /** Returns `suspended`, or the outcome of a call that was not suspended; `busy` if the queue is full. */
