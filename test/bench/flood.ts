@@ -15,13 +15,25 @@ import { renderTable } from "./table.ts";
 /** Requests a second of the others, and to the hostile plugin. */
 const STEADY = { rate: 2000, connections: 64 };
 const HOSTILE = { rate: 100, connections: 256 };
+/** Until both loads are started, ms; the others send for some of it, and are not counted. */
+const START = 1000;
+const EARLIER = 700;
+/** For each kind, of the time that the options give a row. */
+const SHARE = 6;
 /** Between two kinds, ms. */
-const PAUSE = 2000;
+const PAUSE = 500;
 const SAMPLE = 50;
 
 const ALLOW = "allow: { kv: [flood] }";
 
-type Kind = { readonly name: string; readonly does: string; readonly source?: string; readonly rate?: number };
+type Kind = {
+  readonly name: string;
+  readonly does: string;
+  readonly source?: string;
+  readonly rate?: number;
+  /** How much longer it is watched: its calls end after 5 s, or are so slow that a short time has too many of them. */
+  readonly times?: number;
+};
 
 /** As many requests to a plugin that does nothing: what they cost by themselves. */
 const HARMLESS: Kind = { name: "harmless", does: "does nothing" };
@@ -34,13 +46,13 @@ const HOSTILES: readonly Kind[] = [
   { name: "log", does: "floods the log" },
   { name: "key-value", does: "floods key-value" },
   { name: "metrics", does: "floods metrics" },
-  { name: "waits", does: "waits forever", source: "hostile-waits" },
+  { name: "waits", does: "waits forever", source: "hostile-waits", times: 2 },
   { name: "tables", does: "copies tables", source: "hostile-tables" },
   { name: "lists", does: "lists key-value", source: "hostile-lists" },
   { name: "values", does: "overwrites values", source: "hostile-values" },
   { name: "names", does: "fails in a long name", source: "hostile-names" },
   // The slowest code that fuel pays for, some 30 ms a call: a hundred calls a second would need three threads.
-  { name: "pointers", does: "follows pointers", source: "hostile-pointers", rate: 10 },
+  { name: "pointers", does: "follows pointers", source: "hostile-pointers", rate: 10, times: 3 },
 ];
 
 /** A plugin's counters, over all hooks. */
@@ -60,14 +72,15 @@ type Seen = {
 
 export async function runFlood(site: Site, options: Options): Promise<string> {
   const [admin = 0] = await freePorts(1);
-  const subject = await startSluice(site, settingsOf(admin));
-  const seconds = options.turns * options.seconds;
+  const kinds = chooseKinds(options.only);
+  const subject = await startSluice(site, settingsOf(kinds, admin));
+  const seconds = Math.ceil((options.turns * options.seconds) / SHARE);
   const seen: (readonly [beside: string, what: Seen])[] = [];
   try {
     await watch(site, subject, { admin, kind: null, seconds: options.warmUp });
     seen.push(["(none)", await watch(site, subject, { admin, kind: null, seconds })]);
-    for (const kind of chooseKinds(options.only)) {
-      seen.push([kind.does, await watch(site, subject, { admin, kind, seconds })]);
+    for (const kind of kinds) {
+      seen.push([kind.does, await watch(site, subject, { admin, kind, seconds: seconds * (kind.times ?? 1) })]);
       await sleep(PAUSE);
     }
     seen.push(["(none again)", await watch(site, subject, { admin, kind: null, seconds })]);
@@ -87,7 +100,7 @@ export async function runFlood(site: Site, options: Options): Promise<string> {
   ];
   const lines = seen.map(([beside, what]) => renderLine(beside, what, harmless));
   const table = renderTable([...head, "its failures", "refused", "RSS MiB at most"], lines);
-  const pace = `${STEADY.rate} requests a second of others, ${HOSTILE.rate} to the hostile plugin (10 where it follows pointers), for ${seconds} s each`;
+  const pace = `${STEADY.rate} requests a second of others, ${HOSTILE.rate} to the hostile plugin (10 where it follows pointers), for ${seconds} s each (waits: ${2 * seconds} s, follows pointers: ${3 * seconds} s)`;
   return `${table}\n\n${pace}; all on one worker.`;
 }
 
@@ -95,8 +108,7 @@ function chooseKinds(only: readonly string[]): readonly Kind[] {
   return [HARMLESS, ...HOSTILES.filter(({ name }) => only.length === 0 || only.includes(name))];
 }
 
-function settingsOf(admin: number): Settings {
-  const kinds = [HARMLESS, ...HOSTILES];
+function settingsOf(kinds: readonly Kind[], admin: number): Settings {
   const uses = kinds.map(
     ({ name, does, source = "hostile" }): Use => ({
       ...{ name, source },
@@ -121,11 +133,12 @@ async function watch(site: Site, { port, pid }: Subject, { admin, kind, seconds 
     rss = Math.max(rss, readRss(pid));
   }, SAMPLE);
   try {
+    const from = Date.now() + START;
     const [others, hostile] = await Promise.all([
-      pace(site, { port, path: "/", seconds, ...STEADY }),
+      pace(site, { port, path: "/", seconds, ...STEADY, from, earlier: EARLIER }),
       kind === null
         ? null
-        : pace(site, { port, path: `/${kind.name}`, seconds, ...HOSTILE, rate: kind.rate ?? HOSTILE.rate }),
+        : pace(site, { port, path: `/${kind.name}`, seconds, ...HOSTILE, rate: kind.rate ?? HOSTILE.rate, from }),
     ]);
     const counts = countCalls(before, await readMetrics(admin), kind?.name ?? "");
     return { others, hostile, counts, rss };
@@ -134,12 +147,21 @@ async function watch(site: Site, { port, pid }: Subject, { admin, kind, seconds 
   }
 }
 
-type Pace = { port: number; path: string; rate: number; seconds: number; connections: number };
+type Pace = {
+  readonly port: number;
+  readonly path: string;
+  readonly rate: number;
+  readonly seconds: number;
+  readonly connections: number;
+  readonly from: number;
+  readonly earlier?: number;
+};
 const run = promisify(execFile);
 
-async function pace(site: Site, { port, path, rate, seconds, connections }: Pace): Promise<Paced> {
+async function pace(site: Site, each: Pace): Promise<Paced> {
+  const { port, path, rate, seconds, connections, from, earlier = 0 } = each;
   const program = [process.execPath, join(import.meta.dirname, "pace.ts")];
-  const values = [port, path, rate, seconds, connections].map(String);
+  const values = [port, path, rate, seconds, connections, from, earlier].map(String);
   const { stdout } = await run("taskset", ["-c", String(site.loadCore), ...program, ...values]);
   return JSON.parse(stdout) as Paced;
 }

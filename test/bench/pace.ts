@@ -1,6 +1,8 @@
 /**
- * Sends requests at a fixed rate, independent of responses: `PORT PATH RATE SECONDS CONNECTIONS`, as one line of JSON. A
- * request's time counts from when it was due, so that a stalled proxy is late for all that were due meanwhile.
+ * Sends requests at a fixed rate, independent of responses: `PORT PATH RATE SECONDS CONNECTIONS FROM EARLIER`, as one line
+ * of JSON. A request's time counts from when it was due, so that a stalled proxy is late for all that were due meanwhile.
+ * The interval begins at FROM (ms since 1970). Requests are sent EARLIER ms before that too, and not counted, so that
+ * neither side is cold.
  */
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -37,6 +39,7 @@ export class Pacer {
   #busy = 0;
   #broken = 0;
   #asked = 0;
+  #from = 0;
 
   constructor(port: number, path: string, most: number) {
     this.#port = port;
@@ -44,13 +47,16 @@ export class Pacer {
     this.#most = most;
   }
 
-  async run(rate: number, seconds: number): Promise<Paced> {
+  /** `earlier`: ms of requests before those that count. */
+  async run(rate: number, seconds: number, earlier = 0): Promise<Paced> {
     const begin = performance.now();
-    const total = rate * seconds;
-    while (this.#asked < total) {
+    this.#from = begin + earlier;
+    const uncounted = Math.floor((earlier * rate) / 1000);
+    const total = uncounted + rate * seconds;
+    for (let asked = 0; asked < total; ) {
       const now = performance.now();
       const due = Math.min(total, Math.floor(((now - begin) * rate) / 1000));
-      for (; this.#asked < due; this.#asked++) this.#ask(now);
+      for (; asked < due; asked++) this.#ask(now);
       await sleep(STEP);
     }
     const end = performance.now() + LAST_RESPONSE_TIME;
@@ -68,6 +74,7 @@ export class Pacer {
   }
 
   #ask(due: number): void {
+    if (due >= this.#from) this.#asked++;
     const line = this.#idle.pop() ?? (this.#lines < this.#most ? this.#connect() : null);
     if (line === null) this.#due.push(due);
     else this.#send(line, due);
@@ -93,8 +100,10 @@ export class Pacer {
     line.text += bytes.toString("latin1");
     const status = readStatus(line.text);
     if (status === null || line.due === 0) return;
-    this.#times.push(performance.now() - line.due);
-    this.#statuses[status] = (this.#statuses[status] ?? 0) + 1;
+    if (line.due >= this.#from) {
+      this.#times.push(performance.now() - line.due);
+      this.#statuses[status] = (this.#statuses[status] ?? 0) + 1;
+    }
     this.#busy--;
     line.due = 0;
     if (/^connection: close\r$/im.test(line.text)) line.socket.destroy();
@@ -129,8 +138,10 @@ export function readStatus(text: string): string | null {
 }
 
 if (import.meta.main) {
-  const [port, path = "/", rate, seconds, connections] = process.argv.slice(2);
-  const paced = await new Pacer(Number(port), path, Number(connections)).run(Number(rate), Number(seconds));
+  const [port, path = "/", ...values] = process.argv.slice(2);
+  const [rate = 0, seconds = 0, connections = 0, from = 0, earlier = 0] = values.map(Number);
+  await sleep(Math.max(0, from - earlier - Date.now()));
+  const paced = await new Pacer(Number(port), path, connections).run(rate, seconds, Math.max(0, from - Date.now()));
   console.log(JSON.stringify(paced));
   process.exit(0);
 }

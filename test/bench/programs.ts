@@ -56,9 +56,9 @@ export class Programs {
   }
 }
 
-/** Waits until the program accepts connections there. @throws when it ended, or is not ready in 15 s. */
+/** Waits until the program accepts connections there. @throws when it ended, or is not ready in 60 s. */
 export async function waitForPort({ name, pid }: Program, port: number): Promise<void> {
-  for (let tries = 0; tries < 300 && existsSync(`/proc/${pid}/task`); tries++) {
+  for (let tries = 0; tries < 1200 && existsSync(`/proc/${pid}/task`); tries++) {
     if (await accepts(port)) return;
     await sleep(50);
   }
