@@ -13,6 +13,7 @@ import * as frames from "../../http2/frames.ts";
 import { type FrameHandler, FrameReader } from "../../http2/frames.ts";
 import { DECODED, HpackDecoder } from "../../http2/hpack-decoder.ts";
 import { HpackEncoder } from "../../http2/hpack-encoder.ts";
+import type { Buffers } from "../../net/buffers.ts";
 import { Connection } from "../../net/connection.ts";
 import { alpnOf, type DialHandler, dial } from "../../net/dial.ts";
 import { ALPN } from "../../net/tls-client.ts";
@@ -230,10 +231,17 @@ export class ClientSession
     this.writer.endHeaders(stream.id, end, ends);
   }
 
-  writeTrailers(stream: ClientStream, trailers: Head): void {
+  writeTrailers(id: number, trailers: Head): void {
     const at = this.writer.beginHeaders(responseBound(trailers));
-    this.writer.endHeaders(stream.id, writeTrailers(this.#encoder, this.writer.bytes, at, trailers), true);
+    this.writer.endHeaders(id, writeTrailers(this.#encoder, this.writer.bytes, at, trailers), true);
   }
+
+  get buffers(): Buffers {
+    return this.#context.buffers;
+  }
+
+  /** The credit of the connection was granted when the bytes were received. */
+  credit(): void {}
 
   delayHead(stream: ClientStream): void {
     this.#delayed.push(stream);
@@ -244,13 +252,12 @@ export class ClientSession
   }
 
   streamClosed(stream: ClientStream | ClientTunnel, code: number): void {
-    this.scheduler.remove(stream);
     if (code >= 0) {
       this.writer.reset(stream.id, code);
       this.#resets++;
     }
     this.#frames.streams.delete(stream.id);
-    this.#inTransit = Math.max(0, this.#inTransit) + Math.max(0, stream.receiveWindow.left);
+    this.#inTransit = Math.max(0, this.#inTransit) + Math.max(0, stream.input.left);
     this.#budget.earn(COST.response);
     if (this.#ended) return;
     if (this.#resets >= MAX_RESETS) this.#retire();
@@ -302,10 +309,10 @@ export class ClientSession
       this.#inTransit -= size;
       return this.#inTransit >= 0 || this.#frames.spend(COST.control);
     }
-    if (!stream.receiveWindow.take(size)) {
+    if (!stream.input.take(size)) {
       return this.streamFault(stream, CODE.flowControlError, "more than the window of the stream");
     }
-    if (padding > 0) stream.credit(padding);
+    if (padding > 0) stream.input.grant(padding);
     stream.receive(bytes, start, end, ends);
     return !this.#ended;
   }

@@ -1,13 +1,11 @@
 /** A stream of an HTTP/2 connection to an endpoint: one attempt, its request and its response. */
 
 import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME } from "../../http/head.ts";
-import { DEFAULT_URGENCY } from "../../http/priority.ts";
 import { isWebSocket, type UpgradeProtocol } from "../../http/upgrade.ts";
 import { acceptOf, findKey } from "../../http/websocket.ts";
-import { CODE, DEFAULT_WINDOW, MAX_WINDOW } from "../../http2/frames.ts";
+import { CODE, DEFAULT_WINDOW } from "../../http2/frames.ts";
 import { findFieldProblem } from "../../http2/request-head.ts";
 import { readResponse } from "../../http2/response-head.ts";
-import { type Bandwidth, RECEIVED, SENT } from "../../net/bandwidth.ts";
 import type { Timed } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
 import { PendingBuffer } from "../../net/pending-buffer.ts";
@@ -18,8 +16,9 @@ import { REPLAY_LIMIT } from "../../proxy/exchange.ts";
 import type { Connector, UpstreamEvents, UpstreamStream } from "../../proxy/upstream-stream.ts";
 import type { UpstreamTarget } from "../http1/client-connection.ts";
 import { ClientTunnel, type TunnelSession } from "./client-tunnel.ts";
-import { ReceiveWindow } from "./receive-window.ts";
-import type { SendingStream } from "./send-scheduler.ts";
+import { ReceiveStream } from "./receive-stream.ts";
+import { type SendOwner, SendStream } from "./send-stream.ts";
+import { type BandwidthOwner, StreamBandwidth } from "./stream-bandwidth.ts";
 
 const NOTHING = Buffer.alloc(0);
 const COLON = 0x3a;
@@ -34,7 +33,6 @@ export type Http2Target = UpstreamTarget & { readonly http1: Connector };
 /** What a stream uses of its connection. */
 export interface StreamSession extends TunnelSession {
   writeRequest(stream: ClientStream, attempt: Attempt, ends: boolean): void;
-  writeTrailers(stream: ClientStream, trailers: Head): void;
   /** Calls `flushHead` when the read callback ends. */
   delayHead(stream: ClientStream): void;
 }
@@ -46,15 +44,14 @@ export interface StreamQueue {
   readonly waitError: ProxyError;
 }
 
-export class ClientStream implements UpstreamStream, SendingStream, Timed {
+export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, Timed {
   deadline = 0;
   sweepIndex = -1;
   id = 0;
-  /** Bytes that may be sent to the endpoint; negative after it has reduced its initial window. */
-  window = 0;
-  readonly priority = DEFAULT_URGENCY;
   readonly target: Http2Target;
-  readonly receiveWindow = new ReceiveWindow(DEFAULT_WINDOW);
+  /** Both directions, once it has a connection. */
+  input!: ReceiveStream;
+  output!: SendStream;
   readonly #context: WorkerContext;
   readonly #events: UpstreamEvents;
   readonly #queue: StreamQueue;
@@ -62,9 +59,6 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   #attempt: Attempt | null;
   #session: StreamSession | null = null;
   #state: number = STATE.waiting;
-  /** Request body bytes that exceed the windows, and whether the request was sent to its end. */
-  readonly #unsent = new PendingBuffer();
-  #requestEnded = false;
   /** The deadline limits the time until the endpoint takes more of the request. */
   #stalled = false;
   /** Bytes of interim responses. */
@@ -79,15 +73,8 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   #delivers = false;
   readonly #kept = new PendingBuffer();
   #keptEnd = false;
-  /** Bytes whose credit is withheld. */
-  #uncredited = 0;
-  /**
-   * The limit of the route; null: unlimited. While a direction pauses, it gives no credit, or takes no more of the
-   * request.
-   */
-  #bandwidth: Bandwidth | null = null;
-  #creditPause: NodeJS.Timeout | null = null;
-  #sendPause: NodeJS.Timeout | null = null;
+  /** The limit of the route; null: unlimited. */
+  #bandwidth: StreamBandwidth | null = null;
 
   constructor(
     context: WorkerContext,
@@ -128,21 +115,23 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     const attempt = this.#attempt!;
     const { exchange: x } = attempt;
     this.#session = session;
-    this.#bandwidth = x.route!.bandwidth;
+    const { bandwidth } = x.route!;
+    if (bandwidth !== null) this.#bandwidth = new StreamBandwidth(bandwidth, this);
     this.id = id;
-    this.window = window;
+    this.input = new ReceiveStream(session, id, DEFAULT_WINDOW);
+    this.output = new SendStream(session, this, id, window);
     this.#state = STATE.head;
     const isUpgrade = x.upgrade !== null;
     const ends = !isUpgrade && x.requestPassed && x.replayLength === 0 && x.requestTrailers === null;
     session.writeRequest(this, attempt, ends);
     attempt.sent = true;
     attempt.complete = x.requestPassed;
-    this.#requestEnded = ends;
+    if (ends) this.output.endedByHeaders();
     const more = ends || isUpgrade || this.#send(attempt, x.replay ?? NOTHING, 0, x.replayLength);
-    if (this.#bandwidth !== null) this.#pauseSending(this.#bandwidth.debit(SENT, x.replayLength));
+    this.#bandwidth?.sent(x.replayLength, this.output.hasSentEnd);
     if (x.replayLength > REPLAY_LIMIT) x.forgetBody();
     this.#armForResponse(attempt);
-    if (more && this.#sendPause === null) this.#events.writable(attempt);
+    if (more && !this.#isSendingDelayed) this.#events.writable(attempt);
   }
 
   sendBody(_source: Connection | null, bytes: Buffer, start: number, end: number): boolean {
@@ -154,68 +143,38 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     if (this.#state === STATE.closed) return true;
     const more = this.#send(attempt, bytes, start, end);
     if (this.#state === STATE.head) this.#armForResponse(attempt);
-    if (this.#bandwidth !== null) this.#pauseSending(this.#bandwidth.debit(SENT, end - start));
-    return more && this.#sendPause === null;
-  }
-
-  #pauseSending(ms: number): void {
-    if (ms === 0 || this.#requestEnded) return;
-    if (this.#sendPause !== null) clearTimeout(this.#sendPause);
-    this.#sendPause = setTimeout(() => {
-      this.#sendPause = null;
-      if (this.#attempt !== null && this.#unsent.length === 0) this.#events.writable(this.#attempt);
-    }, ms);
+    this.#bandwidth?.sent(end - start, this.output.hasSentEnd);
+    return more && !this.#isSendingDelayed;
   }
 
   /** Sends what the windows allow, and keeps the rest. Returns false if there is a rest. */
-  #send(attempt: Attempt, bytes: Buffer, start: number, end: number): boolean {
-    const unsent = this.#unsent;
-    if (unsent.length > 0) {
-      unsent.append(bytes, start, end);
-      return false;
-    }
-    const sent = this.#sendNow(attempt, bytes, start, end);
-    if (sent === end) return true;
-    unsent.append(bytes, sent, end);
-    if (this.window > 0) this.#session!.scheduler.wait(this);
-    return false;
+  #send({ exchange: x }: Attempt, bytes: Buffer, start: number, end: number): boolean {
+    const { requestPassed } = x;
+    return this.output.send(bytes, start, end, requestPassed, requestPassed ? x.requestTrailers : null);
   }
 
-  /** Sends what the windows allow, and the end of the request with the last of it. Returns the offset of the rest. */
-  #sendNow({ exchange: x }: Attempt, bytes: Buffer, start: number, end: number): number {
-    const session = this.#session!;
-    const trailers = x.requestPassed ? x.requestTrailers : null;
-    const ends = x.requestPassed && trailers === null;
-    const sent = start + session.scheduler.send(this, bytes, start, end, ends);
-    if (sent < end || !x.requestPassed) return sent;
-    if (trailers !== null) session.writeTrailers(this, trailers);
-    this.#requestEnded = true;
-    return sent;
+  get #isSendingDelayed(): boolean {
+    return this.#bandwidth?.delaysSending ?? false;
   }
 
-  sendMore(): void {
+  sendingResumed(): void {
+    if (this.#attempt !== null && this.output.unsent === 0) this.#events.writable(this.#attempt);
+  }
+
+  /** Without progress the deadline stays. */
+  progressed(): void {
+    if (this.#state === STATE.head) this.#armForResponse(this.#attempt!);
+  }
+
+  drained(): void {
     const attempt = this.#attempt;
-    const unsent = this.#unsent;
-    if (attempt === null || this.#state === STATE.closed || unsent.length === 0) return;
-    const before = unsent.start;
-    unsent.start = this.#sendNow(attempt, unsent.bytes, unsent.start, unsent.end);
-    if (unsent.length > 0) {
-      if (this.window > 0) this.#session!.scheduler.wait(this);
-      // Without progress the deadline stays.
-      if (unsent.start > before && this.#state === STATE.head) this.#armForResponse(attempt);
-      return;
-    }
-    unsent.drop();
+    if (attempt === null) return;
     if (this.#state === STATE.head) this.#armForResponse(attempt);
-    if (!this.#requestEnded && this.#sendPause === null) this.#events.writable(attempt);
+    if (!this.output.hasSentEnd && !this.#isSendingDelayed) this.#events.writable(attempt);
   }
 
-  /** Changes the window for sending; false if it exceeds the largest window. */
   openWindow(change: number): boolean {
-    this.window += change;
-    if (this.window > MAX_WINDOW) return false;
-    if (this.window > 0 && this.#unsent.length > 0) this.sendMore();
-    return true;
+    return this.output.openWindow(change);
   }
 
   // ── The response ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -262,6 +221,7 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     // Over HTTP/2 there is neither key nor proof (RFC 8441 section 5): what a client of HTTP/1 needs is made here.
     if (isWebSocket(upgrade) && (request.flags & FLAG.connect) === 0)
       head.add(ACCEPT, Buffer.from(acceptOf(findKey(request))), NAME.other);
+    this.#bandwidth?.close();
     const tunnel = new ClientTunnel(this.#context, this.#events, this.#session!, this, attempt);
     this.#attempt = null;
     this.#state = STATE.closed;
@@ -293,33 +253,23 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   receive(bytes: Buffer, start: number, end: number, ends: boolean): void {
     if (this.#state === STATE.head) return this.#fault("a body before the response's head");
     this.#received += end - start;
-    this.#uncredited += end - start;
+    this.input.withhold(end - start);
     if (this.#expected >= 0) {
       if (this.#received > this.#expected) return this.#fault("a body longer than Content-Length");
       if (ends && this.#received < this.#expected) return this.#fault("a body shorter than Content-Length");
     }
-    const pause = this.#bandwidth === null ? 0 : this.#bandwidth.debit(RECEIVED, end - start);
-    if (pause > 0) this.#pauseCredit(pause);
+    const pause = this.#bandwidth === null ? 0 : this.#bandwidth.received(end - start);
     if (end > start || ends) this.#take(bytes, start, end, ends);
     if (this.deadline > 0) this.deadline += pause;
   }
 
-  /** The endpoint can send at most the rest of its window meanwhile. */
-  #pauseCredit(ms: number): void {
-    if (this.#creditPause !== null) clearTimeout(this.#creditPause);
-    this.#creditPause = setTimeout(() => {
-      this.#creditPause = null;
-      if (!this.#paused) this.#releaseCredit();
-    }, ms);
-  }
-
   #take(bytes: Buffer, start: number, end: number, ends: boolean): void {
-    if (ends) this.#close(this.#requestEnded ? -1 : CODE.cancel);
+    if (ends) this.#close(this.output.hasSentEnd ? -1 : CODE.cancel);
     if (this.#paused || this.#delivers) {
       this.#kept.append(bytes, start, end);
       this.#keptEnd = ends;
       // The rest of the request is discarded: some clients read the response only after they have sent all of it.
-      if (ends && !this.#requestEnded) this.#events.writable(this.#attempt!);
+      if (ends && !this.output.hasSentEnd) this.#events.writable(this.#attempt!);
       return;
     }
     this.#deliver(bytes, start, end, ends);
@@ -374,16 +324,12 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     }
   }
 
-  #releaseCredit(): void {
-    if (this.#creditPause !== null) return;
-    const size = this.#uncredited;
-    this.#uncredited = 0;
-    if (size > 0) this.credit(size);
+  creditResumed(): void {
+    if (!this.#paused) this.#releaseCredit();
   }
 
-  /** Lets the endpoint send `size` more bytes on the stream. */
-  credit(size: number): void {
-    if (this.#state !== STATE.closed) this.#session!.writer.windowUpdate(this.id, this.receiveWindow.credit(size));
+  #releaseCredit(): void {
+    if (this.#bandwidth === null || !this.#bandwidth.delaysCredit) this.input.release();
   }
 
   // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -437,10 +383,10 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
     this.#state = STATE.closed;
     this.deadline = 0;
     this.#context.clock.remove(this);
-    this.#unsent.drop();
-    if (this.#creditPause !== null) clearTimeout(this.#creditPause);
-    if (this.#sendPause !== null) clearTimeout(this.#sendPause);
     if (isWaiting) return this.#queue.remove(this);
+    this.#bandwidth?.close();
+    this.input.close();
+    this.output.close();
     this.#session!.streamClosed(this, code);
   }
 
@@ -449,7 +395,7 @@ export class ClientStream implements UpstreamStream, SendingStream, Timed {
   /** While the request is being sent only a stalled write has a deadline; after it the response head has. */
   #armForResponse({ complete }: Attempt): void {
     const { timeouts } = this.target.plan;
-    this.#stalled = this.#unsent.length > 0;
+    this.#stalled = this.output.unsent > 0;
     this.#arm(this.#stalled ? timeouts.idle : complete ? timeouts.response : 0);
   }
 

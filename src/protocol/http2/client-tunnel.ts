@@ -6,79 +6,64 @@
  * client sends, at most one read and a Close frame, since it is not read further meanwhile.
  */
 import type { Head } from "../../http/head.ts";
-import { DEFAULT_URGENCY } from "../../http/priority.ts";
-import { CODE, MAX_WINDOW } from "../../http2/frames.ts";
-import { type Bandwidth, RECEIVED, SENT } from "../../net/bandwidth.ts";
-import { BlockBuffer } from "../../net/block-buffer.ts";
+import { CODE } from "../../http2/frames.ts";
 import type { Timed } from "../../net/clock.ts";
 import type { Attempt } from "../../proxy/attempt.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import { ERROR } from "../../proxy/error.ts";
 import type { UpstreamEvents, UpstreamStream } from "../../proxy/upstream-stream.ts";
-import type { FrameWriter } from "./frame-writer.ts";
-import type { ReceiveWindow } from "./receive-window.ts";
-import type { SendingStream, SendScheduler } from "./send-scheduler.ts";
+import type { ReceiveConnection, ReceiveStream } from "./receive-stream.ts";
+import type { SendConnection, SendOwner, SendStream } from "./send-stream.ts";
+import { type BandwidthOwner, StreamBandwidth } from "./stream-bandwidth.ts";
 import { TunnelStream } from "./tunnel-stream.ts";
 
 /** What a tunnel uses of its connection. */
-export interface TunnelSession {
-  readonly writer: FrameWriter;
-  readonly scheduler: SendScheduler;
+export interface TunnelSession extends ReceiveConnection, SendConnection {
   /** The tunnel takes the place of the stream with its number. */
   becameTunnel(tunnel: ClientTunnel): void;
   /** The stream is closed in both directions (-1), or to be reset with `code`. */
-  streamClosed(stream: SendingStream & { readonly receiveWindow: ReceiveWindow }, code: number): void;
+  streamClosed(stream: { readonly id: number; readonly input: ReceiveStream }, code: number): void;
 }
 
 /** The stream that becomes a tunnel. */
-type Accepted = { readonly id: number; readonly window: number; readonly receiveWindow: ReceiveWindow };
+type Accepted = { readonly id: number; readonly input: ReceiveStream; readonly output: SendStream };
 
-export class ClientTunnel implements UpstreamStream, SendingStream, Timed {
+export class ClientTunnel implements UpstreamStream, SendOwner, BandwidthOwner, Timed {
   deadline = 0;
   sweepIndex = -1;
   readonly id: number;
-  window: number;
-  readonly priority = DEFAULT_URGENCY;
-  readonly receiveWindow: ReceiveWindow;
+  readonly input: ReceiveStream;
+  readonly output: SendStream;
   /** A further header block has no head. */
   readonly nextHead = null;
   /** The tunnel as a connection. */
   readonly connection: TunnelStream;
-  /** The endpoint has ended its direction. */
-  peerEnded = false;
   readonly #context: WorkerContext;
   readonly #events: UpstreamEvents;
   readonly #session: TunnelSession;
   /** Null once the tunnel is open, or the attempt has ended. */
   #attempt: Attempt | null;
-  /** Bytes of the client that exceed the windows, and whether the end of the stream follows them. */
-  readonly #pending: BlockBuffer;
-  #ends = false;
-  #paused = false;
-  /** Bytes whose credit is withheld. */
-  #uncredited = 0;
-  /** The limit of the route; null: unlimited. While a direction pauses, it gives no credit, or takes no more bytes. */
-  readonly #bandwidth: Bandwidth | null;
-  #creditPause: NodeJS.Timeout | null = null;
-  #sendPause: NodeJS.Timeout | null = null;
+  /** The limit of the route; null: unlimited. */
+  readonly #bandwidth: StreamBandwidth | null;
   #closed = false;
 
   constructor(
     context: WorkerContext,
     events: UpstreamEvents,
     session: TunnelSession,
-    { id, window, receiveWindow }: Accepted,
+    { id, input, output }: Accepted,
     attempt: Attempt,
   ) {
     this.#context = context;
     this.#events = events;
     this.#session = session;
     this.id = id;
-    this.window = window;
-    this.receiveWindow = receiveWindow;
+    this.input = input;
+    this.output = output;
+    output.owner = this;
     this.#attempt = attempt;
-    this.#bandwidth = attempt.exchange.route!.bandwidth;
-    this.#pending = new BlockBuffer(context.buffers);
+    const { bandwidth } = attempt.exchange.route!;
+    this.#bandwidth = bandwidth === null ? null : new StreamBandwidth(bandwidth, this);
     this.connection = new TunnelStream(this);
     context.clock.add(this);
     session.becameTunnel(this);
@@ -117,13 +102,13 @@ export class ClientTunnel implements UpstreamStream, SendingStream, Timed {
   // ── Frames of the endpoint ──────────────────────────────────────────────────────────────────────────────────────
 
   receive(bytes: Buffer, start: number, end: number, ends: boolean): void {
-    if (this.peerEnded) return this.resetByFault(CODE.streamClosed, "DATA after the end of the stream");
-    if (ends) this.peerEnded = true;
+    if (this.input.hasEnded) return this.resetByFault(CODE.streamClosed, "DATA after the end of the stream");
+    if (ends) this.input.hasEnded = true;
     else if (start === end) return;
-    this.#uncredited += end - start;
-    if (this.#bandwidth !== null) this.#pauseCredit(this.#bandwidth.debit(RECEIVED, end - start));
+    this.input.withhold(end - start);
+    this.#bandwidth?.received(end - start);
     this.connection.received(bytes, start, end);
-    if (!this.#paused) this.#releaseCredit();
+    if (!this.input.isPaused) this.#releaseCredit();
   }
 
   /** RFC 9113 section 8.5. */
@@ -131,17 +116,13 @@ export class ClientTunnel implements UpstreamStream, SendingStream, Timed {
     this.resetByFault(CODE.protocolError, "HEADERS in a tunnel");
   }
 
-  /** Changes the window for sending; false if it exceeds the largest window. */
   openWindow(change: number): boolean {
-    this.window += change;
-    if (this.window > MAX_WINDOW) return false;
-    if (this.window > 0) this.sendMore();
-    return true;
+    return this.output.openWindow(change);
   }
 
   wasReset(code: number): void {
     // After the end of its direction it only stops to read.
-    if (this.connection.isOpen && this.peerEnded && code === CODE.noError) this.closeTunnel();
+    if (this.connection.isOpen && this.input.hasEnded && code === CODE.noError) this.closeTunnel();
     else this.lost(`the endpoint reset the stream with code ${code}`);
   }
 
@@ -163,25 +144,12 @@ export class ClientTunnel implements UpstreamStream, SendingStream, Timed {
     if (attempt !== null) this.#events.failed(attempt, ERROR.upstreamBroken, problem);
   }
 
-  #pauseCredit(ms: number): void {
-    if (ms === 0) return;
-    if (this.#creditPause !== null) clearTimeout(this.#creditPause);
-    this.#creditPause = setTimeout(() => {
-      this.#creditPause = null;
-      if (!this.#paused) this.#releaseCredit();
-    }, ms);
+  creditResumed(): void {
+    if (!this.input.isPaused) this.#releaseCredit();
   }
 
   #releaseCredit(): void {
-    if (this.#creditPause !== null) return;
-    const size = this.#uncredited;
-    this.#uncredited = 0;
-    if (size > 0) this.credit(size);
-  }
-
-  /** Lets the endpoint send `size` more bytes on the stream. */
-  credit(size: number): void {
-    if (!this.#closed && !this.peerEnded) this.#session.writer.windowUpdate(this.id, this.receiveWindow.credit(size));
+    if (this.#bandwidth === null || !this.#bandwidth.delaysCredit) this.input.release();
   }
 
   // ── What the tunnel uses ────────────────────────────────────────────────────────────────────────────────────────
@@ -190,8 +158,12 @@ export class ClientTunnel implements UpstreamStream, SendingStream, Timed {
     return !this.#closed;
   }
 
+  get peerEnded(): boolean {
+    return this.input.hasEnded;
+  }
+
   get unsent(): number {
-    return this.#pending.length;
+    return this.output.unsent;
   }
 
   after(ms: number): number {
@@ -199,45 +171,30 @@ export class ClientTunnel implements UpstreamStream, SendingStream, Timed {
   }
 
   sendBytes(bytes: Buffer, start: number, end: number, ends: boolean): boolean {
-    if (this.#ends || this.#closed) return true;
-    this.#ends = ends;
-    if (this.#bandwidth !== null) this.#pauseSending(this.#bandwidth.debit(SENT, end - start));
-    const pending = this.#pending;
-    const sent = pending.length > 0 ? start : start + this.#session.scheduler.send(this, bytes, start, end, ends);
-    if (pending.length === 0 && sent === end) {
-      if (ends) this.connection.sentEnd();
-      return this.#sendPause === null;
-    }
-    pending.append(bytes, sent, end);
-    if (this.window > 0) this.#session.scheduler.wait(this);
-    return false;
+    if (this.output.hasSentEnd || this.#closed) return true;
+    this.#bandwidth?.sent(end - start, ends);
+    const isSent = this.output.send(bytes, start, end, ends, null);
+    if (this.output.hasSentEnd) this.connection.sentEnd();
+    return isSent && !this.#isSendingDelayed;
   }
 
-  sendMore(): void {
-    const pending = this.#pending;
-    if (this.#closed || pending.length === 0) return;
-    const { bytes, start, end } = pending;
-    pending.start += this.#session.scheduler.send(this, bytes, start, end, this.#ends);
-    if (pending.length > 0) {
-      if (this.window > 0) this.#session.scheduler.wait(this);
-      return;
-    }
-    pending.drop();
-    if (this.#ends) this.connection.sentEnd();
-    else if (this.#sendPause === null) this.connection.drained();
+  get #isSendingDelayed(): boolean {
+    return this.#bandwidth?.delaysSending ?? false;
   }
 
-  #pauseSending(ms: number): void {
-    if (ms === 0) return;
-    if (this.#sendPause !== null) clearTimeout(this.#sendPause);
-    this.#sendPause = setTimeout(() => {
-      this.#sendPause = null;
-      if (!this.#closed && this.#pending.length === 0) this.connection.drained();
-    }, ms);
+  sendingResumed(): void {
+    if (!this.#closed && this.output.unsent === 0) this.connection.drained();
+  }
+
+  progressed(): void {}
+
+  drained(): void {
+    if (this.output.hasSentEnd) this.connection.sentEnd();
+    else if (!this.#isSendingDelayed) this.connection.drained();
   }
 
   pauseBytes(paused: boolean): void {
-    this.#paused = paused;
+    this.input.isPaused = paused;
     if (!paused) this.#releaseCredit();
   }
 
@@ -257,9 +214,9 @@ export class ClientTunnel implements UpstreamStream, SendingStream, Timed {
     this.#closed = true;
     this.deadline = 0;
     this.#context.clock.remove(this);
-    this.#pending.drop();
-    if (this.#creditPause !== null) clearTimeout(this.#creditPause);
-    if (this.#sendPause !== null) clearTimeout(this.#sendPause);
+    this.#bandwidth?.close();
+    this.input.close();
+    this.output.close();
     this.#session.streamClosed(this, code);
   }
 
