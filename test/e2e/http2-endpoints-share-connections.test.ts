@@ -221,7 +221,9 @@ testInUsualMode("connections that fail while others are in use are not opened ov
     return isEarly ? null : settings([SETTING.maxConcurrentStreams, 0]);
   };
   const endpoint = await startHttp2Endpoint(t, onFrame, hello);
-  const config = simpleConfig(endpoint.port, { cluster: HTTP2, route: "retry: { attempts: 0 }" });
+  // Requests wait longer than this test takes on a loaded machine.
+  const cluster = `${HTTP2}\n    timeouts: { connect: 60s }`;
+  const config = simpleConfig(endpoint.port, { cluster, route: "retry: { attempts: 0 }" });
   const sluice = await startSluice(t, config);
   for (const early of [true, false]) {
     isEarly = early;
