@@ -1,13 +1,12 @@
 /** Counters in the main thread (`series.ts`): allocates cell ranges to series, and sums the blocks of the workers. */
 import { LIMIT } from "../abi/abi.ts";
+import { type LabelLayout, LabelTable } from "./label-table.ts";
 import {
   BLOCK_CELLS,
   CLUSTER_CELLS,
   CONNECTION_RESULTS,
   GRPC_CELLS,
   HISTOGRAM_CELLS,
-  type LabelLayout,
-  LabelTable,
   LISTENER_CELLS,
   PLUGIN_CELLS,
   REQUEST_CELLS,

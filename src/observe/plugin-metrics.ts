@@ -2,7 +2,8 @@
 import { METRIC } from "../abi/abi.ts";
 
 import type { Counters } from "./counters.ts";
-import { metricCells, OTHER } from "./series.ts";
+import { OTHER } from "./label-table.ts";
+import { metricCells } from "./series.ts";
 
 export type PluginMetric = { readonly plugin: string; readonly metric: MetricPlan };
 

@@ -11,7 +11,7 @@ import {
 import type { TlsClientOptions } from "../net/tls-client.ts";
 import type { TlsServerOptions } from "../net/tls-server.ts";
 import type { AccessLogPlan } from "../observe/access-fields.ts";
-import { OTHER } from "../observe/series.ts";
+import { OTHER } from "../observe/label-table.ts";
 import { digest, type InstanceSources, Instances, type Origin } from "./instances.ts";
 import type {
   CheckPlan,

@@ -3,8 +3,9 @@
 import { LIMIT, METRIC } from "../abi/abi.ts";
 import type { Place, Problem } from "../config/schema.ts";
 import type { Labels, SeriesKind } from "../observe/counters.ts";
+import { labelTableCells } from "../observe/label-table.ts";
 import type { MetricDefinition, MetricPlan } from "../observe/plugin-metrics.ts";
-import { labelTableCells, metricCells, metricIdentity, sortLabels } from "../observe/series.ts";
+import { metricCells, metricIdentity, sortLabels } from "../observe/series.ts";
 import type { InstancePlan } from "../plugin/host/plan.ts";
 import type { Built } from "./builder.ts";
 import type { Plan } from "./plan.ts";

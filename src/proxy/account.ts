@@ -3,7 +3,8 @@
 import { performance } from "node:perf_hooks";
 import { HOOK } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
-import { countStatus, OTHER, observeDuration, STATUS_CELLS } from "../observe/series.ts";
+import { OTHER } from "../observe/label-table.ts";
+import { countStatus, observeDuration, STATUS_CELLS } from "../observe/series.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { Attempt } from "./attempt.ts";
 import type { WorkerContext } from "./context.ts";

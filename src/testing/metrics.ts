@@ -1,8 +1,9 @@
 /** Metrics of a plugin under test: allocates their cells, and reads values as on `/metrics`. */
 
 import { METRIC } from "../abi/abi.ts";
+import { LabelTable, labelTableCells } from "../observe/label-table.ts";
 import type { MetricDefinition, MetricPlan } from "../observe/plugin-metrics.ts";
-import { LabelTable, labelTableCells, metricCells, PLUGIN_CELLS } from "../observe/series.ts";
+import { metricCells, PLUGIN_CELLS } from "../observe/series.ts";
 
 /** Allocates cells for each metric, after those that every plugin has. */
 export function placeMetrics(definitions: readonly MetricDefinition[]): { plans: MetricPlan[]; size: number } {

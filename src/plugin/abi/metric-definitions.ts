@@ -1,8 +1,9 @@
 /** Definitions of metrics by plugins, for every ABI: validated, and charged to the plugin. */
 import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
 import { WORK } from "../../abi/prices.ts";
+import { labelTableCells } from "../../observe/label-table.ts";
 import type { MetricDefinition } from "../../observe/plugin-metrics.ts";
-import { BUCKETS, labelTableCells, metricCells } from "../../observe/series.ts";
+import { BUCKETS, metricCells } from "../../observe/series.ts";
 import type { CallContext } from "./call-context.ts";
 
 /** Names of metrics and labels (Prometheus data model). */

@@ -3,8 +3,9 @@
  * in the counter block of each worker, in which the plugin counts.
  */
 import { LIMIT, METRIC, STATUS } from "../../abi/abi.ts";
+import { LabelTable } from "../../observe/label-table.ts";
 import type { MetricDefinition, MetricPlan } from "../../observe/plugin-metrics.ts";
-import { LabelTable, metricCells, metricIdentity } from "../../observe/series.ts";
+import { metricCells, metricIdentity } from "../../observe/series.ts";
 
 const NEVER = Number.NEGATIVE_INFINITY;
 

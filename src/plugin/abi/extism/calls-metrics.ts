@@ -1,6 +1,6 @@
 /** `sluice:metrics/1` for Extism plugins: metrics are defined by JSON during the start, and changed by all hooks. */
 import { LIMIT, METRIC, STATUS } from "../../../abi/abi.ts";
-import { OTHER } from "../../../observe/series.ts";
+import { OTHER } from "../../../observe/label-table.ts";
 import { Fault } from "../../host/fault.ts";
 import type { CallContext } from "../call-context.ts";
 import { defineMetric, type MetricParts } from "../metric-definitions.ts";

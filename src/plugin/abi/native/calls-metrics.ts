@@ -1,7 +1,7 @@
 /** `sluice:metrics/1`: metrics are defined during the start, and changed by all hooks. */
 
 import { LIMIT, STATUS } from "../../../abi/abi.ts";
-import { OTHER } from "../../../observe/series.ts";
+import { OTHER } from "../../../observe/label-table.ts";
 import type { CallContext } from "../call-context.ts";
 import { defineMetric } from "../metric-definitions.ts";
 

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LIMIT, METRIC, STATUS } from "../../../../src/abi/abi.ts";
 import { Counters, seriesKey } from "../../../../src/observe/counters.ts";
+import { labelTableCells } from "../../../../src/observe/label-table.ts";
 import { renderPluginMetrics } from "../../../../src/observe/plugin-metrics.ts";
-import { labelTableCells, metricCells } from "../../../../src/observe/series.ts";
+import { metricCells } from "../../../../src/observe/series.ts";
 import { PluginMetrics } from "../../../../src/plugin/host/metrics.ts";
 
 const plan = (kind: number, cells: number, buckets: readonly number[] = []) => ({
