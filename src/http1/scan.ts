@@ -31,6 +31,10 @@ export const RESPONSE_LIMITS: ResponseLimits = { head: 64 * 1024, headers: 256 }
 
 const LONGEST_METHOD = 32;
 
+/** The type of the record with which a TLS client begins. */
+const TLS_HANDSHAKE = 22;
+const NO_TLS = "a TLS handshake on a listener without TLS";
+const NO_METHOD = "the request line does not begin with a method";
 const CONNECT = Buffer.from("CONNECT", "latin1");
 const TRACE = Buffer.from("TRACE", "latin1");
 const OPTIONS = Buffer.from("OPTIONS", "latin1");
@@ -144,7 +148,7 @@ function scanRequestLine(buf: Buffer, base: number, stop: number, head: Head, ma
   const methodStop = Math.min(stop, base + LONGEST_METHOD);
   while (i < methodStop && (CLASS[buf[i]!]! & IS.token) !== 0) i++;
   if (i >= stop) return 0;
-  if (buf[i] !== SPACE || i === base) return reject(head, 400, "the request line does not begin with a method");
+  if (buf[i] !== SPACE || i === base) return reject(head, 400, buf[base] === TLS_HANDSHAKE ? NO_TLS : NO_METHOD);
   if (equalsBytes(buf, base, i, CONNECT) || equalsBytes(buf, base, i, TRACE))
     return reject(head, 405, "CONNECT and TRACE are not served");
   const parts = head.parts;

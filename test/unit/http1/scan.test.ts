@@ -294,3 +294,8 @@ test("a stream is parsed the same for all splits", () => {
     { numRuns: 500 },
   );
 });
+
+test("what is not HTTP is rejected with its cause", () => {
+  assert.equal(scanText("\x16\x03\x01\x02\x00\x01\x00")[1].problem, "a TLS handshake on a listener without TLS");
+  assert.equal(scanText("\0 / HTTP/1.1\r\n\r\n")[1].problem, "the request line does not begin with a method");
+});
