@@ -262,6 +262,8 @@ export const listener = convert(listenerFields, (fields, at, conversion, tree) =
   const hasIdle = isRelay && findEntry(findEntry(tree, "timeouts"), "idle") !== undefined;
   const idle = hasIdle ? rest.timeouts.idle : 0;
   const named = all.map((route, i) => ({ ...route, name: route.name ?? String(i) }));
+  if (rest.protocol === "udp" && rest.address.path !== "")
+    report(at, `${rest.address.text} receives no datagrams: expected an address with a port for protocol: udp`);
   const address = rest.protocol === "udp" ? udpAddress(rest.address, rest.udp.quic) : rest.address;
   return {
     ...rest,

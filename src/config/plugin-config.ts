@@ -1,5 +1,5 @@
 /** Validates a plugin's configuration against its schema; reports every problem with its position. */
-import { hint, type Place, type Problem } from "./place.ts";
+import { findNearest, hint, type Place, type Problem } from "./place.ts";
 import {
   chooseReading,
   type Decisions,
@@ -131,15 +131,18 @@ function checkMap(tree: MapTree, schema: PluginSchema, decisions: Decisions): Pr
     if (names !== null && checkTree(makeTree(key, keyAt), names, new Map()).length > 0)
       problems.push({ ...keyAt, message: `the key "${key}" is not allowed, expected ${expected(names)}` });
     if (own !== undefined) problems.push(...checkTree(value, own, decisions));
-    else if (additional === false)
-      problems.push({ ...keyAt, message: `unknown key "${key}", ${hint(key, [...properties.keys()])}` });
-    else if (additional !== true) problems.push(...checkTree(value, additional, decisions));
+    else if (additional === false) {
+      const known = [...properties.keys()];
+      const meant = findNearest(key, known);
+      const message = `unknown key "${key}", ${hint(key, known)}`;
+      problems.push({ ...keyAt, message, meant: meant === undefined ? [] : [meant] });
+    } else if (additional !== true) problems.push(...checkTree(value, additional, decisions));
   }
   for (const key of required) {
     if (tree.entries.some((entry) => entry.key === key)) continue;
     const inner = properties.get(key);
     const what = inner === undefined ? "" : `, expected ${expected(inner)}`;
-    problems.push({ ...tree.at, message: `the key "${key}" is missing${what}` });
+    problems.push({ ...tree.at, message: `the key "${key}" is missing${what}`, absent: [key] });
   }
   return problems;
 }

@@ -5,7 +5,7 @@
  */
 import { RE2JS } from "re2js";
 import { LIMIT } from "../abi/abi.ts";
-import { hint, type Place, type Problem } from "./place.ts";
+import { hint, omitFollowUps, type Place, type Problem } from "./place.ts";
 import { checkTree } from "./plugin-config.ts";
 import { type Decisions, toValue } from "./readings.ts";
 import {
@@ -66,7 +66,7 @@ export function readSettings(schemaText: string | null, settings: Settings | und
   const value = tree === undefined ? null : toValue(tree, decisions, undecided);
   // A value that violates the schema has no reading.
   if (found.length === 0) found.push(...undecided);
-  return { value, problems: found };
+  return { value, problems: omitFollowUps(found) };
 }
 
 const NO_SCHEMA: SchemaRead = { schema: null, problems: [] };

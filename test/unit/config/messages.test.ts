@@ -123,6 +123,11 @@ for (const [what, text, problem] of slips)
 
 /** One mistake each. */
 const single: [what: string, text: string, problem: RegExp][] = [
+  [
+    "datagrams on a Unix socket",
+    BASE.replace(":8080", "unix:/run/a.sock").replace("cluster:", "protocol: udp, cluster:"),
+    /^s:2:8: listeners\.web: unix:\/run\/a\.sock receives no datagrams: expected an address with a port/,
+  ],
   ["servers", BASE.replace(/app: (\[.*\])/, "app: { servers: $1 }"), /unknown key "servers", write `endpoints`/],
   ["listen", BASE.replace("address", "listen"), /unknown key "listen", write `address`/],
   ["a misspelt key", BASE.replace("address", "adress"), /unknown key "adress", did you mean "address"/],

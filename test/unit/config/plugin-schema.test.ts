@@ -154,6 +154,15 @@ test("a configuration that violates its schema is reported at its place", () => 
       "{ a: /12345 }",
       ['5:10: plugins.p.config.a: invalid value "/12345": expected a path that begins with / of at most 4 characters'],
     ],
+    // The misspelt key is the missing one.
+    [
+      object({ origins: {}, key: {} }, { required: ["origins", "key"], additionalProperties: false }),
+      "{ origin: a }",
+      [
+        '5:5: plugins.p.config: the key "key" is missing, expected a value',
+        '5:7: plugins.p.config.origin: unknown key "origin", did you mean "origins"',
+      ],
+    ],
     [{ type: "string" }, "{ a: 1 }", ["5:5: plugins.p.config: invalid value (a map): expected a string"]],
     [
       object({ a: { type: "string" } }, { required: ["a"] }),
