@@ -12,8 +12,9 @@ import type { WorkerContext } from "../../proxy/context.ts";
 import { ERROR, type ProxyError } from "../../proxy/error.ts";
 import type { Connector, UpstreamEvents } from "../../proxy/upstream-stream.ts";
 import { ClientConnection } from "../http1/client-connection.ts";
-import { ClientSession, MAX_STREAMS, type SessionOwner } from "./client-session.ts";
+import { ClientSession, type SessionOwner } from "./client-session.ts";
 import { ClientStream, type Http2Target, type StreamQueue } from "./client-stream.ts";
+import { MAX_STREAMS } from "./client-streams.ts";
 import { errorCell, errorName } from "./error-names.ts";
 
 const MAX_SESSIONS = 100;
