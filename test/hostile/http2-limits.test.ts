@@ -28,7 +28,8 @@ testInUsualMode("the limits of a listener are announced and enforced", async (t)
       connectionWindow: 2MiB
       headerTableSize: 0
       controlFrames: { burst: 100, perSecond: 10 }
-    timeouts: { body: 300ms }`;
+    timeouts: { body: 300ms }
+    halfClose: true`;
   const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: http2 }));
   const session = await openSession(t, sluice.url);
   for (let i = 0; i < 3; i++) assert.equal((await request(session, { ":path": "/", "x-n": `${i}` })).status, 200);
@@ -52,6 +53,13 @@ testInUsualMode("the limits of a listener are announced and enforced", async (t)
   unended.send(Buffer.concat([headers(1, whole, 4), frame(FRAME.data, 0, 1, Buffer.from("x"))]));
   await waits(unended, () => /reset/.test(eventsOf(unended)), "a reset");
   assert.equal(eventsOf(unended), "response 408, reset noError");
+
+  // Of a client that has closed its sending side, complete requests are served.
+  const halfClosed = await open(t, sluice, Buffer.concat([HELLO, headers(1, GET), headers(3, whole, 4)]));
+  halfClosed.end();
+  assert.equal(await bounded(halfClosed.closed, "the end"), "end");
+  const got = framesOf(halfClosed.bytes).filter(({ type }) => type === FRAME.data || type === FRAME.headers);
+  assert.deepEqual(got.map(({ stream, payload }) => [stream, payload.toString("latin1")]).at(-1), [1, "ok"]);
   await sluice.metricIs(0, "sluice_requests_in_flight");
 });
 

@@ -220,8 +220,11 @@ export class Http2Connection implements ServerHandler, StreamsOwner, WriterOwner
   }
 
   ended(): void {
-    this.#streams.gone("the client ended its side");
-    this.connection.endBoth();
+    const keeps = this.plan.halfClose && !this.end.hasEnded;
+    this.#streams.clientEnded(keeps);
+    // What is kept has the windows that the client has given until now, and `timeouts.write`.
+    if (keeps) this.end.finishStreams();
+    else this.connection.endBoth();
   }
 
   closed(error: Error | null): void {

@@ -319,6 +319,12 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
     for (const stream of [...this.#frames.streams.values()]) stream.drain();
   }
 
+  /** The client sends nothing more. `keeps`: streams whose request is complete get their response. */
+  clientEnded(keeps: boolean): void {
+    for (const stream of [...this.#frames.streams.values()])
+      if (!keeps || !stream.input.hasEnded) stream.gone("the client ended its side");
+  }
+
   /** The connection ends, and with it all streams. */
   gone(problem: string): void {
     this.#joiner.drop();
