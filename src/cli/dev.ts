@@ -11,6 +11,8 @@ import { parseOptions, type RunOptions, serve, untilSignal } from "./run.ts";
 
 /** Delays in milliseconds, shorter than those of `run`: a save is complete sooner than a deployment. */
 const TIMES = { quiet: 30, longest: 500, poll: 2000 };
+/** ms. The compiler is loaded after the proxy has started, which it would slow down. */
+const WARM_AFTER = 5000;
 const DAY = 86_400_000;
 
 type Plugin = { readonly source: string; readonly wasm: string };
@@ -33,9 +35,10 @@ export async function run(args: string[]): Promise<number> {
   const watch = watchFiles([file], () => void rebuild().then(() => saved.resolve()), TIMES);
   // Keeps the process alive until the proxy runs; watching does not.
   const alive = setInterval(() => undefined, DAY);
+  let warming: NodeJS.Timeout | undefined;
   try {
     await rebuild();
-    void builder.warm((await readPlugins(file)).plugins).then(rebuild);
+    warming = setTimeout(async () => void builder.warm((await readPlugins(file)).plugins).then(rebuild), WARM_AFTER);
     for (;;) {
       saved = Promise.withResolvers();
       const app = await startIfValid(options);
@@ -52,6 +55,7 @@ export async function run(args: string[]): Promise<number> {
     return 1;
   } finally {
     clearInterval(alive);
+    clearTimeout(warming);
     watch.close();
     builder.close();
   }
@@ -92,8 +96,8 @@ async function readPlugins(file: string): Promise<{ plugins: readonly Plugin[]; 
 class Builder {
   readonly #compiler = new WarmCompiler();
   readonly #files = new Map<string, readonly string[]>();
-  /** For each source the time of its newest file at the last build, so that a failed build is not repeated. */
-  readonly #built = new Map<string, number>();
+  /** For each source the last build and the time of its newest file: a failed build is not repeated, a running one shared. */
+  readonly #builds = new Map<string, { readonly newest: number; readonly done: Promise<void> }>();
 
   /** The files of a plugin, as far as they are known. */
   filesOf(source: string): readonly string[] {
@@ -103,8 +107,16 @@ class Builder {
   async buildIfStale({ source, wasm }: Plugin): Promise<void> {
     if ((await modifiedAt(source)) === 0) return print([`${source}: no such file`]);
     const newest = Math.max(...(await Promise.all(this.filesOf(source).map(modifiedAt))));
-    if (this.#built.get(source) === newest || newest <= (await modifiedAt(wasm))) return;
-    this.#built.set(source, newest);
+    const written = await modifiedAt(wasm);
+    const last = this.#builds.get(source);
+    if (last?.newest === newest) return last.done;
+    if (newest <= written) return;
+    const done = this.#build(source, wasm);
+    this.#builds.set(source, { newest, done });
+    await done;
+  }
+
+  async #build(source: string, wasm: string): Promise<void> {
     const report = await this.#compiler.build({ source, wasm });
     if (report.files.length > 0) this.#files.set(source, report.files);
     const name = relative("", source);
