@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { globSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { bundleProgram } from "./bundle-program.ts";
 import { root, runNode } from "./run-node.ts";
 
 const options = process.argv.slice(2).filter((argument) => argument.startsWith("-"));
@@ -25,6 +26,7 @@ if (files.length === 0) {
 process.env.NODE_COMPILE_CACHE ??= join(root, "node_modules/.cache/sluice-tests");
 
 runNode(["scripts/build-plugins.ts"]);
+process.env.SLUICE_TEST_LAUNCHER = bundleProgram();
 
 // One compiler process for all files; it ends when its standard input is closed.
 const directory = mkdtempSync(join(tmpdir(), "sluice-tests-"));

@@ -8,10 +8,13 @@ import { join } from "node:path";
 import { after, type TestContext, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
-import { Agent, getGlobalDispatcher, setGlobalDispatcher } from "undici";
 import { findFreePort } from "./free-port.ts";
 
-export const launcher = join(import.meta.dirname, "../../bin/sluice.js");
+/**
+ * The program that the tests start: `npm test` bundles the sources, which halves the time of a start
+ * (scripts/bundle-program.ts); a test file that is run by itself uses the sources.
+ */
+export const launcher = process.env.SLUICE_TEST_LAUNCHER ?? join(import.meta.dirname, "../../bin/sluice.js");
 
 /**
  * How a worker accepts connections (src/net/accept.ts; "transfer", where the first worker accepts for all:
@@ -94,13 +97,18 @@ export function atEnd(t: TestContext, end: () => unknown): void {
   });
 }
 
+/** The connections of Node's `fetch`: what the package undici gets and sets, which takes a tenth of a second to load. */
+const DISPATCHER = Symbol.for("undici.globalDispatcher.2");
+type Dispatcher = { readonly constructor: new () => Dispatcher; close(): Promise<void> };
+
 /**
  * Closes the keep-alive connections of `fetch`: a draining program would wait for their idle timeout, and on a listener
  * whose protocol has changed they are served by the former configuration until they are drained.
  */
 export function closeIdleConnections(): void {
-  const kept = getGlobalDispatcher();
-  setGlobalDispatcher(new Agent());
+  const kept = Reflect.get(globalThis, DISPATCHER) as Dispatcher | undefined;
+  assert.ok(kept, "Node's fetch has a dispatcher after its first call");
+  Reflect.set(globalThis, DISPATCHER, new kept.constructor());
   void kept.close();
 }
 
