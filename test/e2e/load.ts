@@ -2,13 +2,21 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { Agent, get, type IncomingMessage } from "node:http";
+import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { atEnd } from "./program.ts";
+
+/**
+ * ms between a response and the client's next request. Requests are in flight at every step of what is tested, but the load
+ * does not take all of the processor: that would only make each step longer. `pace.lua` is the same for `wrk`.
+ */
+export const PAUSE = 4;
 
 /** `wrk`, where it is installed; `stop` fails if a request has failed. */
 export function startWrk(t: TestContext, url: string, ...options: string[]): { stop(): Promise<void> } {
   if (spawnSync("wrk", ["-v"]).error !== undefined) return { stop: async () => {} };
-  const wrk: ChildProcess = spawn("wrk", ["-t1", "-c8", "-d120", ...options, url]);
+  const wrk: ChildProcess = spawn("wrk", ["-t1", "-c8", "-d120", "-s", PACE, ...options, url]);
   atEnd(t, () => wrk.kill("SIGKILL"));
   let output = "";
   wrk.stdout!.setEncoding("utf8").on("data", (text: string) => {
@@ -25,6 +33,8 @@ export function startWrk(t: TestContext, url: string, ...options: string[]): { s
   };
 }
 
+const PACE = join(import.meta.dirname, "pace.lua");
+
 export type Load = {
   /** Number of responses so far. */
   readonly responses: number;
@@ -32,7 +42,7 @@ export type Load = {
   stop(): Promise<number>;
 };
 
-/** Clients that send the next request after each response; `keepAlive`: on one connection while it stays open. */
+/** Clients that send the next request `PAUSE` ms after each response; `keepAlive`: on one connection while it stays open. */
 export function startClients(t: TestContext, url: string, { count = 8, keepAlive = true } = {}): Load {
   let stopped = false;
   let responses = 0;
@@ -43,6 +53,7 @@ export function startClients(t: TestContext, url: string, { count = 8, keepAlive
       const { statusCode, text } = await ask(url, agent);
       assert.deepEqual([statusCode, text], [200, "ok"]);
       responses++;
+      await setTimeout(PAUSE);
     }
     agent.destroy();
   };

@@ -1,8 +1,9 @@
 /** Reloads under load: no request fails, no connection closes, and nothing leaks. */
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { compileSource } from "../contract/plugin-harness.ts";
-import { startWrk } from "./load.ts";
+import { PAUSE, startWrk } from "./load.ts";
 import { connectTo, startUpstream } from "./peers.ts";
 import { type Program, simpleConfig, startSluice, testInAllModes, testInUsualMode, times, until } from "./program.ts";
 
@@ -113,7 +114,7 @@ function assertNoGrowth({ early, late }: { early: number; late: number }): void 
   assert.ok(late < early + GROWTH, `${early} bytes after ${SETTLED} reloads, ${late} after all`);
 }
 
-/** Keep-alive clients, each with the next request out as soon as a response is in; `wrk` (where it is installed) takes all of a core. */
+/** Keep-alive clients, each with the next request out `PAUSE` ms after a response; and `wrk`, where it is installed. */
 async function startLoad(t: TestContext, sluice: Program, { withWrk = false } = {}) {
   const state = { stopped: false, responses: 0, seen: "" };
   const clients = Array.from({ length: CLIENTS }, async (_, id) => {
@@ -123,6 +124,7 @@ async function startLoad(t: TestContext, sluice: Program, { withWrk = false } = 
       assert.deepEqual([response.status, response.body.toString()], [200, "ok"]);
       state.seen = response.headers["x-version"] ?? "";
       state.responses++;
+      await setTimeout(PAUSE);
     }
     assert.equal(peer.ended, false);
     peer.socket.destroy();

@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { after } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { connect, type TLSSocket } from "node:tls";
 import { WebSocket } from "ws";
 import { Authority } from "../support/certificates.ts";
+import { PAUSE } from "./load.ts";
 import { Peer, startUpstream } from "./peers.ts";
 import { atEnd, bounded, type LiveTest, type Program, startSluice, testInEachMode, times, until } from "./program.ts";
 import { startEcho } from "./websockets.ts";
@@ -83,12 +85,15 @@ async function ask(peer: Peer) {
   return response;
 }
 
-/** Clients that ask again as soon as they have a response. `still` fails with the first client that does. */
+/** Clients that ask again `PAUSE` ms after a response. `still` fails with the first client that does. */
 async function startLoad(t: LiveTest, port: number) {
   const state = { stopped: false, keepAlive: 0, full: 0, resumed: 0, messages: 0 };
   const keepAlive = async () => {
     const peer = new Peer(await connectTls(port));
-    for (; !state.stopped; state.keepAlive++) await ask(peer);
+    for (; !state.stopped; state.keepAlive++) {
+      await ask(peer);
+      await setTimeout(PAUSE);
+    }
     peer.socket.destroy();
   };
   const handshakes = async (resumes: boolean) => {
@@ -100,6 +105,7 @@ async function startLoad(t: LiveTest, port: number) {
       await ask(new Peer(socket));
       state[resumes ? "resumed" : "full"]++;
       socket.destroy();
+      await setTimeout(PAUSE);
     }
   };
   const echoes = async () => {
@@ -112,6 +118,7 @@ async function startLoad(t: LiveTest, port: number) {
       const next = once(socket, "message");
       socket.send(message);
       assert.equal(String((await bounded(Promise.race([next, closed]), "an echo"))?.[0]), message);
+      await setTimeout(PAUSE);
     }
     socket.close(1000);
   };

@@ -30,7 +30,7 @@ testInEachMode(
       t.accept === "handle" ? [startWrk(t, sluice.url), startWrk(t, sluice.url, "-H", "Connection: close")] : [];
     const running = (): Promise<void> => {
       const before = loads.map(({ responses }) => responses);
-      return until(() => loads.every(({ responses }, i) => responses > before[i]! + 200), "the load runs on");
+      return until(() => loads.every(({ responses }, i) => responses > before[i]! + 200), "the load runs on", 60_000);
     };
     await running();
     let counted = 0;
