@@ -159,8 +159,8 @@ test("a configuration that violates its schema is reported at its place", () => 
       object({ origins: {}, key: {} }, { required: ["origins", "key"], additionalProperties: false }),
       "{ origin: a }",
       [
-        '5:5: plugins.p.config: the key "key" is missing, expected a value',
         '5:7: plugins.p.config.origin: unknown key "origin", did you mean "origins"',
+        '5:5: plugins.p.config: the key "key" is missing, expected a value',
       ],
     ],
     [{ type: "string" }, "{ a: 1 }", ["5:5: plugins.p.config: invalid value (a map): expected a string"]],
