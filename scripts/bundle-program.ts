@@ -26,7 +26,7 @@ const CORE = "core.js";
 
 const IMPORT = /^import\s+(?:([^;"']*?)\s+from\s+)?"([^"]+)";/gm;
 const LIST = /^export\s+\{([^}]*)\}\s+from\s+"([^"]+)";/gm;
-const EXPORT = /^export (?=(?:async )?function\*? (\w+)|class (\w+)|const (\w+))/gm;
+const EXPORT = /^export +(?=(?:async )?function\*? (\w+)|class (\w+)|const (\w+))/gm;
 const DYNAMIC = /\bimport\("(\.[^"]+)"\)/g;
 
 /** Returns the path of the built program; builds it if a source has changed. */
