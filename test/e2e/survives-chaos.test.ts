@@ -14,7 +14,11 @@ import { connectTo, type Peer } from "./peers.ts";
 import { atEnd, type Program, simpleConfig, startSluice, testInAllModes, times } from "./program.ts";
 
 const CLIENTS = 40;
-const REQUESTS = 60;
+/**
+ * Of each client. With 30, each of the ten ways is taken some 120 times, during reloads; SLUICE_TEST_ROUNDS=600 is
+ * a long run.
+ */
+const REQUESTS = Number(process.env.SLUICE_TEST_ROUNDS ?? 30);
 
 /** Behaviours of an upstream; those that begin with "bad" get no complete response. */
 const ways = [
