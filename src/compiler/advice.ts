@@ -135,6 +135,10 @@ export function advise({ message, text, start }: Diagnostic): string {
   const [, member, type] = /^Property '(\w+)' does not exist on type '(.+?)'/.exec(message) ?? [];
   if (member !== undefined && /process\.env\.$/.test(text.slice(0, start)))
     return `a plugin has no environment: write \`config: { name: "\${${member}}" }\` in sluice.yaml, and \`Config.string("name")\` here`;
+  if (type?.startsWith("~lib/function/Function<")) {
+    const method = /(\w+(?:\.\w+)*)\.$/.exec(text.slice(Math.max(0, start - 200), start))?.[1];
+    if (method !== undefined) return adviseMethod(method);
+  }
   if (member !== undefined) return adviseMember(member, type!) ?? message;
   const unknown = /^Cannot find name '(\w+)'/.exec(message)?.[1];
   if (unknown !== undefined) return adviseName(unknown) ?? message;
@@ -166,7 +170,25 @@ export function advise({ message, text, start }: Diagnostic): string {
   if (message === "Type expected." && rest.startsWith("{")) return MISSING_OBJECTS;
   if (message === "Type expected." && rest.startsWith(";"))
     return "a variable has a value or a type: write `let name = value` or `let name: string`";
-  return MESSAGES.find(([pattern]) => pattern.test(message))?.[1] ?? message;
+  return adviseCall(message, rest) ?? MESSAGES.find(([pattern]) => pattern.test(message))?.[1] ?? message;
+}
+
+/** A method without its call, and a property with one. `rest` begins with the expression. */
+function adviseCall(message: string, rest: string): string | null {
+  if (/^Cannot assign to '~lib\/sluice\/sdk\/body\/Body#/.test(message))
+    return "write `body.replaceText(text)`, or `body.replace(bytes)`";
+  const [, path = "", index] = /^(\w+(?:\.\w+)*)(\[\w+\])?/.exec(rest) ?? [];
+  if (/^Type '\(this: .*\) => .*' is not assignable/.test(message)) return adviseMethod(path);
+  if (!path.includes(".")) return null;
+  if (/lacks a call signature/.test(message)) return `\`${path}\` is a property: write it without \`()\``;
+  if (index !== undefined && message === "Expression cannot be represented by a type.")
+    return `if \`${path}\` is a method, write \`${path}()${index}\``;
+  return null;
+}
+
+function adviseMethod(path: string): string {
+  const call = path.includes(".") ? `write \`${path}()\`` : "call it where it is read, as in `body.text()`";
+  return `\`${path}\` is a method: ${call}`;
 }
 
 function adviseName(name: string): string | null {
@@ -202,16 +224,19 @@ function adviseMember(member: string, type: string): string | null {
   if (isMessage && Object.hasOwn(HEADER_MEMBERS, member))
     return `${name} has no \`${member}\`: ${HEADER_MEMBERS[member]}`;
   const members = readMembers(file!, name);
-  if (members.length === 0 || members.includes(member)) return null;
+  if (members.length === 0 || members.some((one) => one.replace("()", "") === member)) return null;
   return `Property '${member}' does not exist on ${name}, which has ${members.join(", ")}`;
 }
 
-/** The public members of a class of the SDK. */
+/** The public members of a class of the SDK, methods as `name()`. */
 function readMembers(file: string, name: string): string[] {
   const text = readFileSync(new URL(`../../sdk/${file}.ts`, import.meta.url), "utf8");
   const body = new RegExp(`^export class ${name}\\b[^]*?^}`, "m").exec(text)?.[0] ?? "";
-  const found = body.matchAll(/^ {2}(?:readonly |get |set )?([a-z]\w*)(?:<\w+>)?[(:]/gm);
-  return [...new Set(Array.from(found, ([, member]) => member!))].filter((member) => member !== "constructor");
+  const found = body.matchAll(/^ {2}(readonly |get |set )?([a-z]\w*)(?:<\w+>)?([(:])/gm);
+  const members = Array.from(found, ([, prefix, member, end]) =>
+    prefix === undefined && end === "(" ? `${member}()` : member!,
+  );
+  return [...new Set(members)].filter((member) => member !== "constructor()");
 }
 
 /** The public names of the SDK. */

@@ -93,6 +93,26 @@ for (const [code, message] of WRITTEN)
     });
   });
 
+/** Methods and properties, in a body hook; all in one compilation, as `NAMES`. */
+const CALLS: readonly (readonly [code: string, advice: string])[] = [
+  ["body.text.replaceAll('a', 'b');", "`body.text` is a method: write `body.text()`"],
+  ["if (body.text.includes('a')) {}", "`body.text` is a method: write `body.text()`"],
+  ["body.replaceText(body.text);", "`body.text` is a method: write `body.text()`"],
+  ["log.info('a' + body.text);", "`body.text` is a method: write `body.text()`"],
+  ["if (body.text == 'a') {}", "`body.text` is a method: write `body.text()`"],
+  ["const text = body.text; log.info(text);", "`text` is a method: call it where it is read, as in `body.text()`"],
+  ["const first = body.bytes[0];", "if `body.bytes` is a method, write `body.bytes()[0]`"],
+  ["log.info(body.size().toString());", "`body.size` is a property: write it without `()`"],
+  ["if (body.last()) {}", "`body.last` is a property: write it without `()`"],
+  ["log.info(req.path());", "`req.path` is a property: write it without `()`"],
+  ["req.headers().set('a', 'b');", "`req.headers` is a property: write it without `()`"],
+  ["body.text = 'a';", "write `body.replaceText(text)`, or `body.replace(bytes)`"],
+  [
+    "body.write('a');",
+    "Property 'write' does not exist on Body, which has size, last, bytes(), take(), keep(), text(), replace(),",
+  ],
+];
+
 /** All in one compilation, each with its line: `[code, advice]`. */
 const NAMES: readonly (readonly [code: string, advice: string])[] = [
   ["setInterval(() => {}, 1);", "`setInterval` is not available: call `tickEvery(ms)` of the SDK and export `onTick`"],
@@ -133,21 +153,32 @@ const NAMES: readonly (readonly [code: string, advice: string])[] = [
   ["let p: Promise<i32>;", "AssemblyScript has no async functions: leave out `async` and `await`"],
 ];
 
-test("names and members of other environments get the replacement, each with its line", async () => {
-  const source = `import { Request, Response } from "sluice/sdk";
-export function onResponse(req: Request, res: Response): void { const key = "a";
-${NAMES.map(([code]) => code).join("\n")}
-}`;
-  const error: Error = await compileSource(source).then(
+/** Compiles `list` as the lines after `first`, which are two, and compares the message of each. */
+async function assertAdvice(first: string, list: typeof NAMES): Promise<void> {
+  const error: Error = await compileSource(`${first}\n${list.map(([code]) => code).join("\n")}\n}`).then(
     () => assert.fail("it compiles"),
     (error) => error,
   );
   const lines = error.message.split("\n");
-  for (const [i, [code, advice]] of NAMES.entries()) {
+  for (const [i, [code, advice]] of list.entries()) {
     const line = lines.find((one) => one.startsWith(`plugin.ts:${i + 3}:`)) ?? "";
     assert.ok(line.replace(/^\S+ /, "").startsWith(advice), `${code}\n${line}`);
   }
-});
+}
+
+test("names and members of other environments get the replacement, each with its line", () =>
+  assertAdvice(
+    `import { Request, Response } from "sluice/sdk";
+export function onResponse(req: Request, res: Response): void { const key = "a";`,
+    NAMES,
+  ));
+
+test("methods without a call and properties with one get the other form", () =>
+  assertAdvice(
+    `import { Body, log, Request } from "sluice/sdk";
+export function onRequestBody(req: Request, body: Body): void {`,
+    CALLS,
+  ));
 
 test("imports that are not plugin code", async () => {
   for (const [path, message] of [
