@@ -26,7 +26,7 @@ if (files.length === 0) {
 process.env.NODE_COMPILE_CACHE ??= join(root, "node_modules/.cache/sluice-tests");
 
 runNode(["scripts/build-plugins.ts"]);
-process.env.SLUICE_TEST_LAUNCHER = bundleProgram();
+process.env.SLUICE_TEST_LAUNCHER = await bundleProgram();
 
 // One compiler process for all files; it ends when its standard input is closed.
 const directory = mkdtempSync(join(tmpdir(), "sluice-tests-"));

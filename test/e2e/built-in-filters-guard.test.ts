@@ -18,23 +18,25 @@ const statusOf = async (url: string, headers: Record<string, string> = {}): Prom
 test("the guide's examples pass `sluice check`, and a rejected secret is not printed", async () => {
   const directory = mkdtempSync(join(tmpdir(), "sluice-filters-"));
   try {
-    const check = async (chain: string) => {
+    const check = async (config: string) => {
       const file = join(directory, "sluice.yaml");
-      writeFileSync(
-        file,
-        `listeners:\n  web:\n    address: 127.0.0.1:8080\n    chain:\n${chain.replace(/^/gm, "      ")}\nclusters: { auth: ["127.0.0.1:9001"] }\n`,
-      );
+      writeFileSync(file, config);
       return runSluice("check", "-c", file);
     };
+    const checkChain = (chain: string) =>
+      check(
+        `listeners:\n  web:\n    address: 127.0.0.1:8080\n    chain:\n${chain.replace(/^/gm, "      ")}\nclusters: { auth: ["127.0.0.1:9001"] }\n`,
+      );
     const guide = readFileSync(join(import.meta.dirname, "../../docs/filters.md"), "utf8");
-    for (const [, chain] of guide.matchAll(/```yaml\n([\s\S]*?)```/g)) {
-      const { code, stdout, stderr } = await check(chain!.replaceAll(/\$\{\w+\}/g, "0123456789abcdef".repeat(4)));
-      assert.equal(code, 0, `${chain}${stdout}${stderr}`);
+    for (const [, block] of guide.matchAll(/```yaml\n([\s\S]*?)```/g)) {
+      const text = block!.replaceAll(/\$\{\w+\}/g, "0123456789abcdef".repeat(4));
+      const { code, stdout, stderr } = await (text.startsWith("listeners:") ? check(text) : checkChain(text));
+      assert.equal(code, 0, `${block}${stdout}${stderr}`);
     }
     const secrets = ["api-key: { keys: { ann: hunter2 } }", "basic-auth: { users: { ann: hunter2 } }"];
     secrets.push("jwt: { keys: [{ alg: HS256, secret: hunter2 }] }", "jwt: { keys: [{ alg: RS256, key: hunter2 }] }");
     for (const use of secrets) {
-      const { code, stdout, stderr } = await check(`- ${use}`);
+      const { code, stdout, stderr } = await checkChain(`- ${use}`);
       assert.equal(code, 1, use);
       assert.match(stdout + stderr, /expected/);
       assert.ok(!(stdout + stderr).includes("hunter2"), stdout + stderr);

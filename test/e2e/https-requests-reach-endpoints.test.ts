@@ -405,7 +405,7 @@ clusters: { app: ["127.0.0.1:${upstream.port}"] }
     /beta: cookie does not match\n\s+listed: prefix does not match\n\s+inner: client does not match\n\s+b: matches/,
   );
   const inner = await explain("POST", `https://localhost:${port}/`, "-H", "cookie: beta=1", "--client", "10.0.0.1");
-  assert.match(inner, /beta: not does not match\n\s+listed: host does not match\n\s+inner: matches/);
+  assert.match(inner, /beta: excluded by not\n\s+listed: host does not match\n\s+inner: matches/);
   const kind = await explain("GET", `https://x.b.example:${port}/x/`, "-H", "x-kind: d");
   assert.match(kind, /listed: headers does not match/);
   assert.match(await explain("GET", `https://127.0.0.1:${port}/`), /b: sni does not match\n\s+rest: matches/);
