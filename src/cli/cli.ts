@@ -59,7 +59,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     load: () => import("./init.ts"),
   },
   explain: {
-    usage: "explain METHOD URL [-H LINE] [-d BODY] [-c sluice.yaml | --admin ADDRESS]",
+    usage: "explain [METHOD] URL [-H LINE] [-d BODY] [-c sluice.yaml | --admin ADDRESS]",
     summary: "trace a request through plugins, routes and clusters in a dry run",
     options: [
       "-c, --config FILE   use this configuration file, instead of the running proxy",

@@ -7,26 +7,31 @@ const INDENT = "      ";
 
 export function formatTrace(trace: TraceRecord): string {
   const { request, client, listener, configVersion, why } = trace;
+  const relayed = request.protocol === "tcp";
   const lines = [
-    `${request.method} ${request.target}`,
+    relayed
+      ? "a connection that is relayed; of the URL only the server name counts"
+      : `${request.method} ${request.target}`,
     `  host ${request.authority}, from ${client}, listener ${listener}, version ${configVersion}`,
     why === "explain" ? "  dry run: in new guests; nothing was sent or saved" : `  ${trace.time}, traced by ${why}`,
     "",
-    ...trace.steps.flatMap((step, index) => formatStep(step, index + 1, why === "explain")),
+    ...trace.steps.flatMap((step, index) => formatStep(step, index + 1, why === "explain", relayed)),
     "",
-    ...formatResponse(trace),
+    ...(relayed ? formatRelay(trace) : formatResponse(trace)),
   ];
   if (trace.cut) lines.push("the trace is truncated: values end with …, or steps are missing");
   return lines.map((line) => `${cut(line.trimEnd())}\n`).join("");
 }
 
-function formatStep(step: Step, number: number, dry: boolean): string[] {
+function formatStep(step: Step, number: number, dry: boolean, relayed: boolean): string[] {
   const row = (what: string, name: string, rest: string) =>
     `${String(number).padStart(3)}  ${what.padEnd(17)} ${name.padEnd(22)} ${rest}`;
   switch (step.step) {
     case "hook":
       return [row(step.hook, step.plugin, describeCall(step)), ...describeHook(step)];
     case "received":
+      // Of a local response, which a relayed connection does not get.
+      if (relayed) return [];
       return [row("received", "", "not by a plugin"), ...describeEdits(step.edits)];
     case "route":
       return [
@@ -41,7 +46,8 @@ function formatStep(step: Step, number: number, dry: boolean): string[] {
         ...formatCandidates(step.candidates, step.endpoint),
       ];
     case "attempt": {
-      const result = step.status === 0 ? (step.error ?? "cancelled") : String(step.status);
+      const status = relayed ? "connected" : String(step.status);
+      const result = step.status === 0 ? (step.error ?? "cancelled") : status;
       const connection = (step.reused ? ", reused connection" : "") + (step.protocol === "2" ? ", HTTP/2" : "");
       return [
         row(
@@ -130,6 +136,16 @@ function formatCandidates(candidates: readonly Candidate[], picked: string | nul
       return `${INDENT}${endpoint === picked ? "→" : " "} ${row(endpoint, ...values, notes)}`;
     }),
   ];
+}
+
+/** A connection gets no response: it is relayed, or reset. */
+function formatRelay(trace: TraceRecord): string[] {
+  const { response, steps } = trace;
+  const { by, error, problem } = response;
+  if (by === "none") return formatResponse(trace);
+  const endpoint = steps.findLast((step) => step.step === "attempt")?.endpoint;
+  if (by === "endpoint") return [`relayed to ${endpoint}`];
+  return ["reset", ...breakLines(problem ?? error ?? "")];
 }
 
 function formatResponse({ response, why, took }: TraceRecord): string[] {

@@ -1,4 +1,4 @@
-/** `sluice explain METHOD URL`: traces a request through plugins, routes and clusters in a dry run; nothing is sent. */
+/** `sluice explain [METHOD] URL`: traces a request through plugins, routes and clusters in a dry run; nothing is sent. */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { formatProblem, loadConfig } from "../config/load.ts";
@@ -32,12 +32,12 @@ export async function run(args: string[]): Promise<number> {
   const where = { config: values.config, admin: values.admin };
   let trace: TraceRecord;
   if (values.trace !== undefined) {
-    if (positionals.length > 0) throw new UsageError("explain takes METHOD and URL, or --trace ID");
+    if (positionals.length > 0) throw new UsageError("explain takes a URL, or --trace ID");
     trace = await readTrace(values.trace, where);
   } else {
-    const [method, url] = positionals;
-    if (method === undefined || url === undefined || positionals.length > 2)
-      throw new UsageError("explain takes METHOD and URL");
+    const url = positionals.at(-1);
+    if (url === undefined || positionals.length > 2) throw new UsageError("explain takes a URL, after a METHOD or not");
+    const method = positionals.length === 2 ? positionals[0] : "GET";
     const { listener, client } = values;
     const request = readRequest({
       method,

@@ -334,7 +334,8 @@ export class Trace implements ExchangeTrace {
       route: x.routeName,
       cluster: x.clusterName,
       client: x.clientAddress,
-      request: this.#request,
+      // A route for connections is known only after the request of a dry run.
+      request: x.request.version === VERSION.tcp ? { ...this.#request, protocol: "tcp" } : this.#request,
       ...(this.#fetchStatus === null ? {} : { fetchStatus: this.#fetchStatus }),
       steps: this.#steps,
     };

@@ -94,6 +94,34 @@ test("init writes a valid file, and never overwrites one", async () => {
   assert.equal(readFileSync(file, "utf8"), "mine");
 });
 
+test("explain of a connection that is relayed shows no response; the method may be omitted", async () => {
+  const file = join(directory, "relay.yaml");
+  writeFileSync(
+    file,
+    `listeners:
+  sni:
+    address: ":8443"
+    protocol: tcp
+    routes: [{ match: { sni: a.example }, cluster: app }]
+clusters:
+  app: [127.0.0.1:9001]
+`,
+  );
+  const [relayed, reset, none] = await Promise.all([
+    sluice(["explain", "-c", file, "https://a.example/"]),
+    sluice(["explain", "-c", file, "https://b.example/"]),
+    sluice(["explain", "-c", file]),
+  ]);
+  assert.match(relayed.stdout, /^a connection that is relayed; of the URL only the server name counts\n/);
+  assert.match(
+    relayed.stdout,
+    / attempt +127\.0\.0\.1:9001 +connected \(simulated\)\n\nrelayed to 127\.0\.0\.1:9001\n$/,
+  );
+  assert.match(reset.stdout, /: sni does not match\n\nreset\n {2}no route of the listener matches\n$/);
+  assert.doesNotMatch(relayed.stdout + reset.stdout, /\bresponse\b/);
+  assert.match(none.stderr, /explain takes a URL, after a METHOD or not/);
+});
+
 test("check reports configuration and modules together, one line per problem", async () => {
   writeFileSync(join(directory, "bad.wasm"), "no module");
   const file = join(directory, "bad.yaml");
