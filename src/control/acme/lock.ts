@@ -1,9 +1,11 @@
 /**
  * Locks between processes that share a storage, as two proxies do while one replaces the other: files that exist while
- * something is done. The lock of a process that has ended without removing it is taken over: at once on the same host,
- * otherwise when it was not refreshed for STALE ms.
+ * something is done. The lock of a process that has ended without removing it is taken over: at once if its number says
+ * so, otherwise when it was not refreshed for STALE ms. Two containers may have the same host name and number of the
+ * process, so a number is compared only within one process namespace.
  */
 import { randomUUID } from "node:crypto";
+import { readFileSync, readlinkSync } from "node:fs";
 import { mkdir, open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
@@ -17,7 +19,24 @@ const STALE = 60_000;
 const LONGEST_WAIT = 30_000;
 const POLL = 200;
 
-type Holder = { readonly id: string; readonly pid: number; readonly host: string };
+/** `space`: identifies the process namespace that `pid` is of. */
+type Holder = { readonly id: string; readonly pid: number; readonly host: string; readonly space: string };
+
+let ownSpace: string | undefined;
+
+/** The process namespace and the start of its system; empty where the system has neither: then the host has one. */
+function space(): string {
+  ownSpace ??= ["/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"].map(readLine).join(" ").trim();
+  return ownSpace;
+}
+
+function readLine(path: string): string {
+  try {
+    return path.startsWith("/proc/self/") ? readlinkSync(path) : readFileSync(path, "utf8").trim();
+  } catch {
+    return "";
+  }
+}
 
 /** Ids of the locks of this process. */
 const held = new Set<string>();
@@ -30,7 +49,7 @@ export class LockedError extends Error {}
  * reports the cause itself. @throws LockedError, or Error when `signal` is aborted
  */
 export async function lock(path: string, signal: AbortSignal, wait = LONGEST_WAIT): Promise<() => Promise<void>> {
-  const holder: Holder = { id: randomUUID(), pid: process.pid, host: hostname() };
+  const holder: Holder = { id: randomUUID(), pid: process.pid, host: hostname(), space: space() };
   for (const end = performance.now() + wait; ; ) {
     const result = await create(path, holder);
     if (result === "failed") return async () => {};
@@ -76,15 +95,15 @@ async function create(path: string, holder: Holder): Promise<"created" | "exists
 async function readHolder(path: string): Promise<Holder | null> {
   const text = await readFile(path, "utf8").catch(() => null);
   if (text === null) return null;
-  const { id, pid, host } = parseObject(text) ?? {};
-  return { id: String(id), pid: Number(pid), host: String(host) };
+  const { id, pid, host, space } = parseObject(text) ?? {};
+  return { id: String(id), pid: Number(pid), host: String(host), space: String(space) };
 }
 
-async function isStale(path: string, { id, pid, host }: Holder): Promise<boolean> {
+async function isStale(path: string, { id, pid, host, space: other }: Holder): Promise<boolean> {
   const found = await stat(path).catch(() => null);
   if (found === null) return false;
   if (Date.now() - found.mtimeMs > STALE) return true;
-  if (host !== hostname() || !Number.isInteger(pid)) return false;
+  if (host !== hostname() || other !== space() || !Number.isInteger(pid)) return false;
   return pid === process.pid ? !held.has(id) : !isRunning(pid);
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -12,7 +12,11 @@ const path = join(directory, "below", "a.lock");
 const { signal } = new AbortController();
 test.after(() => rmSync(directory, { recursive: true, force: true }));
 
-const holder = (pid: number, host = hostname()) => JSON.stringify({ id: "other", pid, host });
+const own = await lock(path, signal);
+const { space } = JSON.parse(readFileSync(path, "utf8"));
+await own();
+
+const holder = (pid: number, host = hostname(), of = space) => JSON.stringify({ id: "other", pid, host, space: of });
 
 test("one at a time has the lock", async () => {
   let inside = 0;
@@ -48,7 +52,9 @@ test("the lock of a running process is respected, that of a dead one is not", as
 });
 
 test("the lock of another host is taken over when it is not refreshed", async () => {
-  for (const text of [holder(1, "elsewhere"), "", "{ damaged"]) {
+  // A container may have the host name of another one, and each has a process 1.
+  const twin = holder(process.pid, hostname(), "another namespace");
+  for (const text of [holder(1, "elsewhere"), twin, "", "{ damaged"]) {
     writeFileSync(path, text);
     await assert.rejects(lock(path, signal, 0), LockedError);
     const old = new Date(Date.now() - 61_000);
