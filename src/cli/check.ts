@@ -26,16 +26,25 @@ export async function run(args: string[]): Promise<number> {
 
 type Found = { readonly problems: readonly Problem[]; readonly warnings: readonly Problem[] };
 
-/** Checks the files of the configuration: certificates, keys and plugins. */
+/** Checks the files of the configuration: the log, certificates, keys and plugins. */
 async function checkFiles(config: Config | null, readable: Readable, wrong: readonly Problem[]): Promise<Found> {
   const { readTlsFiles } = await import("../plan/tls-files.ts");
   const tls = await readTlsFiles(readable);
   const valid = tls.problems.length === 0 ? config : null;
   const plugins = await checkPlugins(valid, readable, [...wrong, ...tls.problems], tls);
   return {
-    problems: [...tls.problems, ...plugins.problems],
+    problems: [...(await checkLog(config)), ...tls.problems, ...plugins.problems],
     warnings: [...tls.warnings, ...plugins.warnings],
   };
+}
+
+/** `run` creates the file. */
+async function checkLog(config: Config | null): Promise<Problem[]> {
+  const file = (config?.log.access || undefined)?.file;
+  if (file === undefined) return [];
+  const { checkLogFile } = await import("../observe/log-target.ts");
+  const message = checkLogFile(file.path, false);
+  return message === undefined ? [] : [{ ...file.at, message }];
 }
 
 /** Checks modules, permissions, configurations, and starts the plugins, as far as other problems allow. */

@@ -276,7 +276,7 @@ export class App {
   #checkLog(loaded: Loaded): Loaded {
     const access = loaded.config?.log.access || undefined;
     if (access?.file === undefined || access.file.path === this.#reloader.current?.plan.accessLog?.path) return loaded;
-    const problem = checkLogFile(access.file.path);
+    const problem = checkLogFile(access.file.path, true);
     return problem === undefined
       ? loaded
       : { ...loaded, config: null, problems: [{ ...access.file.at, message: problem }] };

@@ -2,12 +2,13 @@
  * The target of log lines: a descriptor that the process was started with, or a file opened by its path. Writes do not
  * block. (libuv has four threads for files and name lookups; a pipe that is never read would block one per log.)
  */
-import { closeSync, constants, fstatSync, openSync, stat } from "node:fs";
+import { accessSync, closeSync, constants, fstatSync, openSync, stat } from "node:fs";
 import { Socket } from "node:net";
+import { dirname } from "node:path";
 import { isatty } from "node:tty";
 import { isMainThread } from "node:worker_threads";
 
-const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_WRONLY, W_OK, X_OK } = constants;
 const MODE = 0o644;
 const CLOSED = -1;
 /** Interval in ms at which the file's path is checked; missing or another file twice in a row means removed. */
@@ -86,13 +87,20 @@ export class LogTarget {
   }
 }
 
-/** Checks that a file can be appended to; returns the problem, or undefined. */
-export function checkLogFile(path: string): string | undefined {
+/** Checks that a file can be appended to, or created; returns the problem, or undefined. `mayCreate`: it is created then. */
+export function checkLogFile(path: string, mayCreate: boolean): string | undefined {
   try {
-    closeSync(openSync(path, fileFlags(), MODE));
+    closeSync(openSync(path, mayCreate ? fileFlags() : fileFlags() & ~O_CREAT, MODE));
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (mayCreate || code !== "ENOENT") return message;
+  }
+  try {
+    accessSync(dirname(path), W_OK | X_OK);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
   }
 }
 

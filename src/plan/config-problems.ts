@@ -10,13 +10,21 @@ const RAW_FRAME = /\n\s*at [^\n]*\+0x[0-9a-f]+(?=\n|$)/g;
 /** A stack frame at the position that ends the message. */
 const REPEATED_FRAME = /(\([^()\n]+:\d+:\d+\))\n\s*at [^\n]*\1(?=\n|$)/;
 
+/** A name that the host does not know (`sdk/cluster.ts`). */
+const UNKNOWN_NAME = /: (?:cluster|strategy) "([^"\n]*)": /;
+
 /**
  * Returns the problem with its position. A message of the SDK, `config rules.0.limit: expected …` (`sdk/config.ts`), is
- * located at that key or its deepest existing parent; any other where the plugin is used.
+ * located at that key or its deepest existing parent, and one about a cluster or strategy at the value that names it; any
+ * other where the plugin is used.
  */
 export function locateConfigProblem(message: string, { at, settings }: Origin): Problem {
+  if (settings === undefined) return { ...at, message };
   const found = / config ([^\n]*)/.exec(message);
-  if (found === null || settings === undefined) return { ...at, message };
+  if (found === null) {
+    const name = UNKNOWN_NAME.exec(message)?.[1];
+    return { ...((name !== undefined && placeOfValue(settings.tree, name)) || at), message };
+  }
   const [, text = ""] = found;
   let best = settings.tree.at;
   // A key may contain a colon: the first path that exists is used.
@@ -26,6 +34,17 @@ export function locateConfigProblem(message: string, { at, settings }: Origin): 
     if (isWhole) break;
   }
   return { ...best, message: message.replaceAll(RAW_FRAME, "").replace(REPEATED_FRAME, "$1") };
+}
+
+/** The position of the first scalar with this value. */
+function placeOfValue(tree: Tree, value: string): Place | undefined {
+  if (tree.kind === "scalar") return tree.text === value ? tree.at : undefined;
+  const inner = tree.kind === "list" ? tree.items : tree.entries.map((entry) => entry.value);
+  for (const one of inner) {
+    const found = placeOfValue(one, value);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 /** The position of a path, as `config_get` resolves it; otherwise of its deepest existing parent. */

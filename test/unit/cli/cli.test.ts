@@ -144,10 +144,16 @@ clusters:
   assert.ok(lines[0]!.startsWith(`${file}:1:10: workers: invalid value "two"`));
   assert.ok(lines[1]!.startsWith(`${file}:3:16: plugins.one.wasm: `), stdout);
   assert.ok(lines[2]!.startsWith(`${file}:4:16: plugins.two.wasm: there is no file `), stdout);
-  writeFileSync(file, readFileSync(file, "utf8").replace("two", "2"));
+  const log = (path: string) => `log: { access: { file: ${path} } }\n`;
+  const right = readFileSync(file, "utf8").replace("two", "2");
+  writeFileSync(file, right + log("new.log"));
   const plugins = await sluice(["check", "-c", file]);
   assert.equal(plugins.code, 1);
   assert.deepEqual(plugins.stdout.trimEnd().split("\n"), lines.slice(1), "the same without the first");
+  assert.ok(!existsSync(join(directory, "new.log")), "it is created by run");
+  writeFileSync(file, right + log(directory));
+  const last = (await sluice(["check", "-c", file])).stdout.trimEnd().split("\n").at(-1)!;
+  assert.ok(last.startsWith(`${file}:9:24: log.access.file: EISDIR`), last);
 });
 
 test("check reports violations of a plugin's schema by line and column, beside other problems", async () => {

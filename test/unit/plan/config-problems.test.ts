@@ -42,6 +42,12 @@ test("a configuration error of a plugin is reported at its key, without offsets 
       "config (all of it): expected a list",
       "7:7: plugins.p.config: plugin p: start: config (all of it): expected a list",
     ],
+    [
+      'cluster "abc": it is unknown, at configure (p.ts:1:2)',
+      '8:20: plugins.p.config.rules.0.limit: plugin p: start: cluster "abc": it is unknown, at configure (p.ts:1:2)',
+    ],
+    ['strategy "2": it is unknown', '10:15: plugins.p.config.x: y: plugin p: start: strategy "2": it is unknown'],
+    ['cluster "other": it is unknown', '4:3: plugins.p: plugin p: start: cluster "other": it is unknown'],
     ["unreachable", "4:3: plugins.p: plugin p: start: unreachable"],
   ];
   for (const [problem, shown] of cases)
