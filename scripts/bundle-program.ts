@@ -3,7 +3,7 @@
  * hundreds of programs, and a start from the sources spends half of its processor time on finding, reading and linking some
  * 500 modules.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
@@ -26,12 +26,11 @@ const ENTRIES = [
 export async function bundleProgram(): Promise<string> {
   const target = join(root, ".cache/program");
   const dist = join(target, "dist");
-  rmSync(dist, { recursive: true, force: true });
+  rmSync(target, { recursive: true, force: true });
   mkdirSync(join(target, "bin"), { recursive: true });
   for (const path of ["bin/sluice.js", "package.json"])
     writeFileSync(join(target, path), readFileSync(join(root, path)));
-  for (const path of ["plugins", "sdk"])
-    if (!existsSync(join(target, path))) symlinkSync(join(root, path), join(target, path));
+  for (const path of ["plugins", "sdk"]) symlinkSync(join(root, path), join(target, path));
   await build({
     entryPoints: ENTRIES.map((file) => join(src, file)),
     outbase: src,
