@@ -17,6 +17,7 @@ import type { Attempt } from "../../proxy/attempt.ts";
 import type { ProxyError } from "../../proxy/error.ts";
 import { ClientStream, type StreamSession } from "./client-stream.ts";
 import type { ClientTunnel } from "./client-tunnel.ts";
+import { ClosedStreams } from "./closed-streams.ts";
 import { COST, type FrameBudget } from "./frame-budget.ts";
 import { FrameDispatch, type FrameOwner } from "./frame-dispatch.ts";
 import type { FrameWriter } from "./frame-writer.ts";
@@ -78,8 +79,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
   /** Streams whose response head was received in the current read. */
   #delayed: ClientStream[] = [];
   #nextId = 1;
-  /** Bytes that the endpoint may have sent on streams before it received their reset. */
-  #inTransit = 0;
+  readonly #closed = new ClosedStreams();
 
   constructor(owner: StreamsOwner, { clock, buffers, budget, writer, scheduler, plan }: ClientStreamsOptions) {
     this.#owner = owner;
@@ -137,6 +137,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
     this.#nextId += 2;
     this.opened++;
     this.#frames.streams.set(id, stream);
+    this.#closed.opened(id);
     stream.begin(this, id, this.#frames.initialWindow);
   }
 
@@ -173,11 +174,17 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
     if (code >= 0) {
       this.writer.reset(stream.id, code);
       this.resets++;
+      this.#expectInTransit(stream);
     }
     this.#frames.streams.delete(stream.id);
-    this.#inTransit = Math.max(0, this.#inTransit) + Math.max(0, stream.input.left);
     this.#budget.earn(COST.response);
     this.#owner.streamClosed();
+  }
+
+  /** The endpoint may have sent frames on the stream before it knows that it is closed. */
+  #expectInTransit({ id, input }: ClientStream | ClientTunnel): void {
+    this.#closed.reset(id);
+    this.#closed.expect(input.left);
   }
 
   // ── Frames of the endpoint ──────────────────────────────────────────────────────────────────────────────────────
@@ -215,8 +222,8 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
     this.writer.windowUpdate(0, this.#receiveWindow.credit(size));
     const stream = this.#frames.streams.get(id);
     if (stream === undefined) {
-      this.#inTransit -= size;
-      return this.#inTransit >= 0 || this.#frames.spend(COST.control);
+      if (this.#closed.isClosedByPeer(id)) return this.#owner.fail(CODE.streamClosed, "DATA on a closed stream");
+      return this.#closed.take(size) || this.#frames.spend(COST.control);
     }
     if (!stream.input.take(size)) {
       return this.streamFault(stream, CODE.flowControlError, "more than the window of the stream");
@@ -237,8 +244,11 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
     target.reset();
     const result = this.#decoder.decode(bytes, start, end, target, this.#limits);
     if (result === DECODED.malformed) return this.#owner.fail(CODE.compressionError, "a malformed header block");
-    // Frames in transit when the stream was reset.
-    if (stream === undefined) return this.#frames.spend(COST.control);
+    if (stream === undefined) {
+      if (this.#closed.isClosedByPeer(id)) return this.#owner.fail(CODE.streamClosed, "HEADERS on a closed stream");
+      // In transit when the stream was reset.
+      return this.#frames.spend(COST.control);
+    }
     const ends = (flags & FRAME_FLAG.endStream) !== 0;
     const isTooLarge = result === DECODED.tooLarge;
     if (head !== null && stream instanceof ClientStream) stream.receiveHead(isTooLarge, ends);
@@ -268,6 +278,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
       if (stream.id <= last) continue;
       // Most endpoints end connections in this way, which is no failure.
       if (code === CODE.noError && stream.attempt !== null) stream.attempt.reused = true;
+      this.#expectInTransit(stream);
       stream.lost(`the endpoint ended the connection with code ${code} before the request`, true);
     }
     return !this.#owner.hasEnded && this.#frames.spend(COST.control);

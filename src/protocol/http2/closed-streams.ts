@@ -1,6 +1,6 @@
 /**
  * What is known of the streams of a connection that are not served any more. Frames may be in transit on a stream that we
- * have reset: they are ignored, up to its window. On a stream that the client has ended they are an error (RFC 9113
+ * have reset: they are ignored, up to its window. On a stream that the peer has ended they are an error (RFC 9113
  * section 5.1).
  */
 
@@ -13,7 +13,7 @@ export class ClosedStreams {
   // By the low bits of the stream's number. Allocated when needed: most connections are idle, and few streams are reset.
   #opened: Uint32Array | null = null;
   #reset: Uint32Array | null = null;
-  /** Bytes that the client may have sent on streams before it received our reset, or the final GOAWAY. */
+  /** Bytes that the peer may have sent on streams before it received our reset, or the final GOAWAY. */
   #inTransit = 0;
 
   opened(id: number): void {
@@ -30,7 +30,7 @@ export class ClosedStreams {
   }
 
   /** Its end, or reset, was not ours: frames cannot be in transit. */
-  isClosedByClient(id: number): boolean {
+  isClosedByPeer(id: number): boolean {
     const at = (id >>> 1) % SIZE;
     return this.#opened !== null && this.#opened[at] === id && this.#reset?.[at] !== id;
   }

@@ -158,7 +158,7 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
     const stream = this.#frames.streams.get(id);
     if (stream === undefined) {
       this.#owner.credit(size);
-      if (this.#closed.isClosedByClient(id)) return this.#owner.fail(CODE.streamClosed, "DATA on a closed stream");
+      if (this.#closed.isClosedByPeer(id)) return this.#owner.fail(CODE.streamClosed, "DATA on a closed stream");
       return this.#closed.take(size) || this.#frames.spend(COST.control);
     }
     if (!stream.input.take(size)) {
@@ -197,7 +197,7 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
     if (id > this.#lastStream) return this.#open(id, ends, result === DECODED.tooLarge);
     const stream = this.#frames.streams.get(id);
     if (stream === undefined) {
-      if (this.#closed.isClosedByClient(id)) return this.#owner.fail(CODE.streamClosed, "HEADERS on a closed stream");
+      if (this.#closed.isClosedByPeer(id)) return this.#owner.fail(CODE.streamClosed, "HEADERS on a closed stream");
       // Trailers may follow a reset of ours; a request on a stream that was passed over has to fail (RFC 9113 5.1.1).
       const begins = decoded.count > 0 && decoded.bytes[decoded.fields[0]!] === COLON;
       return begins
