@@ -136,10 +136,9 @@ function checkReach({ listeners }: Pick<Readable, "listeners">, found: readonly 
     // The match of a route with problems is not reliable.
     const routes = listener.routes.filter(({ at }) => !hasProblem(found, at.path));
     return routes.flatMap((route, index): Problem[] => {
-      const excluding = route.match.not?.findIndex((excluded) => covers(excluded, route.match)) ?? -1;
-      if (excluding >= 0) {
-        // The last condition is the redirect's own.
-        const isOwn = route.action.kind === "local" && excluding === route.match.not!.length - 1;
+      const excluding = route.match.not?.find((excluded) => covers(excluded, route.match));
+      if (excluding !== undefined) {
+        const isOwn = route.action.kind === "local" && route.action.excluded === excluding;
         const why = isOwn ? "its `redirect` applies to none" : "`not` excludes all";
         return [{ ...route.at, message: `unreachable route: ${why} of its requests` }];
       }

@@ -223,14 +223,15 @@ export const routeFields = object({
 });
 
 type Fields = Infer<typeof routeFields>;
+type Conditions = NonNullable<Fields["match"]["not"]>[number];
 
 /** Where a matched request goes. */
 export type Action =
   | { readonly kind: "cluster"; readonly cluster: Reference }
   | { readonly kind: "split"; readonly parts: Infer<typeof split> }
   | { readonly kind: "router"; readonly router: PluginUse; readonly clusters: readonly Reference[] }
-  /** The last plugin of the route's chain responds. */
-  | { readonly kind: "local"; readonly name: LocalAction };
+  /** The last plugin of the route's chain responds. `excluded`: of `match.not`, requests to which it does not apply. */
+  | { readonly kind: "local"; readonly excluded: Conditions | undefined };
 
 const ACTIONS = ["cluster", "split", "router", ...LOCAL_ACTIONS] as const;
 
@@ -263,9 +264,8 @@ export function makeRoute(fields: Fields, at: Place, { report }: Conversion, tre
 
 /** The parts of a route whose last plugin responds. A request to which a redirect does not apply is left to the next route. */
 function makeLocal({ chain, match }: Pick<Fields, "chain" | "match">, name: LocalAction, config: Settings) {
-  const excluded: NonNullable<typeof match.not>[number] | undefined =
-    name === "redirect" ? conditionsOfTarget(config.tree) : undefined;
-  const action: Action = { kind: "local", name };
+  const excluded: Conditions | undefined = name === "redirect" ? conditionsOfTarget(config.tree) : undefined;
+  const action: Action = { kind: "local", excluded };
   return {
     chain: [...chain, { name, config, at: config.tree.at }],
     match: excluded === undefined ? match : { ...match, not: [...(match.not ?? []), excluded] },

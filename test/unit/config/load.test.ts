@@ -632,6 +632,11 @@ test("unreachable routes are rejected", () => {
   for (const [earlier, later] of apart) load(both(earlier, later));
   for (const never of ["not: {}", 'host: x.b, not: { host: "*.b" }', "path: /a, method: GET, not: [{ path: /a }]"])
     complainOnce(both(never, ""), /routes\.0: unreachable route: `not` excludes all of its requests/);
+  for (const local of ["respond: { body: a }", 'redirect: { to: "/b" }'])
+    complainOnce(
+      withRoutes(`{ match: { path: /a, not: { prefix: / } }, ${local} }`),
+      /`not` excludes all of its requests/,
+    );
   const router = withRoutes("{ router: x, clusters: [app] }", "{ cluster: app }");
   load(`${router}plugins: { x: { wasm: a } }`);
 });
