@@ -91,7 +91,7 @@ function describeOcsp({ state, mustStaple, until, problem }: OcspStatus): string
 }
 
 /** `127.0.0.1:8443 (https)`. */
-export function describeAddress({ address, tls }: ListenerStatus): string {
+function describeAddress({ address, tls }: ListenerStatus): string {
   return tls === null ? address : `${address} (https)`;
 }
 
@@ -130,8 +130,15 @@ export function describeCluster({ strategies, usable, endpoints, unresolved, pan
   return `${strategies.join(", ")}, ${usable} of ${total} endpoints usable${note}`;
 }
 
+/** Its address, connections and traffic, and its limits with what they refused. */
+export function describeListener(listener: ListenerStatus): string {
+  const limits = describeLimits(listener);
+  const parts = [describeAddress(listener), describeConnections(listener), describeListenerTraffic(listener)];
+  return `${parts.join(", ")}${limits === "" ? "" : `; ${limits}`}`;
+}
+
 /** `12 connections`, and the tunnels among them; `12 of 100 connections` where they are limited. */
-export function describeConnections({ protocol, connections, limits, tunnels }: ListenerStatus): string {
+function describeConnections({ protocol, connections, limits, tunnels }: ListenerStatus): string {
   const { open, oldest, bytesReceived, bytesSent } = tunnels;
   const limit = limits.connections === undefined ? "" : ` of ${limits.connections}`;
   const all = `${connections}${limit} ${protocol === "udp" ? "sessions" : "connections"}`;
@@ -141,7 +148,7 @@ export function describeConnections({ protocol, connections, limits, tunnels }: 
 }
 
 /** What a listener has carried since the start: `12.5/s …, 1801 requests in all, 5 connections relayed, 9 bytes received …`. */
-export function describeListenerTraffic(listener: ListenerStatus): string {
+function describeListenerTraffic(listener: ListenerStatus): string {
   const { protocol, traffic, relayed, bytesReceived, bytesSent } = listener;
   if (relayed === null) return describeTraffic(traffic);
   const requests = protocol === "tcp" || protocol === "udp" ? "" : `${describeTraffic(traffic)}, `;
@@ -161,7 +168,7 @@ export function describeRelayed(relayed: Relayed, protocol: ListenerStatus["prot
 }
 
 /** `limits connectionsPerClient 10; refused: connections 3`; empty without them. */
-export function describeLimits({ limits, refused }: ListenerStatus): string {
+function describeLimits({ limits, refused }: ListenerStatus): string {
   // That of `connections` is beside their number.
   const { connections: _, ...others } = limits;
   const parts = [

@@ -2,16 +2,13 @@
 
 import type { ClusterStatus, ListenerStatus, PluginStatus, RouteStatus, Status, Traffic, TunnelList } from "./api.ts";
 import {
-  describeAddress,
   describeCertificate,
   describeCluster,
   describeCondition,
-  describeConnections,
   describeEndpoint,
   describeFailedAttempts,
   describeLastFailure,
-  describeLimits,
-  describeListenerTraffic,
+  describeListener,
   describeMatch,
   describeRelayed,
   describeSources,
@@ -72,9 +69,8 @@ function renderReload({ lastReload }: Status): string {
 
 function renderListener(listener: ListenerStatus): string {
   const { name, tls, chain, unrouted, routes } = listener;
-  const limits = describeLimits(listener);
   const plugins = chain.length === 0 ? "" : `, chain ${chain.join(" → ")}`;
-  const title = `Listener ${name}: ${describeAddress(listener)}, ${describeConnections(listener)}, ${describeListenerTraffic(listener)}${limits === "" ? "" : `; ${limits}`}${plugins}`;
+  const title = `Listener ${name}: ${describeListener(listener)}${plugins}`;
   const rows: Cell[][] = routes.map((route) => [
     ...[route.name, describeMatch(route), route.chain.join(" → "), describeTarget(route)],
     ...cellsOfRoute(route, listener),

@@ -230,7 +230,6 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
 }
 
 function findHandlers(routes: Routes, path: string): { handlers: Routes[string] | undefined; names: string[] } {
-  if (Object.hasOwn(routes, path)) return { handlers: routes[path], names: [] };
   const segments = path.split("/");
   for (const [pattern, handlers] of Object.entries(routes)) {
     const names = matchPattern(pattern.split("/"), segments);

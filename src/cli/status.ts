@@ -7,16 +7,13 @@ import type {
   TunnelList,
 } from "../admin/api.ts";
 import {
-  describeAddress,
   describeCertificate,
   describeCluster,
   describeCondition,
-  describeConnections,
   describeEndpoint,
   describeFailedAttempts,
   describeLastFailure,
-  describeLimits,
-  describeListenerTraffic,
+  describeListener,
   describeManaged,
   describeMatch,
   describeOpenTunnel,
@@ -81,10 +78,9 @@ function format({ status, listeners, clusters, plugins, tunnels }: PageParts): s
 
 function linesOfListener(listener: ListenerStatus): string[] {
   const { name, tls, chain, unrouted, routes } = listener;
-  const limits = describeLimits(listener);
   const none = unrouted.requests > 0 ? [`  no route: ${describeTraffic(unrouted)}`] : [];
   return [
-    `listener ${name}: ${describeAddress(listener)}, ${describeConnections(listener)}, ${describeListenerTraffic(listener)}${limits === "" ? "" : `; ${limits}`}${chainOf(chain)}`,
+    `listener ${name}: ${describeListener(listener)}${chainOf(chain)}`,
     ...(tls?.certificates.map((certificate) => `  ${describeCertificate(certificate)}`) ?? []),
     ...routes.map((route) => {
       const { name, chain } = route;

@@ -4,7 +4,7 @@ import { endpointAddress } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import type { PlacelessEndpoint } from "../plan/endpoint-set.ts";
 import type { ClusterPlan, Plan } from "../plan/plan.ts";
-import { type EndpointChange, type EndpointChanges, OPERATOR_STATES, type OperatorState } from "./endpoint-changes.ts";
+import { type EndpointChanges, OPERATOR_STATES, type OperatorState, TooManyChanges } from "./endpoint-changes.ts";
 
 const MAX_WEIGHT = 1000;
 const MAX_ZONE = 256;
@@ -36,15 +36,16 @@ export class EndpointAdmin {
   call(call: EndpointCall): EndpointResult {
     try {
       const cluster = this.#find(call.cluster);
-      const address = call.method === "POST" ? this.#add(cluster, call.body) : call.address;
-      if (call.method !== "POST") this.#change(cluster, call);
+      const isNew = call.method === "POST";
+      const address = isNew ? this.#add(cluster, call.body) : this.#change(cluster, call);
       this.#options.update(cluster.name);
-      if (call.method === "POST") this.#verify(cluster, address);
+      if (isNew) this.#verify(cluster, address);
       const change = call.body ?? "removed";
       this.#options.log.info({ cluster: cluster.name, endpoint: address, change }, "endpoint changed");
-      return { status: call.method === "POST" ? 201 : 200, address };
+      return { status: isNew ? 201 : 200, address };
     } catch (error) {
       if (error instanceof CallError) return { status: error.status, problem: error.message };
+      if (error instanceof TooManyChanges) return { status: 409, problem: error.message };
       throw error;
     }
   }
@@ -64,7 +65,7 @@ export class EndpointAdmin {
     };
     if (cluster.set.endpoints.some((one) => one.address === endpoint.address))
       throw new CallError(409, `the cluster ${cluster.name} has the endpoint ${endpoint.address} already`);
-    attempt(() => this.#options.changes.add(cluster.name, endpoint));
+    this.#options.changes.add(cluster.name, endpoint);
     return endpoint.address;
   }
 
@@ -75,7 +76,7 @@ export class EndpointAdmin {
     throw new CallError(409, `the cluster ${name} cannot have another endpoint, the log has the reason`);
   }
 
-  #change({ name, set }: ClusterPlan, { method, address, body }: EndpointCall): void {
+  #change({ name, set }: ClusterPlan, { method, address, body }: EndpointCall): string {
     const addresses = set.endpoints.map((endpoint) => endpoint.address);
     if (!addresses.includes(address))
       throw new CallError(
@@ -83,22 +84,15 @@ export class EndpointAdmin {
         `the cluster ${name} has no endpoint ${address}, expected one of ${addresses.join(", ") || "(none)"}`,
       );
     const { changes } = this.#options;
-    if (method === "DELETE") return attempt(() => changes.remove(name, address));
-    const { weight, state } = readMap(body, ["weight", "state"]);
-    const change: { -readonly [K in keyof EndpointChange]: EndpointChange[K] } = {};
-    if (weight !== undefined) change.weight = readWeight(weight)!;
-    if (state !== undefined) change.state = readState(state);
-    if (Object.keys(change).length === 0) throw new CallError(400, "nothing to change, expected weight or state");
-    attempt(() => changes.change(name, address, change));
-  }
-}
-
-/** Too many changes. */
-function attempt(run: () => void): void {
-  try {
-    run();
-  } catch (error) {
-    throw new CallError(409, (error as Error).message);
+    if (method === "DELETE") changes.remove(name, address);
+    else {
+      const given = readMap(body, ["weight", "state"]);
+      const change = { weight: readWeight(given.weight), state: readState(given.state) };
+      if (change.weight === undefined && change.state === undefined)
+        throw new CallError(400, "nothing to change, expected weight or state");
+      changes.change(name, address, change);
+    }
+    return address;
   }
 }
 
@@ -112,16 +106,17 @@ function readMap(body: unknown, keys: readonly string[]): Readonly<Record<string
 
 /** A name would need DNS, and has its place in the configuration. */
 function readAddress(value: unknown): Pick<PlacelessEndpoint, "address" | "host" | "port" | "path"> {
-  const expected = "a numeric address with a port, such as 127.0.0.1:9001 or [::1]:9001";
   let parsed: ReturnType<typeof endpointAddress.parse>;
   try {
     parsed = typeof value === "string" ? endpointAddress.parse(value) : undefined;
   } catch {
-    parsed = undefined;
+    // Reported below.
   }
-  const isNumeric = parsed !== undefined && parsed.path === "" && /^[\d.]+$|:/.test(parsed.host) && parsed.port > 0;
-  if (!isNumeric) throw new CallError(400, `invalid address ${JSON.stringify(value)}: expected ${expected}`);
-  const { host, port } = parsed!;
+  if (parsed === undefined || parsed.path !== "" || !/^[\d.]+$|:/.test(parsed.host) || parsed.port === 0) {
+    const expected = "a numeric address with a port, such as 127.0.0.1:9001 or [::1]:9001";
+    throw new CallError(400, `invalid address ${JSON.stringify(value)}: expected ${expected}`);
+  }
+  const { host, port } = parsed;
   return { address: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`, host, port, path: "" };
 }
 
@@ -137,7 +132,8 @@ function readZone(value: unknown): string {
   throw new CallError(400, `invalid zone: expected a text of at most ${MAX_ZONE} characters`);
 }
 
-function readState(value: unknown): OperatorState {
+function readState(value: unknown): OperatorState | undefined {
+  if (value === undefined) return undefined;
   const state = OPERATOR_STATES.find((one) => one === value);
   if (state !== undefined) return state;
   throw new CallError(400, `invalid state ${JSON.stringify(value)}: expected one of ${OPERATOR_STATES.join(", ")}`);

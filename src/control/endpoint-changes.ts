@@ -7,7 +7,7 @@ import type { PlacelessEndpoint } from "../plan/endpoint-set.ts";
 export const OPERATOR_STATES = ["active", "draining", "disabled"] as const;
 export type OperatorState = (typeof OPERATOR_STATES)[number];
 
-export type EndpointChange = { readonly weight?: number; readonly state?: OperatorState };
+export type EndpointChange = { readonly weight?: number | undefined; readonly state?: OperatorState | undefined };
 
 /** Changes of one cluster, by address; `added`: an endpoint that no entry of the configuration has. */
 type Change = { added: PlacelessEndpoint | null; removed: boolean; weight: number | null; state: OperatorState };
@@ -15,10 +15,12 @@ type Change = { added: PlacelessEndpoint | null; removed: boolean; weight: numbe
 /** Changed endpoints of one cluster at most. */
 const MAX_CHANGES = 1000;
 
+export class TooManyChanges extends Error {}
+
 export class EndpointChanges {
   readonly #clusters = new Map<string, Map<string, Change>>();
 
-  /** Adds an endpoint, or adds back one that was removed. @throws Error if there are too many changes */
+  /** Adds an endpoint, or adds back one that was removed. @throws TooManyChanges */
   add(cluster: string, endpoint: PlacelessEndpoint): void {
     const change = this.#take(cluster, endpoint.address);
     if (change.removed) change.weight = endpoint.weight;
@@ -26,14 +28,14 @@ export class EndpointChanges {
     change.removed = false;
   }
 
-  /** @throws Error if there are too many changes */
+  /** @throws TooManyChanges */
   change(cluster: string, address: string, { weight, state }: EndpointChange): void {
     const change = this.#take(cluster, address);
     if (weight !== undefined) change.weight = weight;
     if (state !== undefined) change.state = state;
   }
 
-  /** @throws Error if there are too many changes */
+  /** @throws TooManyChanges */
   remove(cluster: string, address: string): void {
     const change = this.#take(cluster, address);
     if (change.added === null) change.removed = true;
@@ -69,7 +71,7 @@ export class EndpointChanges {
     const known = changes.get(address);
     if (known !== undefined) return known;
     if (changes.size >= MAX_CHANGES)
-      throw new Error(`the cluster ${cluster} has ${MAX_CHANGES} changed endpoints already`);
+      throw new TooManyChanges(`the cluster ${cluster} has ${MAX_CHANGES} changed endpoints already`);
     const change: Change = { added: null, removed: false, weight: null, state: "active" };
     changes.set(address, change);
     return change;
