@@ -9,8 +9,15 @@ export type OperatorState = (typeof OPERATOR_STATES)[number];
 
 export type EndpointChange = { readonly weight?: number | undefined; readonly state?: OperatorState | undefined };
 
-/** Changes of one cluster, by address; `added`: an endpoint that no entry of the configuration has. */
-type Change = { added: PlacelessEndpoint | null; removed: boolean; weight: number | null; state: OperatorState };
+/** Changes of one endpoint. */
+type Change = {
+  added: PlacelessEndpoint | null;
+  /** It is an endpoint of the configuration, or was one. */
+  isConfigured: boolean;
+  removed: boolean;
+  weight: number | null;
+  state: OperatorState;
+};
 
 /** Changed endpoints of one cluster at most. */
 const MAX_CHANGES = 1000;
@@ -38,8 +45,8 @@ export class EndpointChanges {
   /** @throws TooManyChanges */
   remove(cluster: string, address: string): void {
     const change = this.#take(cluster, address);
-    if (change.added === null) change.removed = true;
-    else this.#clusters.get(cluster)!.delete(address);
+    if (change.added !== null && !change.isConfigured) this.#clusters.get(cluster)!.delete(address);
+    change.removed = true;
     change.state = "active";
   }
 
@@ -48,6 +55,7 @@ export class EndpointChanges {
     const changes = this.#clusters.get(cluster);
     if (changes === undefined) return list;
     const known = new Set(list.map(({ address }) => address));
+    for (const [address, change] of changes) change.isConfigured ||= known.has(address);
     const added = Array.from(changes.values(), (change) => change.added).filter((one) => one !== null);
     return [...list, ...added.filter(({ address }) => !known.has(address))].flatMap((endpoint) => {
       const change = changes.get(endpoint.address);
@@ -72,7 +80,7 @@ export class EndpointChanges {
     if (known !== undefined) return known;
     if (changes.size >= MAX_CHANGES)
       throw new TooManyChanges(`the cluster ${cluster} has ${MAX_CHANGES} changed endpoints already`);
-    const change: Change = { added: null, removed: false, weight: null, state: "active" };
+    const change: Change = { added: null, isConfigured: false, removed: false, weight: null, state: "active" };
     changes.set(address, change);
     return change;
   }

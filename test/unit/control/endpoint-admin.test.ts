@@ -57,3 +57,14 @@ test("an addition without room is undone", () => {
   });
   assert.deepEqual([changes.apply("app", []), lines], [[], []]);
 });
+
+test("an added endpoint that the configuration has got meanwhile can be removed", () => {
+  const changes = new EndpointChanges();
+  const endpoint = { address: "127.0.0.1:9001", host: "127.0.0.1", port: 9001, path: "", weight: 1, zone: "" };
+  changes.add("app", endpoint);
+  assert.deepEqual(changes.apply("app", [endpoint]), [endpoint]);
+  changes.remove("app", endpoint.address);
+  assert.deepEqual(changes.apply("app", [endpoint]), []);
+  changes.add("app", endpoint);
+  assert.deepEqual(changes.apply("app", []), [endpoint]);
+});
