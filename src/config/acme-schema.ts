@@ -85,7 +85,7 @@ export const acme = convert(
     keyType: withDefault(
       choice(KEY_TYPES),
       "p256",
-      "Key of new certificates: an elliptic curve, or RSA with that many bits for clients of before 2012. A certificate in service stays until its renewal.",
+      "Key of new certificates: an elliptic curve, or RSA with that many bits for clients from before 2012. A certificate in service stays until its renewal.",
     ),
     ca: withDefault(
       oneOrMore(file),

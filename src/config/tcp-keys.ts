@@ -103,13 +103,12 @@ function itemsOf(tree: Tree | undefined): readonly Tree[] {
 function reportKeys(tree: Tree, unused: readonly Unused[], what: string, report: Report): void {
   for (const { map, keys, expected } of unused) {
     const inner = map === "" ? tree : findEntry(tree, map);
-    const reportIn = (one: Tree | undefined, name: string) => {
-      if (one?.kind !== "map") return;
+    const excluded = map === "match" ? itemsOf(findEntry(inner, "not")) : [];
+    for (const one of [inner, ...excluded]) {
+      if (one?.kind !== "map") continue;
+      const prefix = map === "" ? "" : one === inner ? `${map}.` : "match.not.";
       for (const { key, keyAt } of one.entries)
-        if (keys.includes(key))
-          report(keyAt, `"${name === "" ? key : `${name}.${key}`}" has no meaning in ${what}: expected ${expected}`);
-    };
-    reportIn(inner, map);
-    if (map === "match") for (const excluded of itemsOf(findEntry(inner, "not"))) reportIn(excluded, "match.not");
+        if (keys.includes(key)) report(keyAt, `"${prefix}${key}" has no meaning in ${what}: expected ${expected}`);
+    }
   }
 }

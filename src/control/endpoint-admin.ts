@@ -104,7 +104,7 @@ function readMap(body: unknown, keys: readonly string[]): Readonly<Record<string
   return body as Record<string, unknown>;
 }
 
-/** A name would need DNS, and has its place in the configuration. */
+/** Names are only in the configuration. */
 function readAddress(value: unknown): Pick<PlacelessEndpoint, "address" | "host" | "port" | "path"> {
   let parsed: ReturnType<typeof endpointAddress.parse>;
   try {

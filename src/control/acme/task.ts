@@ -48,7 +48,7 @@ export type SharedOptions = Omit<TaskOptions, "id" | "names" | "ocsp" | "files">
 
 /** Of one attempt, ms. */
 const ATTEMPT_TIMEOUT = 300_000;
-/** Then the time is looked at again: the system's clock may have been set meanwhile. */
+/** ms. Then the due time is computed again: the system's clock may have been set meanwhile. */
 const LONGEST_TIMER = 3_600_000;
 /** Renewal information is read first after, ms. */
 const FIRST_CHECK = 1000;

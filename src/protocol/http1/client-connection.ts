@@ -98,11 +98,11 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
 
   /** Its connection is established already: it is idle. */
   adopt(): void {
-    this.#pause(this.#idleFor);
+    this.#becomeIdle(this.#idleFor);
   }
 
-  /** It has no request: pools it for at most `ms`, or closes it. */
-  #pause(ms: number): void {
+  /** Pools it for at most `ms`, or closes it. */
+  #becomeIdle(ms: number): void {
     this.#state = STATE.idle;
     if (!this.#pool.give(this)) return this.close();
     this.#arm(this.#pool.hasSurplus ? Math.min(ms, SURPLUS_TIME) : ms);
@@ -318,7 +318,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
     const reusable = clean && (flags & FLAG.keepAlive) !== 0 && !isEarly;
     const limit = this.#plan.pool.requests;
     if (!reusable || (limit > 0 && this.#requests >= limit) || this.#isOld) return this.close();
-    this.#pause(Math.min(this.#idleFor, keepAliveTimeout(attempt.head)));
+    this.#becomeIdle(Math.min(this.#idleFor, keepAliveTimeout(attempt.head)));
   }
 
   get #isOld(): boolean {

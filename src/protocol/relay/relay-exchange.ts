@@ -112,7 +112,9 @@ export class RelayExchange implements Downstream, StepControl {
     if (next !== PHASE.forward) return;
     const wait = x.attempts === 0 ? (x.route!.bandwidth?.wait() ?? 0) : 0;
     if (wait > 0) {
-      const timer = setTimeout(() => this.#connect(x), wait);
+      // Sessions of datagrams have no limit of bandwidth.
+      const connection = this.#owner.connection!;
+      const timer = setTimeout(() => connection.guard(() => this.#connect(x)), wait);
       x.suspension = { cancel: () => clearTimeout(timer) };
     } else this.#connect(x);
   }
