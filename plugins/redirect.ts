@@ -20,6 +20,8 @@ class Settings {
   host: string = "";
   /** The parts of `to`: alternating texts (0, 2, …) and names in braces (1, 3, …). Empty without `to`. */
   to: string[] = [];
+  /** The target contains the host of the request. */
+  needsHost: bool = false;
 }
 
 const current = new PerInstance<Settings>();
@@ -36,14 +38,18 @@ export function configure(): void {
     if (settings.https || settings.host.length) Config.refuse("to", "either to, or https and host, not both");
     settings.to = readTemplate(Config.string("to"));
   } else if (!settings.https && !settings.host.length) Config.refuse("to", "one of to, https and host");
+  settings.needsHost = Config.has("to") ? Config.string("to").includes("{host}") : !settings.host.length;
   current.set(settings);
 }
 
 export function onRequest(req: Request): void {
   const settings = current.get();
   const location = settings.to.length ? expand(settings.to, req) : locate(settings, req);
-  if (location.length > MAX_LOCATION) req.respond(414, "target too long for a redirect\n");
-  else if (location.length) req.respond(settings.status).headers.set("location", location);
+  if (!location.length) return;
+  // Browsers read `https:///a` as `https://a`, another site.
+  if (settings.needsHost && !req.original.host.length) req.respond(400, "no Host for the redirect\n");
+  else if (location.length > MAX_LOCATION) req.respond(414, "target too long for a redirect\n");
+  else req.respond(settings.status).headers.set("location", location);
 }
 
 /** The request's URL with the configured scheme and host; empty if it has them already. */

@@ -218,6 +218,11 @@ describe("redirect", () => {
     [{ to: "{path}" }, "OPTIONS * HTTP/1.1\nHost: a", "0 undefined"],
     [{ to: "{path}" }, "GET //evil.example/x HTTP/1.1\nHost: a", "302 /evil.example/x"],
     [{ to: "/{path}" }, "GET /evil.example HTTP/1.1\nHost: a", "302 /evil.example"],
+    // Without a host in HTTP/1.0.
+    [{ https: true }, "GET /evil.example HTTP/1.0", "400 undefined"],
+    [{ to: "https://{host}{path}" }, "GET /evil.example HTTP/1.0", "400 undefined"],
+    [{ to: "https://b{path}" }, "GET /c HTTP/1.0", "302 https://b/c"],
+    [{ host: "b" }, "GET /c HTTP/1.0", "302 http://b/c"],
   ];
   for (const [config, request, expected] of cases) {
     test(`${JSON.stringify(config)}: ${request.split(" ")[1]} → ${expected}`, () => {
