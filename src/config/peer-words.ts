@@ -21,6 +21,7 @@ const BANDWIDTH = "`limits: { bandwidth: … }` of a listener, or `bandwidth` of
 const RESPOND = "`respond` of a route";
 const REDIRECT = "`redirect` of a route";
 const HTTP2 = "`protocol: http2` of a cluster; listeners accept HTTP/2 without a setting";
+const UPGRADE = "`upgrade` of a route, which allows WebSocket by default";
 
 /** Keys, by `normalize`. */
 export const KEYS: Readonly<Record<string, string>> = {
@@ -79,6 +80,8 @@ export const KEYS: Readonly<Record<string, string>> = {
   http2: HTTP2,
   h2: HTTP2,
   h2c: HTTP2,
+  websocket: UPGRADE,
+  websockets: UPGRADE,
   ssl: CERTIFICATES,
   certificate: CERTIFICATES,
   sslcertificate: CERTIFICATES,
@@ -205,6 +208,30 @@ const PLACED: readonly { readonly in: string; readonly keys: readonly string[]; 
     keys: ["path", "prefix", "regex", "host", "method", "headers", "query", "cookie", "client", "scheme"],
     advice: "it within `match: { … }` of the route",
   },
+  {
+    in: "trustedProxies",
+    keys: ["match", "split", "router", "clusters", "upgrade", "retry", "passthrough"],
+    advice: "it in a route of `routes`",
+  },
+  {
+    in: "split",
+    keys: ["address", "tls", "protocol", "limits", "proxyprotocol", "trustedproxies", "allow", "deny"],
+    advice: "it in the listener",
+  },
+  { in: "split", keys: ["endpoints", "strategy", "pool", "health"], advice: "it in the cluster" },
+  { in: "listeners", keys: ["server", "http", "https", "tcp", "stream", "sites", "vhosts"], advice: "`listeners`" },
+  { in: "listeners", keys: ["routes", "chain", "tls", "respond", "redirect"], advice: "it in one of `listeners`" },
+  { in: "listeners", keys: ["endpoints", "strategy", "pool", "health"], advice: "it in one of `clusters`" },
+  { in: "strategy", keys: ["ssl", "https", "tlscontext", "certificate"], advice: "`tls` of the cluster" },
+  { in: "zone", keys: ["ssl", "tls", "verify", "sni"], advice: "`tls` of the cluster" },
+  {
+    in: "zone",
+    keys: ["drain", "draining", "down", "disabled", "state"],
+    advice: "`sluice drain CLUSTER ENDPOINT` on the command line",
+  },
+  { in: "zone", keys: ["check", "interval"], advice: ACTIVE },
+  { in: "verify", keys: ["servername", "hostname", "host"], advice: "`sni`" },
+  { in: "verify", keys: ["insecure", "insecureskipverify", "skipverify"], advice: "`verify: false`" },
   { in: "unhealthyAfter", keys: ["path", "uri", "url", "httppath"], advice: "`http: /path`" },
   { in: "zone", keys: ["host", "port", "ip", "url", "server", "name"], advice: '`address: "host:port"`' },
   {

@@ -75,6 +75,12 @@ export function isOneEdit(word: string, known: string): boolean {
   return countEdits(word.toLowerCase(), known.toLowerCase(), 2) < 2;
 }
 
+/** Continues "expected a map" where the value `text` is none: by the key that it names, otherwise by all if they are few. */
+export function hintKeys(text: string, keys: readonly string[]): string {
+  if (keys.includes(text)) return `, such as { ${text}: … }`;
+  return keys.length > 0 && keys.length <= 12 ? ` with keys such as ${keys.join(", ")}` : "";
+}
+
 /** Suffix such as `, did you mean "x"?`: the nearest word if one is near, otherwise the list of words. */
 export function hint(word: string, known: readonly string[]): string {
   const near = findNearest(word, known);

@@ -1,5 +1,5 @@
 /** Validates a plugin's configuration against its schema; reports every problem with its position. */
-import { findNearest, hint, type Place, type Problem } from "./place.ts";
+import { findNearest, hint, hintKeys, type Place, type Problem } from "./place.ts";
 import {
   chooseReading,
   type Decisions,
@@ -18,7 +18,7 @@ import { describeTree, type ListTree, type MapTree, makeTree, type Plain, type S
 export function checkTree(tree: Tree, schema: PluginSchema, decisions: Decisions): Problem[] {
   if (tree.kind === "scalar" && tree.form !== "given") return decide(tree, schema, decisions);
   if (!hasType(tree, schema))
-    return [{ ...tree.at, message: `${describe(tree, schema)}: expected ${expected(schema)}` }];
+    return [{ ...tree.at, message: `${describe(tree, schema)}: expected ${expected(schema)}${hintMap(tree, schema)}` }];
   const problems = [
     ...(tree.kind === "scalar" ? checkScalar(tree, schema) : []),
     ...(tree.kind === "list" ? checkList(tree, schema, decisions) : []),
@@ -67,6 +67,12 @@ function addQuoting(tree: ScalarTree, schema: PluginSchema, problems: Problem[])
 /** The value for a message; masked if it is a secret. */
 function describe(tree: Tree, { secret }: PluginSchema): string {
   return secret && tree.kind === "scalar" && tree.value !== null ? "invalid value (a secret)" : describeTree(tree);
+}
+
+/** The keys of the expected map. */
+function hintMap(tree: Tree, { types, properties }: PluginSchema): string {
+  const isMap = types?.length === 1 && types[0] === "object";
+  return isMap && tree.kind === "scalar" ? hintKeys(tree.text, [...properties.keys()]) : "";
 }
 
 function hasType(tree: Tree, { types }: PluginSchema): boolean {

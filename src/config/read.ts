@@ -1,7 +1,7 @@
 /** Reads a tree by its shape and collects every problem. An invalid value is omitted or replaced by its default. */
 import { dirname, isAbsolute, join as joinPath } from "node:path";
 import { adviseKey, translateName } from "./peer-words.ts";
-import { findNearest, hasProblem, hint, isOneEdit, type Place, type Problem } from "./place.ts";
+import { findNearest, hasProblem, hint, hintKeys, isOneEdit, type Place, type Problem } from "./place.ts";
 import { BUILTINS, LATER_BUILTINS } from "./schema.ts";
 import {
   type AnyShape,
@@ -102,12 +102,11 @@ export class Reader {
   }
 
   #readObject(shape: ObjectShape<unknown>, tree: Tree): unknown {
-    const map = this.#expectMap(
-      expandShorthand(shape, tree),
-      ["a map", ...Object.keys(shape.shorthand).map((kind) => `a ${kind}`)].join(" or "),
-    );
-    if (!map) return undefined;
     const known = Object.keys(shape.fields);
+    const short = Object.keys(shape.shorthand).map((kind) => ` or a ${kind}`);
+    const keys = tree.kind === "scalar" && short.length === 0 ? hintKeys(tree.text, known) : "";
+    const map = this.#expectMap(expandShorthand(shape, tree), `a map${short.join("")}${keys}`);
+    if (!map) return undefined;
     for (const { key, keyAt } of map.entries) {
       if (!Object.hasOwn(shape.fields, key)) this.#reportUnknown(key, keyAt, known);
     }

@@ -86,10 +86,50 @@ const cases: [text: Parameters<typeof load>[0], problem: string][] = [
     { listener: "routes: [{ cluster: app, retry: { on: [deadline_exceeded] } }]" },
     'listeners.web.routes.0.retry.on.0: "deadline_exceeded" is not known, did you mean "deadline-exceeded"',
   ],
+  // Keys that are known in another map.
+  [{ listener: "match: { host: a }" }, 'listeners.web.match: unknown key "match", write it in a route of `routes`'],
+  [
+    { listener: "websocket: true" },
+    'listeners.web.websocket: unknown key "websocket", write `upgrade` of a route, which allows WebSocket by default',
+  ],
+  [
+    { listener: "routes: [{ cluster: app, tls: {} }]" },
+    'listeners.web.routes.0.tls: unknown key "tls", write it in the listener',
+  ],
+  [
+    { listener: "routes: [{ endpoints: [] }]" },
+    'listeners.web.routes.0.endpoints: unknown key "endpoints", write it in the cluster',
+  ],
+  [{ top: "server: {}" }, 'server: unknown key "server", write `listeners`'],
+  [{ top: "routes: []" }, 'routes: unknown key "routes", write it in one of `listeners`'],
+  [{ top: "endpoints: []" }, 'endpoints: unknown key "endpoints", write it in one of `clusters`'],
+  [{ cluster: "ssl: true" }, 'clusters.app.ssl: unknown key "ssl", write `tls` of the cluster'],
+  [{ cluster: "tls: { serverName: a }" }, 'clusters.app.tls.serverName: unknown key "serverName", write `sni`'],
+  [
+    { cluster: "tls: { insecureSkipVerify: true }" },
+    'clusters.app.tls.insecureSkipVerify: unknown key "insecureSkipVerify", write `verify: false`',
+  ],
+  // A value in place of a map.
+  [
+    { cluster: "health: { active: tcp }" },
+    'clusters.app.health.active: invalid value "tcp": expected a map, such as { tcp: … }',
+  ],
+  [
+    { cluster: "pool: 5" },
+    'clusters.app.pool: invalid value "5": expected a map with keys such as idle, idleFor, connections, requests, age',
+  ],
 ];
 
 for (const [text, problem] of cases)
   test(problem, () => assert.ok(load(text).includes(problem), load(text).join("\n")));
+
+test("an endpoint that is marked as drained in the file", () => {
+  const text = `listeners: { web: { address: ":80", cluster: app } }
+clusters: { app: { endpoints: [{ address: "127.0.0.1:9001", drain: true }] } }`;
+  assert.deepEqual(loadConfig(text, { file: "s", env: {} }).problems.map(formatProblem), [
+    's:2:61: clusters.app.endpoints.0.drain: unknown key "drain", write `sluice drain CLUSTER ENDPOINT` on the command line',
+  ]);
+});
 
 test("an address in place of a list of endpoints", () => {
   const { problems } = loadConfig(

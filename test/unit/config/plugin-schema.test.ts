@@ -70,6 +70,16 @@ test("a configuration that violates its schema is reported at its place", () => 
   const cases: [schema: object, yaml: string, problems: string[]][] = [
     [object({ a: { type: "string" } }), "{ a: x }", []],
     [
+      object({ a: { type: "string" }, b: {} }),
+      "x",
+      ['5:5: plugins.p.config: invalid value "x": expected a map with keys such as a, b'],
+    ],
+    [
+      object({ a: object({ on: {} }) }),
+      "{ a: on }",
+      ['5:10: plugins.p.config.a: invalid value "on": expected a map, such as { on: … }'],
+    ],
+    [
       object({ a: { type: "string" } }),
       "{ a: [5] }",
       ["5:10: plugins.p.config.a: invalid value (a list): expected a string"],
