@@ -90,7 +90,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   drain: {
     usage: "drain CLUSTER ENDPOINT [-c sluice.yaml | --admin ADDRESS]",
-    summary: "send no new requests to an endpoint of a running proxy",
+    summary: "send no new requests to an endpoint of a running proxy, and drain its tunnels",
     options: [
       ...ADMIN_OPTIONS,
       "--wait              return when no request is in flight there",

@@ -250,7 +250,11 @@ export const configuration = object({
         "0s",
         "How long `/ready` responds 503 while listeners still accept, before the drain begins, so that a load balancer in front stops sending first.",
       ),
-      grace: withDefault(duration("0", "24h"), "30s", "How long requests in progress may then take to finish."),
+      grace: withDefault(
+        duration("0", "24h"),
+        "30s",
+        "How long requests in progress, tunnels and TCP connections may then take to finish; also those of a drained endpoint.",
+      ),
     }),
     {},
     "Shutdown on SIGTERM and SIGINT; a second signal exits at once.",
