@@ -69,9 +69,8 @@ export class UdpListener {
   #passBack(leaving: Iterable<UdpListener>, bytes: Buffer, from: RemoteInfo): boolean {
     for (const listener of leaving) {
       const { host, port } = listener.place;
-      if (host !== this.place.host || port !== this.place.port || !listener.#sessions.has(bytes, from)) continue;
-      listener.receive(bytes, from);
-      return true;
+      const isSame = host === this.place.host && port === this.place.port;
+      if (isSame && listener.#sessions.receiveKnown(bytes, from)) return true;
     }
     return false;
   }

@@ -269,6 +269,16 @@ clusters:
   const [first, , last] = endpoint.received;
   assert.equal(last!.from.port, first!.from.port);
   await sluice.metricIs(2, "sluice_tunnels_active", { listener: "quic" });
+
+  // While its listener drains, copies are for the one that has the address now.
+  sluice.config(sluice.configText.replace("{ quic: true }", "{}"));
+  assert.equal((await sluice.reload()).status, 200);
+  const others = await Promise.all(Array.from({ length: 8 }, () => openPeer(t)));
+  moved.send(`\x40${id} again`, sluice.port);
+  await moved.get(1);
+  for (const other of others) other.send(`\x40${id} copied`, sluice.port);
+  for (const other of others) await other.get(0);
+  await sluice.metricIs(0, "sluice_worker_restarts_total");
 });
 
 testInUsualMode("udp-is-relayed: a removed listener is drained, and its port is free", async (t) => {

@@ -78,13 +78,21 @@ export class UdpSessions implements SessionOwner {
   /** A datagram of a client. */
   receive(bytes: Buffer, from: RemoteInfo): void {
     if (this.port.state === null) return this.#receiveEarly(bytes, from);
-    const key = keyOf(from);
-    const found = this.#byClient.get(key) ?? this.#findById(bytes, from, key);
-    if (found === undefined)
-      if (this.port.draining ? this.#options.passOn(bytes, from) : this.#options.passBack(bytes, from)) return;
+    if (this.receiveKnown(bytes, from)) return;
+    if (this.port.draining ? this.#options.passOn(bytes, from) : this.#options.passBack(bytes, from)) return;
     this.port.received(bytes.length);
-    const session = found ?? this.#open(key, from);
+    const session = this.#open(keyOf(from), from);
     session?.guard(() => session.send(bytes));
+  }
+
+  /** Receives a datagram of an open session; returns false if there is none for it. */
+  receiveKnown(bytes: Buffer, from: RemoteInfo): boolean {
+    const key = keyOf(from);
+    const session = this.#byClient.get(key) ?? this.#findById(bytes, from, key);
+    if (session === undefined) return false;
+    this.port.received(bytes.length);
+    session.guard(() => session.send(bytes));
+    return true;
   }
 
   /** The system distributes clients over this socket from the moment it is bound. */
@@ -98,11 +106,6 @@ export class UdpSessions implements SessionOwner {
   /** The port has a state now. */
   begin(): void {
     for (const { bytes, from } of this.#early.splice(0)) this.receive(bytes, from);
-  }
-
-  /** Whether the datagram belongs to an open session. */
-  has(bytes: Buffer, from: RemoteInfo): boolean {
-    return this.#byClient.has(keyOf(from)) || (this.#byId.size > 0 && this.#sessionOf(bytes) !== undefined);
   }
 
   #open(key: string, from: RemoteInfo): UdpSession | null {
