@@ -179,10 +179,10 @@ clusters: { app: ["${endpoint}"], gate: ["127.0.0.1:${gate.port}"] }
   const reset = await begin("/gate/reset");
   reset.endpoint.reset();
   await gate.open("/gate/reset");
-  const answer = await reset.client.head();
+  const head = await reset.client.head();
   // Reading pauses, so the reset may be seen before or behind the 101.
-  assert.match(answer, /^HTTP\/1\.1 (101|502) /);
-  await reset.client.waits(() => reset.client.ended || answer.includes(" 502 "), "the end");
+  assert.match(head, /^HTTP\/1\.1 (101|502) /);
+  await reset.client.waits(() => reset.client.ended || head.includes(" 502 "), "the end");
 
   const gone = await begin("/gate/gone");
   gone.client.reset();

@@ -314,20 +314,20 @@ clusters:
 
 const wrong: [what: string, text: string, message: RegExp][] = [
   ["an unknown cluster in the short form", BASE.replace("cluster: app", "cluster: apt"), /2:37: .*did you mean "app"/],
-  ["a rule without a cluster", withRoutes("{ match: { path: /a } }"), /2:37: .*routes\.0: the route has nowhere to go/],
-  ["a rule with two", withRoutes("{ cluster: app, split: { app: 1 } }"), /both cluster and split/],
+  ["a route without a cluster", withRoutes("{ match: { path: /a } }"), /2:37: .*routes\.0: the route has nowhere to go/],
+  ["a route with two", withRoutes("{ cluster: app, split: { app: 1 } }"), /both cluster and split/],
   [
-    "a rule that responds and has a cluster",
+    "a route that responds and has a cluster",
     withRoutes("{ cluster: app, respond: { body: ok } }"),
     /2:37: .*routes\.0: the route has both cluster and respond, expected one of cluster, split, router, respond, redirect$/,
   ],
   [
-    "retries of a rule that responds",
+    "retries of a route that responds",
     withRoutes("{ respond: {}, retry: { attempts: 1 } }"),
     /2:52: .*routes\.0\.retry: "retry" has no meaning in a route with respond: expected it in a route with a cluster/,
   ],
   [
-    "a redirect to what its rule matches",
+    "a redirect to what its route matches",
     withRoutes("{ match: { scheme: https }, redirect: { https: true } }"),
     /2:37: .*routes\.0: unreachable route: its `redirect` applies to none of its requests/,
   ],
@@ -337,7 +337,7 @@ const wrong: [what: string, text: string, message: RegExp][] = [
     BASE.replace("cluster: app", "protocol: tcp, routes: [{ respond: {} }]"),
     /routes\.0\.respond: "respond" has no meaning in a route for TCP connections/,
   ],
-  ["a rule with a wrong cluster", withRoutes("{ cluster: [app] }"), /2:48: .*routes\.0\.cluster: invalid value/],
+  ["a route with a wrong cluster", withRoutes("{ cluster: [app] }"), /2:48: .*routes\.0\.cluster: invalid value/],
   ["weights of nothing", withRoutes("{ split: { app: 0 } }"), /add up to 0/],
   ["a split of unknown clusters", withRoutes("{ split: { ap: 1 } }"), /split\.ap: unknown cluster/],
   [
