@@ -207,7 +207,8 @@ export class FrameDispatch<Stream extends FlowStream> {
       if (value > MAX_WINDOW) return this.#fail(CODE.flowControlError, `SETTINGS_INITIAL_WINDOW_SIZE of ${value}`);
       const change = value - this.initialWindow;
       this.initialWindow = value;
-      for (const stream of this.streams.values())
+      // A stream that ends meanwhile may let another open, which has the new window already.
+      for (const stream of [...this.streams.values()])
         if (!stream.openWindow(change)) return this.#fail(CODE.flowControlError, OVER);
     }
     return true;

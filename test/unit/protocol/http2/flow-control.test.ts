@@ -128,6 +128,16 @@ class Sender {
     assert.ok(this.#dispatch.frame(type, 0, stream, payload, 0, payload.length));
   }
 
+  /** The next one is opened when this stream's window changes. */
+  openNextWith(stream: Sent): void {
+    const { output } = stream;
+    const changed = output.openWindow.bind(output);
+    output.openWindow = (change) => {
+      this.open();
+      return changed(change);
+    };
+  }
+
   open(): void {
     const stream = new Sent(this, 2 * this.streams.length + 1, this.initialWindow);
     assert.equal(this.#dispatch.initialWindow, this.initialWindow);
@@ -250,6 +260,17 @@ test("what is sent stays within the windows, and all of it is sent in the end, i
       assert.equal(sender.buffers.taken, 0, "no block is held");
     }),
     { numRuns: 200 },
+  );
+});
+
+test("a stream that is opened while SETTINGS change the windows of others has the new one once", () => {
+  const sender = new Sender();
+  sender.open();
+  sender.openNextWith(sender.streams[0]!);
+  sender.setInitialWindow(100_000);
+  assert.deepEqual(
+    sender.streams.map(({ output }) => output.window),
+    [100_000, 100_000],
   );
 });
 
