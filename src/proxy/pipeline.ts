@@ -229,7 +229,9 @@ export class Pipeline implements HookCaller, PipelineControl {
   #refuseConnect(x: Exchange): void {
     cancelAttempts(this.context, x);
     x.problem = "a response of class 2xx in place of the tunnel";
-    prepareErrorResponse(x, ERROR.upstreamMalformed);
+    // No endpoint is to blame if there is none.
+    const isLocal = x.route?.action.kind === "local";
+    prepareErrorResponse(x, isLocal ? ERROR.protocolUnknown : ERROR.upstreamMalformed);
   }
 
   /** Opens the tunnel; the exchange ends. */

@@ -1,7 +1,7 @@
 /** One interpretation of HTTP/1.1 on both sides. */
 import assert from "node:assert/strict";
 import { findFreePort } from "./free-port.ts";
-import { openSession, request } from "./http2.ts";
+import { openSession, read, request } from "./http2.ts";
 import { connectTo, exchange, type Peer, type RawResponse, startRawUpstream, startUpstream } from "./peers.ts";
 import {
   bounded,
@@ -360,6 +360,12 @@ clusters: { app: [127.0.0.1:${upstream.port}] }
   assert.deepEqual([got.status, got.body.toString(), got.headers["content-length"]], [200, "ok\n", "3"]);
   assert.deepEqual([head.status, head.body.length, head.headers["content-length"]], [200, 0, "3"]);
   assert.deepEqual([none.status, none.body.length, none.headers["content-length"]], [204, 0, undefined]);
+  // A 200 would open a tunnel.
+  const tunnel = session.request(
+    { ":method": "CONNECT", ":protocol": "websocket", ":path": "/ok", "sec-websocket-version": "13" },
+    { endStream: false },
+  );
+  assert.equal((await read(tunnel)).status, 501);
 });
 
 testInUsualMode("Trailer is forwarded with the names that may follow a body", async (t) => {
