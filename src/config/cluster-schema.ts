@@ -80,7 +80,7 @@ const fields = object(
         ping: withDefault(
           idleTimeouts,
           "10s",
-          "How long an HTTP/2 connection with requests in flight may be silent before a PING verifies that it lives.",
+          "How long an HTTP/2 connection with requests in flight may be silent before a PING verifies that it lives. After two without HEADERS or DATA of the endpoint they are rare (docs/http2.md).",
         ),
         tunnel: withDefault(
           idleTimeouts,

@@ -17,6 +17,7 @@ import type { ClientStream, Http2Target } from "./client-stream.ts";
 import { ClientStreams, RECEIVE_WINDOW, type StreamsOwner } from "./client-streams.ts";
 import { FrameBudget } from "./frame-budget.ts";
 import { FrameWriter, type WriterOwner } from "./frame-writer.ts";
+import { PingLimit } from "./ping-limit.ts";
 import { SendScheduler } from "./send-scheduler.ts";
 
 /**
@@ -63,6 +64,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   #retired = false;
   #ended = false;
   #awaits: number = AWAITS.connection;
+  readonly #pings = new PingLimit();
   #receivedAt = 0;
   /** Why a write failed; empty: none did. */
   #writeProblem = "";
@@ -171,9 +173,9 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     if (this.#streams.isEmpty) {
       // It may have lost its path while it was idle.
       const isDoubtful = this.#context.clock.now - this.#receivedAt > this.#plan.timeouts.ping;
-      if (isDoubtful) this.#sendPing();
+      if (isDoubtful && this.#pings.allows(this.#streams.received)) this.#sendPing();
       else this.#armNext(true);
-    }
+    } else if (this.#awaits === AWAITS.life && this.#pings.extend()) this.#armNext();
     this.#streams.open(stream);
   }
 
@@ -182,8 +184,10 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   receive(bytes: Buffer, start: number, end: number): void {
     if (this.#ended) return;
     this.#receivedAt = this.#context.clock.now;
-    if (this.#awaits >= AWAITS.ping) this.#armNext();
+    const isResponse = this.#awaits === AWAITS.ping;
     this.#streams.read(bytes, start, end);
+    if (isResponse) this.#pings.responded(this.#streams.received);
+    if (this.#awaits >= AWAITS.ping) this.#armNext();
   }
 
   settingsReceived(isFirst: boolean): void {
@@ -301,11 +305,12 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     if (this.#ended || this.#awaits <= AWAITS.flush) return;
     const { timeouts, pool } = this.#plan;
     this.#awaits = isUsed ? AWAITS.life : AWAITS.use;
-    this.connection.arm(isUsed ? timeouts.ping : pool.idleFor);
+    this.connection.arm(isUsed ? this.#pings.wait(timeouts.ping, this.#streams.received) : pool.idleFor);
   }
 
   #sendPing(): void {
     this.#writer.ping();
+    this.#pings.sent();
     this.#awaits = AWAITS.ping;
     this.connection.arm(this.#plan.timeouts.connect);
   }

@@ -67,6 +67,8 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
   /** Streams that were opened, and those that were reset from this side. */
   opened = 0;
   resets = 0;
+  /** HEADERS and DATA frames received. */
+  received = 0;
   readonly #owner: StreamsOwner;
   readonly #limits: ClusterPlan["limits"];
   readonly #isTls: boolean;
@@ -214,6 +216,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
   data(flags: number, id: number, bytes: Buffer, start: number, end: number, length: number, padding: number): boolean {
     const ends = length >= 0 && (flags & FRAME_FLAG.endStream) !== 0;
     if (!this.#frames.acceptsData(id, length, padding, ends)) return false;
+    this.received++;
     // Padding is subject to flow control too (RFC 9113 section 6.1).
     const size = end - start + padding;
     if (!this.#receiveWindow.take(size))
@@ -238,6 +241,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
   }
 
   block(id: number, flags: number, bytes: Buffer, start: number, end: number): boolean {
+    this.received++;
     const stream = this.#frames.streams.get(id);
     const head = stream === undefined ? null : stream.nextHead;
     const target = head ?? decoded;
