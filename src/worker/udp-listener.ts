@@ -9,9 +9,11 @@ import { refusingList } from "./client-admission.ts";
 
 export type UdpListenerOptions = Omit<
   UdpSessionsOptions,
-  "port" | "admit" | "isAllowed" | "passBack" | "passOn" | "ended"
+  "port" | "admit" | "isAllowed" | "passBack" | "passOn" | "opensDraining" | "ended"
 > & {
   readonly place: UdpPlace;
+  /** As in the plan. */
+  readonly address: string;
   /** The listener in service at the address; undefined: there is none. */
   readonly current: (place: UdpPlace) => UdpListener | undefined;
   /** The listeners that drain. */
@@ -28,8 +30,11 @@ const SWEEP = 1000;
 export class UdpListener {
   readonly port: Port;
   readonly place: UdpPlace;
+  readonly address: string;
   readonly #socket: Socket;
   readonly #sessions: UdpSessions;
+  /** Whether other workers serve the address while this listener drains. */
+  hasSuccessor = false;
   #stopped: () => void = () => {};
   #sweptAt = 0;
   #isClosed = false;
@@ -37,6 +42,7 @@ export class UdpListener {
   constructor(socket: Socket, options: UdpListenerOptions) {
     this.#socket = socket;
     this.place = options.place;
+    this.address = options.address;
     this.port = new Port(options.context.cells, () => {});
     const { port } = this;
     this.#sessions = new UdpSessions(socket, {
@@ -50,6 +56,7 @@ export class UdpListener {
         current?.receive(bytes, from);
         return current !== undefined;
       },
+      opensDraining: () => this.hasSuccessor,
       passBack: (bytes, from) => this.#passBack(options.leaving, bytes, from),
       isAllowed: (client) => refusingList(port.state!, client) === null,
       ended: (session) => {
@@ -95,8 +102,8 @@ export class UdpListener {
   }
 
   /**
-   * Opens no new sessions, and ends each one after `drainIdle` ms without a datagram; after the last one has ended, closes
-   * the socket and calls `stopped`.
+   * Opens no new sessions unless it `hasSuccessor`, and ends each one after `drainIdle` ms without a datagram; after the
+   * last one has ended, closes the socket and calls `stopped`.
    */
   drain(drainIdle: number, stopped: () => void): void {
     if (this.port.draining) return;

@@ -46,6 +46,7 @@ export class UdpListeners {
       context,
       pipeline,
       place,
+      address,
       current: (at) => this.#currentAt(at),
       leaving: this.#leaving,
       hasRoom: () => this.#options.counts.open(UDP_SESSIONS) < this.#most,
@@ -71,6 +72,11 @@ export class UdpListeners {
       this.#listeners.delete(address);
       this.#leave(listener);
     }
+    // On this worker `#currentAt` has the successor, unless the address is served by another one only (`udp.quic`).
+    const places = new Set(
+      [...states].flatMap(([address, { plan }]) => (plan.protocol === "udp" ? placeOf(address) : [])),
+    );
+    for (const listener of this.#leaving) listener.hasSuccessor = places.has(placeOf(listener.address));
     for (const [address, listener] of this.#listeners) {
       const state = states.get(address)!;
       const { state: before } = listener.port;
@@ -89,11 +95,17 @@ export class UdpListeners {
     }
   }
 
-  /** The sessions end when they are idle, at the latest after `grace` ms. */
-  drain(grace: number): void {
+  /**
+   * The sessions end when they are idle, at the latest after `grace` ms. `hasSuccessor`: other workers serve on.
+   */
+  drain(grace: number, hasSuccessor: boolean): void {
     const all = [...this.#listeners.values(), ...this.#leaving];
     const drainIdle = Math.min(LAST_DATAGRAM, grace / 2);
-    for (const listener of all) listener.drain(drainIdle, this.#options.closed);
+    for (const listener of all) {
+      // Those that leave know it already.
+      if (!hasSuccessor || !listener.port.draining) listener.hasSuccessor = hasSuccessor;
+      listener.drain(drainIdle, this.#options.closed);
+    }
     setTimeout(() => {
       for (const listener of all) listener.close();
     }, grace).unref();
@@ -148,4 +160,9 @@ export class UdpListeners {
   #count({ plan }: ListenerState, by: number): void {
     this.#options.context.cells[plan.cells + LISTENER_CELLS.connections]! += by;
   }
+}
+
+/** Host and port of an address such as `udp:127.0.0.1:53`. */
+function placeOf(address: string): string {
+  return address.slice(address.indexOf(":") + 1);
 }

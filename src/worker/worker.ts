@@ -173,7 +173,7 @@ class Worker {
       case "withdrawChallenge":
         return this.#context.challenges.remove(message.challenge);
       case "drain":
-        return this.#drain(message.grace);
+        return this.#drain(message.grace, false);
       case "link":
         return this.#listeners.links.add(message.worker, message.port, message.transfer);
       case "check":
@@ -185,7 +185,7 @@ class Worker {
       case "cancelCheck":
         return this.#pluginChecks.cancel(message.number);
       case "leave":
-        return this.#listeners.links.leave(() => this.#drain(message.grace));
+        return this.#listeners.links.leave(() => this.#drain(message.grace, true));
     }
   }
 
@@ -213,9 +213,10 @@ class Worker {
     this.#pipeline.tunnels.drainEndpoints((slot) => (columns.health[slot]! & bits) !== 0);
   }
 
-  #drain(grace: number): void {
+  /** `hasSuccessor`: other workers serve on. */
+  #drain(grace: number, hasSuccessor: boolean): void {
     this.#pipeline.tunnels.grace = grace;
-    this.#udp.drain(grace);
+    this.#udp.drain(grace, hasSuccessor);
     this.#listeners.drain(grace);
   }
 

@@ -380,7 +380,7 @@ clusters:
 `;
   const port = await findFreePort();
   const listener = (udp: string) => `  udp: { address: "127.0.0.1:${port}", protocol: udp, cluster: udp, udp: ${udp} }`;
-  const sluice = await startSluice(t, config(listener("{ quic: true }")));
+  const sluice = await startSluice(t, config(listener("{ quic: true }")), { workers: 2 });
   const serve = async (rest: string): Promise<void> => {
     sluice.config(config(rest)(sluice.ports));
     const { status, text } = await sluice.reload();
@@ -394,12 +394,19 @@ clusters:
   atEnd(t, () => clearInterval(timer));
   for (const client of busy) assert.equal(await client.get(0), "echo busy");
   await serve("");
-  for (const udp of ["{}", "{ quic: true }", "{}"]) {
-    await serve(listener(udp));
+  const areServed = async (): Promise<void> => {
     const clients = await Promise.all(Array.from({ length: 10 }, () => openPeer(t)));
     for (const client of clients) client.send("new", port);
     for (const client of clients) assert.equal(await client.get(0), "echo new");
+  };
+  // With `quic` only one worker serves the address, and the system assigns new clients to the other one's socket, too.
+  for (const udp of ["{}", "{ quic: true }", "{}"]) {
+    await serve(listener(udp));
+    await areServed();
   }
+  sluice.write("sluice.yaml", `admin: 127.0.0.1:${sluice.ports.admin}\nworkers: 1\n${sluice.configText}`);
+  assert.equal((await sluice.reload()).status, 200);
+  await areServed();
   await sluice.metricIs(0, "sluice_udp_datagrams_dropped_total", { listener: "udp", reason: "draining" });
   await serve("");
   await until(() => isFree(port), "the port is free");

@@ -37,6 +37,11 @@ export type UdpSessionsOptions = {
   readonly passBack: (bytes: Buffer, from: RemoteInfo) => boolean;
   /** The listener drains, or does not serve yet: passes the datagram of a new client to the one that has the address now; false: there is none. */
   readonly passOn: (bytes: Buffer, from: RemoteInfo) => boolean;
+  /**
+   * Whether the listener opens sessions while it drains: the address is served on by other workers, and the system goes on
+   * to assign new clients to this socket until it is closed.
+   */
+  readonly opensDraining: () => boolean;
   /** Counts a new session; returns false if it is refused. */
   readonly admit: (session: UdpSession) => boolean;
   /** Whether `allow` and `deny` admit the address. */
@@ -109,7 +114,7 @@ export class UdpSessions implements SessionOwner {
   }
 
   #open(key: string, from: RemoteInfo): UdpSession | null {
-    if (this.port.draining) return this.#refuse("draining");
+    if (this.port.draining && !this.#options.opensDraining()) return this.#refuse("draining");
     if (this.#isFull) this.#evict();
     if (this.#isFull) return this.#refuse("limit");
     const session = new UdpSession(this, from, readPeer(from.address));
