@@ -53,6 +53,8 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   readonly target: Http2Target;
   /** performance.now() at its creation. */
   readonly openedAt = performance.now();
+  /** performance.now() at the endpoint's first SETTINGS. */
+  readyAt = 0;
   readonly #context: WorkerContext;
   readonly #owner: SessionOwner;
   readonly #plan: ClusterPlan;
@@ -192,6 +194,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
 
   settingsReceived(isFirst: boolean): void {
     if (isFirst) {
+      this.readyAt = performance.now();
       this.#awaits = AWAITS.use;
       this.#armNext();
       this.#owner.ready(this);

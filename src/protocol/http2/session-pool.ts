@@ -31,7 +31,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
   readonly #waiting = new Set<ClientStream>();
   /** Streams that a session to the endpoint is expected to have. */
   #capacity = MAX_STREAMS;
-  /** performance.now() of the last loss of a session; one that is older may be lost too. */
+  /** performance.now() of the last end of a session; one that was ready before may be lost too. */
   #lostAt = 0;
   #closed = false;
   /** The clock's time until which the endpoint is reached by HTTP/1, which ALPN has selected. */
@@ -73,7 +73,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
     const sessions = this.#sessions;
     for (let i = 0; i < sessions.length; i++) {
       const session = sessions[i]!;
-      if ((!noReuse || session.openedAt >= this.#lostAt) && session.canOpen()) return session;
+      if ((!noReuse || session.readyAt >= this.#lostAt) && session.canOpen()) return session;
       // It was retired, and is not in the list any more.
       if (sessions[i] !== session) i--;
     }

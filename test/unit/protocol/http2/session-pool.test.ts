@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { createServer } from "node:tls";
 import { Endpoint } from "../../../../src/cluster/endpoint.ts";
-import { CODE, FRAME } from "../../../../src/http2/frames.ts";
+import { CODE, FRAME, SETTING } from "../../../../src/http2/frames.ts";
 import type { Http2Target } from "../../../../src/protocol/http2/client-stream.ts";
 import type { SessionPool } from "../../../../src/protocol/http2/session-pool.ts";
 import type { Attempt } from "../../../../src/proxy/attempt.ts";
@@ -15,7 +15,7 @@ import { type EndpointConnection, startHttp2Endpoint } from "../../../e2e/http2-
 import { connectTo, type Peer } from "../../../e2e/peers.ts";
 import { atEnd, bounded, until } from "../../../e2e/program.ts";
 import { Authority } from "../../../support/certificates.ts";
-import { type Frame, headers } from "../../../support/http2-frames.ts";
+import { type Frame, goAway, headers, SETTINGS, settings } from "../../../support/http2-frames.ts";
 import { mockTime } from "../../../support/time.ts";
 import { type Plane, startPlane } from "../../proxy/kit.ts";
 
@@ -88,6 +88,42 @@ test("connections that take no further request do not count in the maximum", asy
   assert.equal(connections.length, clients.length);
   for (const index of asked.keys()) respond(index);
   for (const client of clients) assert.equal((await client.readResponse()).status, 200);
+});
+
+test("a request that was lost is sent again on the next connection, whatever ends while that is opened", async (t) => {
+  const asked: [EndpointConnection, number][] = [];
+  const { port, connections } = await startHttp2Endpoint(
+    t,
+    (connection, { type, stream }) => {
+      if (type === FRAME.headers) asked.push([connection, stream]);
+    },
+    // The third connection gets its SETTINGS later.
+    (n) => (n === 2 ? null : settings([SETTING.maxConcurrentStreams, 1])),
+  );
+  const plane = startPlane(t, [port], {
+    cluster: { protocol: "http2", timeouts, pool },
+    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
+  });
+  const clients = await clientsOf(t, plane, 2);
+  for (const client of clients) client.send(GET);
+  await until(() => asked.length === 2, "a request on each of two connections");
+  for (const [{ socket }, stream] of asked) socket.write(headers(stream, [[":status", "200"]]));
+  for (const client of clients) assert.equal((await client.readResponse()).status, 200);
+
+  const [client] = clients as [Peer];
+  client.send(GET);
+  await until(() => asked.length === 3, "a request on a known connection");
+  const lost = asked[2]![0];
+  const other = connections.find((connection) => connection !== lost)!;
+  lost.socket.destroy();
+  await until(() => connections.length === 3, "a new connection");
+  other.socket.write(goAway(0, CODE.noError));
+  await until(() => other.socket.destroyed, "the end of the other connection");
+  connections[2]!.socket.write(SETTINGS);
+  await until(() => asked.length === 4, "the request on the new connection");
+  assert.deepEqual([connections.length, asked[3]![0] === connections[2]], [3, true]);
+  connections[2]!.socket.write(headers(asked[3]![1], [[":status", "200"]]));
+  assert.equal((await client.readResponse()).status, 200);
 });
 
 test("at most 1,000 requests wait for a connection, each for at most timeouts.connect", async (t) => {
