@@ -22,11 +22,11 @@ export class Clock {
   readonly #timed: Timed[] = [];
   #timer: NodeJS.Timeout | null = null;
 
-  /** Starts the timer; `onTick` runs after each check of the deadlines. */
-  start(onTick: () => void): void {
+  /** Starts the timer; `onTick` runs after each check of the deadlines, `onError` for each `expire` that throws. */
+  start(onTick: () => void, onError: (error: unknown) => void): void {
     const sweep = (): void => {
       if (this.#timer === null) return;
-      this.#sweep();
+      this.#sweep(onError);
       onTick();
     };
     this.#timer = setInterval(() => {
@@ -72,13 +72,18 @@ export class Clock {
     timed.sweepIndex = -1;
   }
 
-  #sweep(): void {
+  #sweep(onError: (error: unknown) => void): void {
     // Backwards, because expire() may remove its owner, which moves the last entry into its slot.
     for (let i = this.#timed.length - 1; i >= 0; i--) {
       const timed = this.#timed[i];
       if (timed === undefined || timed.deadline === 0 || timed.deadline > this.now) continue;
       timed.deadline = 0;
-      timed.expire();
+      try {
+        timed.expire();
+      } catch (error) {
+        // It must not delay the others, or end the worker.
+        onError(error);
+      }
     }
   }
 }

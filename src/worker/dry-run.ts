@@ -71,7 +71,10 @@ function run(init: DryRunInit): void {
   const plugins = makeSandboxedHost({
     keyValue: { below: new KeyValueStore(init.keyValue, init.worker), own: makeStore() },
   });
-  clock.start(() => undefined);
+  clock.start(
+    () => undefined,
+    (error) => pipeline.internal(null, error),
+  );
   const { listeners } = prepare(plan, { context, pipeline, plugins, request });
   const listener = findListener([...listeners.values()], request);
   begin(pipeline, listener, plan, request);

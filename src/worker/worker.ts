@@ -128,7 +128,10 @@ class Worker {
       slotsInUse: this.#slotsInUse,
       post,
     });
-    clock.start(() => this.#tick());
+    clock.start(
+      () => this.#tick(),
+      (error) => this.#pipeline.internal(null, error),
+    );
   }
 
   /** What accepted connections use until their protocol's handler takes them over. */

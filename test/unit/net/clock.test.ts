@@ -23,10 +23,33 @@ test("a deadline fires once, never early, and not after cancellation", async () 
   await new Promise<void>((resolve) => {
     clock.start(() => {
       if (fired.length > 0 && performance.now() - began > 250) resolve();
-    });
+    }, assert.ifError);
   });
   clock.close();
   assert.deepEqual(fired, ["soon"]);
+});
+
+test("a deadline whose owner throws delays no other, nor the tick", async () => {
+  const clock = new Clock();
+  const fired: string[] = [];
+  const errors: unknown[] = [];
+  const broken = new Error("broken");
+  const fail = (): void => {
+    throw broken;
+  };
+  for (const expire of [() => fired.push("first"), fail, () => fired.push("last")]) {
+    const one = timed(expire);
+    clock.add(one);
+    one.deadline = clock.after(1);
+  }
+  await new Promise<void>((resolve) => {
+    clock.start(
+      () => fired.length === 2 && resolve(),
+      (error) => errors.push(error),
+    );
+  });
+  clock.close();
+  assert.deepEqual([fired, errors], [["last", "first"], [broken]]);
 });
 
 test("no deadline is lost or leaked while others are added and removed, also during a sweep", () => {
@@ -66,7 +89,7 @@ test("a delayed worker reads received bytes before it reports a timeout", async 
     });
     clock.add(late);
     late.deadline = clock.after(1);
-    clock.start(() => {});
+    clock.start(() => {}, assert.ifError);
     // The loop blocks until after the deadline, when the bytes have been received.
     setImmediate(() => {
       const until = performance.now() + 4 * TICK;

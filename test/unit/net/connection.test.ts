@@ -197,7 +197,7 @@ test("both directions end in order with all bytes, before or after the peer's en
 test("the deadline is reported, and an exception of a handler ends its own connection", async (t) => {
   const context = makeContext();
   const { connection, handler, peer } = await accept(t, context);
-  context.clock.start(() => {});
+  context.clock.start(() => {}, assert.ifError);
   t.after(() => context.clock.close());
   connection.arm(1);
   await until(() => handler.events.length > 0);
