@@ -314,7 +314,11 @@ clusters:
 
 const wrong: [what: string, text: string, message: RegExp][] = [
   ["an unknown cluster in the short form", BASE.replace("cluster: app", "cluster: apt"), /2:37: .*did you mean "app"/],
-  ["a route without a cluster", withRoutes("{ match: { path: /a } }"), /2:37: .*routes\.0: the route has nowhere to go/],
+  [
+    "a route without a cluster",
+    withRoutes("{ match: { path: /a } }"),
+    /2:37: .*routes\.0: the route has nowhere to go/,
+  ],
   ["a route with two", withRoutes("{ cluster: app, split: { app: 1 } }"), /both cluster and split/],
   [
     "a route that responds and has a cluster",

@@ -291,7 +291,10 @@ function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
 /** A data plane before those upstreams, gone with the test. */
 export function startPlane(t: TestContext, upstreams: readonly number[], settings: Settings = {}): Plane {
   const plane = new Plane(upstreams, settings);
-  plane.clock.start(() => {}, (error) => plane.pipeline.internal(null, error));
+  plane.clock.start(
+    () => {},
+    (error) => plane.pipeline.internal(null, error),
+  );
   atEnd(t, () => plane.close());
   return plane;
 }
