@@ -85,9 +85,8 @@ export class Endpoints {
   #markStates({ clusters }: Plan): void {
     for (const { name, set } of clusters) {
       const states = this.changes.statesOf(name);
-      if (states === null) continue;
       for (const { address, slot } of set.endpoints) {
-        const state = states.get(address)?.state ?? "active";
+        const state = states?.get(address)?.state;
         this.#columns.mark(slot, HEALTH.draining, state === "draining");
         this.#columns.mark(slot, HEALTH.disabled, state === "disabled");
       }
