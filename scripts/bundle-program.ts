@@ -27,10 +27,11 @@ export async function bundleProgram(): Promise<string> {
   const target = join(root, ".cache/program");
   const dist = join(target, "dist");
   rmSync(target, { recursive: true, force: true });
-  mkdirSync(join(target, "bin"), { recursive: true });
+  for (const path of ["bin", "src"]) mkdirSync(join(target, path), { recursive: true });
   for (const path of ["bin/sluice.js", "package.json"])
     writeFileSync(join(target, path), readFileSync(join(root, path)));
-  for (const path of ["plugins", "sdk"]) symlinkSync(join(root, path), join(target, path));
+  // The kit for tests of plugins runs from the sources: it tells its own stack frames by their directory.
+  for (const path of ["plugins", "sdk", "src/testing"]) symlinkSync(join(root, path), join(target, path));
   await build({
     entryPoints: ENTRIES.map((file) => join(src, file)),
     outbase: src,
