@@ -12,7 +12,10 @@ export function askFor(url: string, name: string, cancel: AbortSignal): Promise<
   // Not imported: at the start that would load Node's `fetch` and HTTP/2.
   const { request } = process.getBuiltinModule(target.protocol === "https:" ? "node:https" : "node:http");
   const sent = request(target, { agent: false, signal, headers: { "user-agent": "sluice-acme" } });
-  sent.on("error", reject);
+  sent.on("error", (error) => {
+    const isLate = !cancel.aborted && signal.aborted;
+    reject(isLate ? new Error(`no response within ${TIMEOUT} ms`) : error);
+  });
   sent.on("response", ({ statusCode = 0 }) => {
     resolve(statusCode === 200 ? "" : `acme.onDemand.ask responded ${statusCode}`);
     // The body is not read.

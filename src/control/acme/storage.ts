@@ -161,20 +161,30 @@ async function read(path: string): Promise<string | null> {
   return text;
 }
 
+/** @throws Error that names the file: those of a full disk do not */
 async function replaceFile(path: string, content: string): Promise<void> {
-  const parent = dirname(path);
-  await mkdir(parent, { recursive: true, mode: 0o700 });
   const temporary = `${path}.tmp`;
-  const file = await open(temporary, "w", 0o600);
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await writeSynced(temporary, content);
+    await rename(temporary, path);
+    const directory = await open(dirname(path), "r");
+    await directory.sync().finally(() => directory.close());
+  } catch (error) {
+    // What could be written of it would occupy a full disk.
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw new Error(`${path} cannot be written: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function writeSynced(path: string, content: string): Promise<void> {
+  const file = await open(path, "w", 0o600);
   try {
     await file.writeFile(content);
     await file.sync();
   } finally {
     await file.close();
   }
-  await rename(temporary, path);
-  const directory = await open(parent, "r");
-  await directory.sync().finally(() => directory.close());
 }
 
 function absent(error: NodeJS.ErrnoException): null {

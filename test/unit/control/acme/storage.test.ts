@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -49,6 +49,11 @@ test("files are replaced as a whole and readable for the owner only", async () =
   assert.deepEqual(await files.readState("a"), NEW_STATE);
   await files.remove("a");
   assert.deepEqual(readdirSync(files.directory), []);
+  // As on a full disk, whose errors name no file.
+  const path = join(files.directory, "a.json");
+  mkdirSync(path);
+  await assert.rejects(files.writeState("a", state), new RegExp(`^Error: ${path} cannot be written: E`));
+  assert.deepEqual(readdirSync(files.directory), ["a.json"]);
 });
 
 test("a damaged state begins again; a damaged account is an error, since a new one would replace it", async () => {
