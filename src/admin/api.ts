@@ -240,7 +240,7 @@ export type ListenerStatus = {
   /** Plugins of the listener's chain, in order. */
   readonly chain: readonly string[];
   readonly traffic: Traffic;
-  /** Requests that no route matched, malformed ones included. */
+  /** Requests that ended before a route was selected: none matched, the listener's chain responded, malformed ones. */
   readonly unrouted: Traffic;
   /** Null: it has no routes for connections. */
   readonly relayed: Relayed | null;

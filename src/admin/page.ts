@@ -75,7 +75,7 @@ function renderListener(listener: ListenerStatus): string {
     ...[route.name, describeMatch(route), route.chain.join(" → "), describeTarget(route)],
     ...cellsOfRoute(route, listener),
   ]);
-  if (unrouted.requests > 0) rows.push(["", "no route matched", "", "", ...cellsOf(unrouted)]);
+  if (unrouted.requests > 0) rows.push(["", "without a route", "", "", ...cellsOf(unrouted)]);
   const certificates = tls?.certificates.map((one) => `<p>${escapeHtml(describeCertificate(one))}</p>`) ?? [];
   const heads = ["route", "match", "chain", "to", "requests/s", ...CLASSES, "requests"];
   return table(title, heads, rows) + certificates.join("");

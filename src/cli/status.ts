@@ -78,7 +78,7 @@ function format({ status, listeners, clusters, plugins, tunnels }: PageParts): s
 
 function linesOfListener(listener: ListenerStatus): string[] {
   const { name, tls, chain, unrouted, routes } = listener;
-  const none = unrouted.requests > 0 ? [`  no route: ${describeTraffic(unrouted)}`] : [];
+  const none = unrouted.requests > 0 ? [`  without a route: ${describeTraffic(unrouted)}`] : [];
   return [
     `listener ${name}: ${describeListener(listener)}${chainOf(chain)}`,
     ...(tls?.certificates.map((certificate) => `  ${describeCertificate(certificate)}`) ?? []),
@@ -126,7 +126,7 @@ function lineOfPlugin(plugin: PluginStatus): string {
   const { name, state, calls, failures, refused } = plugin;
   const last = describeLastFailure(plugin);
   const counts = `${calls} calls, ${failures} failures${refused > 0 ? `, ${refused} refused` : ""}`;
-  return `plugin ${name}: ${state}, ${counts}${last === "" ? "" : `, the last at ${last}`}`;
+  return `plugin ${name}: ${state}, ${counts}${last === "" ? "" : `, the last logged at ${last}`}`;
 }
 
 /** Removes control characters: messages of plugins may contain data of clients. */

@@ -123,7 +123,7 @@ clusters:
   );
   assert.match(stdout, /\n {2}route parts: path \/split, method GET; to app 9, down 1; 0\/s, 0 requests in all\n/);
   assert.match(stdout, /\n {2}route pong: path \/ping; chain respond; to no cluster; 0\/s, /);
-  assert.match(stdout, /\n {2}no route: .*4xx.*, 1 requests in all\n/);
+  assert.match(stdout, /\n {2}without a route: .*4xx.*, 1 requests in all\n/);
   assert.match(stdout, /\ncluster down: round-robin, 0 of 1 endpoints usable, /);
   assert.match(
     stdout,
@@ -132,7 +132,7 @@ clusters:
   assert.match(stdout, new RegExp(`\\n {2}127\\.0\\.0\\.1:${down}: unhealthy since \\S+ \\(connection refused\\), `));
   assert.match(
     stdout,
-    /\nplugin fragile: running, 5 calls, 1 failures, the last at 20\d\d-\S+Z in request_head: abort: .*tenant/,
+    /\nplugin fragile: running, 5 calls, 1 failures, the last logged at 20\d\d-\S+Z in request_head: abort: .*tenant/,
   );
   assert.doesNotMatch(stdout, /[\x00-\x09\x0b-\x1f]/);
   await changesEndpoints(t, sluice, { first: `127.0.0.1:${port}`, refusing: `127.0.0.1:${refusing}` });
