@@ -117,12 +117,23 @@ function checkText(text: string): string {
   return text;
 }
 
+/** A name or an IPv4 address, or an IPv6 address in brackets; with or without a port. */
 function isHost(text: string): bool {
+  const isIpv6 = text.startsWith("[");
+  const end = text.indexOf(isIpv6 ? "]" : ":");
+  if (isIpv6 && end < 0) return false;
+  const name = isIpv6 ? text.substring(1, end) : text.substring(0, end < 0 ? text.length : end);
+  const port = end < 0 ? "" : text.substring(isIpv6 ? end + 1 : end);
+  return name.length > 0 && consistsOf(name, isIpv6 ? ":." : "-._") && (!port.length || (port.startsWith(":") && consistsOf(port.substring(1), "")));
+}
+
+/** Whether the text has no other characters than letters, digits and these. */
+function consistsOf(text: string, others: string): bool {
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i) | 32;
     const letter = unit >= 0x61 && unit <= 0x7a;
     const digit = unit >= 0x30 && unit <= 0x39;
-    if (!letter && !digit && !"-.:[]_".includes(text.charAt(i))) return false;
+    if (!letter && !digit && !others.includes(text.charAt(i))) return false;
   }
-  return text.length > 0;
+  return true;
 }

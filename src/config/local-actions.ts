@@ -19,12 +19,18 @@ export function checkLocalKeys(route: Tree, name: LocalAction, report: Conversio
 
 /** Conditions of `match` for requests that have the scheme and host of a redirect already; undefined: none, or unknown. */
 export function conditionsOfTarget(config: Tree): { readonly scheme?: "https"; readonly host?: string } | undefined {
-  const host = textOf(config, "host")?.toLowerCase();
+  const host = textOf(config, "host");
   const isHttps = textOf(config, "https") === "true";
   if (textOf(config, "to") !== undefined || (host === undefined && !isHttps)) return undefined;
   // Without a port, as hosts in `match`.
   if (host !== undefined && !/^([^:]+|\[.*\])$/.test(host)) return undefined;
-  return { ...(isHttps && { scheme: "https" as const }), ...(host !== undefined && { host }) };
+  return { ...(isHttps && { scheme: "https" as const }), ...(host !== undefined && { host: normalizeHost(host) }) };
+}
+
+/** As clients send the host of a redirect: `[0:0::1]` as `[::1]`. `match` ignores a dot at the end of a request's host. */
+function normalizeHost(host: string): string {
+  const url = `http://${host.replace(/\.$/, "")}`;
+  return URL.canParse(url) ? new URL(url).hostname : host;
 }
 
 function textOf(config: Tree, key: string): string | undefined {

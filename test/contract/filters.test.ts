@@ -223,6 +223,8 @@ describe("redirect", () => {
     [{ to: "https://{host}{path}" }, "GET /evil.example HTTP/1.0", "400 undefined"],
     [{ to: "https://b{path}" }, "GET /c HTTP/1.0", "302 https://b/c"],
     [{ host: "b" }, "GET /c HTTP/1.0", "302 http://b/c"],
+    [{ host: "[::1]:80" }, "GET /c HTTP/1.0", "302 http://[::1]:80/c"],
+    [{ host: "[::1]" }, "GET /c HTTP/1.0", "302 http://[::1]/c"],
   ];
   for (const [config, request, expected] of cases) {
     test(`${JSON.stringify(config)}: ${request.split(" ")[1]} → ${expected}`, () => {
@@ -238,6 +240,7 @@ describe("redirect", () => {
     refuses("redirect", { to: "/{port}" }, /config to: expected only .* in braces, found "\/\{port\}"/);
     refuses("redirect", { to: "/a\r\nb" }, /config to: expected printable ASCII/);
     refuses("redirect", { to: "/", https: true }, /config to: expected either to, or https and host/);
-    refuses("redirect", { host: "a/b" }, /config host: expected a host name/);
+    for (const host of ["a/b", "::1", "[::1", "[::1]a", "a]b[", "a:b:c", ":80"])
+      refuses("redirect", { host }, /config host: expected a host name/);
   });
 });

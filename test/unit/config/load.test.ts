@@ -645,6 +645,18 @@ test("unreachable routes are rejected", () => {
   load(`${router}plugins: { x: { wasm: a } }`);
 });
 
+test("a redirect to a host excludes it as clients send it", () => {
+  for (const [host, sent] of [
+    ["WWW.example.com", "www.example.com"],
+    ["www.example.com.", "www.example.com"],
+    ["[0:0::1]", "[::1]"],
+    ["127.0.0.1", "127.0.0.1"],
+  ]) {
+    const { listeners } = load(withRoutes(`{ redirect: { host: "${host}" } }`, "{ cluster: app }"));
+    assert.deepEqual(listeners[0]?.routes[0]?.match.not, [{ host: sent }]);
+  }
+});
+
 test("two listeners cannot share an address, nor one the admin interface's", () => {
   const second = (address: string) =>
     BASE.replace("clusters:", `  two: { address: "${address}", cluster: app }\nclusters:`);
