@@ -208,7 +208,10 @@ test("the page describes the format of sluice status", () => {
     shown,
     /\n {2}\S+: unhealthy since \S+ \(connection refused\), weight 1, .*, failed attempts: connect_refused \d+\n/,
   );
-  assert.match(shown, /\nplugin api-key: running, \d+ calls, \d+ failures, the last logged at \S+ in request_head: fuel: /);
+  assert.match(
+    shown,
+    /\nplugin api-key: running, \d+ calls, \d+ failures, the last logged at \S+ in request_head: fuel: /,
+  );
 });
 
 test("every kind of warning that a worker logs is in the table", () => {
