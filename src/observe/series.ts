@@ -104,12 +104,13 @@ export const UPSTREAM_CELLS = {
   /** Connections closed because of bytes outside of a response. */
   unsolicited: HISTOGRAM_CELLS,
   failures: HISTOGRAM_CELLS + 1,
-  /** Open HTTP/2 connections; GOAWAY frames received on them. */
+  /** Open HTTP/2 connections; GOAWAY frames received on them; those replaced because of their resets. */
   sessions: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
   goAways: HISTOGRAM_CELLS + 2 + UPSTREAM_FAILURES.length,
+  replaced: HISTOGRAM_CELLS + 3 + UPSTREAM_FAILURES.length,
   /** One for each of HTTP2_ERRORS. */
-  http2Errors: HISTOGRAM_CELLS + 3 + UPSTREAM_FAILURES.length,
-  size: HISTOGRAM_CELLS + 3 + UPSTREAM_FAILURES.length + HTTP2_ERRORS.length,
+  http2Errors: HISTOGRAM_CELLS + 4 + UPSTREAM_FAILURES.length,
+  size: HISTOGRAM_CELLS + 4 + UPSTREAM_FAILURES.length + HTTP2_ERRORS.length,
 } as const;
 
 /** Why a listener refuses a connection: its limits, and its lists of addresses. */

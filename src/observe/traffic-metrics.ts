@@ -84,6 +84,12 @@ function registerUpstreams(register: Register, counters: Counters): void {
   );
   register(
     "counter",
+    "sluice_upstream_http2_replaced_total",
+    "HTTP/2 connections to an endpoint that were replaced because of many cancelled requests.",
+    () => listValues(counters, "upstream", UPSTREAM_CELLS.replaced),
+  );
+  register(
+    "counter",
     "sluice_upstream_http2_errors_total",
     "HTTP/2 connections ended for a fault of the endpoint's, by error.",
     () => listReasons(counters, "upstream", UPSTREAM_CELLS.http2Errors, HTTP2_ERRORS, "error"),

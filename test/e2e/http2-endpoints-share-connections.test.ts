@@ -139,6 +139,9 @@ testInUsualMode("unprocessed requests are sent again, with any method, and proce
   assert.equal((await get(sluice.url)).status, 200);
   assert.ok(connections.length > before);
   for (const one of connections) assert.ok(resets(one.frames) <= 50, `${resets(one.frames)} resets`);
+  const replaced = connections.filter((one) => resets(one.frames) === 50).length;
+  await sluice.metricIs(replaced, "sluice_upstream_http2_replaced_total");
+  await until(() => /"http2_replaced","cluster":".+","endpoint":".+","resets":50/.test(sluice.output), "the log");
   // It ends after its last response.
   socket.write(headers(stream, OK));
   assert.equal((await kept).status, 200);

@@ -41,6 +41,8 @@ export interface SessionOwner {
   goAway(session: ClientSession, code: number): void;
   /** It takes no further stream, and has some left. */
   retired(session: ClientSession): void;
+  /** It takes no further stream, because so many of its streams were reset. */
+  replaced(session: ClientSession, resets: number): void;
   /** It is closed. `error`, `problem`: why it was never ready; null: it was. */
   closed(session: ClientSession, error: ProxyError | null, problem: string, isLocal: boolean): void;
   /** It is ended for a violation of the protocol. */
@@ -208,7 +210,10 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
 
   streamClosed(): void {
     if (this.#ended) return;
-    if (this.#streams.resets >= MAX_RESETS) this.#retire();
+    if (this.#streams.resets >= MAX_RESETS && !this.#retired) {
+      this.#owner.replaced(this, this.#streams.resets);
+      this.#retire();
+    }
     if (this.#streams.isEmpty) {
       if (this.#retired) return this.end();
       this.#armNext();

@@ -177,6 +177,17 @@ export class SessionPool implements SessionOwner, StreamQueue {
     this.#drop(session);
   }
 
+  replaced({ target: { endpoint, plan } }: ClientSession, resets: number): void {
+    this.#context.cells[endpoint.cells + UPSTREAM_CELLS.replaced]!++;
+    const { warnings } = this.#context;
+    if (warnings.admits("http2_replaced", `${plan.name} ${endpoint.address}`))
+      warnings.write("an HTTP/2 connection to an endpoint is replaced because of cancelled requests", {
+        cluster: plan.name,
+        endpoint: endpoint.address,
+        resets,
+      });
+  }
+
   #drop(session: ClientSession): void {
     const at = this.#sessions.indexOf(session);
     if (at >= 0) this.#sessions.splice(at, 1);
