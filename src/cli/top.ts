@@ -7,14 +7,19 @@ const PERIOD = 2000;
 /** Cursor to the top left, and clear what is below. */
 const CLEAR = "\x1b[H\x1b[J";
 
-/** Never returns: ends by a signal, or an Error once the proxy cannot be reached. */
+/** Ends by a signal, with the reader of a pipe, or by an Error once the proxy cannot be reached. */
 export async function run(args: string[]): Promise<number> {
   const admin = await findAdmin(args);
-  for (;;) {
+  let isRead = true;
+  process.stdout.once("error", () => {
+    isRead = false;
+  });
+  while (isRead) {
     const { text } = await readState(admin);
     process.stdout.write(process.stdout.isTTY ? `${CLEAR}${fit(text, process.stdout)}` : `${text}\n`);
     await setTimeout(PERIOD);
   }
+  return 0;
 }
 
 /** Cuts the text to the size of the terminal. */

@@ -1,9 +1,11 @@
 /** `sluice status` and `sluice reload` against a proxy that runs. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fit } from "../../../src/cli/top.ts";
 import { configOf, startProxy } from "../control/parts.ts";
 
 const MAIN = join(import.meta.dirname, "../../../src/main.ts");
@@ -20,13 +22,25 @@ function sluiceWith(env: NodeJS.ProcessEnv, ...args: string[]): Promise<{ code: 
   return promise;
 }
 
-test("status reports the state; reload reports its result", async (t) => {
+test("top cuts the state to the terminal", () => {
+  assert.equal(fit("12345678901234567\n2\n3\n4\n", { columns: 14, rows: 4 }), "12345678901234\n2\n… 2 more lines\n");
+  assert.equal(fit("1\n2\n3\n", { columns: 4, rows: 4 }), "1\n2\n3\n");
+});
+
+test("status reports the state; reload reports its result; top ends with its reader", async (t) => {
   const { app, file, write } = await startProxy(t, configOf(["127.0.0.1:1"]));
   const admin = ["--admin", new URL(app.admin!).host];
   const status = await sluice("status", ...admin);
   assert.equal(status.code, 0, status.err);
   assert.match(status.out, /^ready, version 1, since .*\n2 of 2 workers serve, 0 requests in flight\n/);
   assert.match(status.out, /\n {2}127\.0\.0\.1:1: unchecked, weight 1, 0 in flight/);
+
+  const top = spawn(process.execPath, [MAIN, "top", ...admin], { stdio: ["ignore", "pipe", "inherit"] });
+  t.after(() => top.kill("SIGKILL"));
+  const [shown] = await once(top.stdout, "data");
+  assert.match(String(shown), /^ready, version 1, since /);
+  top.stdout.destroy();
+  assert.deepEqual(await once(top, "exit"), [0, null]);
 
   assert.deepEqual(await sluice("reload", ...admin), {
     code: 0,
