@@ -41,7 +41,7 @@ const accessField: ScalarShape<string> = scalar(
     if (names.includes(source) && (source !== DEFAULT || key === undefined)) return text;
     const nearest = findNearest(source, names);
     throw new InvalidValue(
-      `unknown field "${source}"${nearest === undefined ? "" : `, did you mean ${nearest}?`} expected one of ${names.join(", ")}, proxy:tlv_XX, header:NAME, upstream:NAME, response:NAME`,
+      `unknown field "${source}", ${nearest === undefined ? "" : `did you mean ${nearest}? `}expected one of ${names.join(", ")}, proxy:tlv_XX, header:NAME, upstream:NAME, response:NAME`,
     );
   },
 );

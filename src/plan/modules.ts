@@ -14,7 +14,7 @@ import {
 } from "../config/schema.ts";
 import type { BuildPlace, ModulePlan } from "../plugin/wasm/build.ts";
 import { checkPermissions } from "./permissions.ts";
-import { checkRoles } from "./roles.ts";
+import { checkRoles, type Roles } from "./roles.ts";
 
 /** A plugin as routes name it: one of `plugins`, or a built-in. */
 export type Plugin = {
@@ -185,12 +185,17 @@ export class Modules {
       await add(name, null, builtinPath(this.#builtins, name), at);
     }
     this.#built = built;
-    problems.push(...this.#checkConfigurations(config, plugins), ...checkRoles(config, plugins));
+    const roles = checkRoles(config, plugins);
+    problems.push(...this.#checkConfigurations(config, plugins, roles), ...roles.problems);
     return { plugins, problems };
   }
 
-  /** Checks each configuration at its position; a missing one at the plugin's use. */
-  #checkConfigurations(config: UsesPlugins, plugins: ReadonlyMap<string, Plugin>): Problem[] {
+  /** Checks each configuration at its position; a missing one at the plugin's use, unless that is wrong itself. */
+  #checkConfigurations(
+    config: UsesPlugins,
+    plugins: ReadonlyMap<string, Plugin>,
+    { misplaced }: Pick<Roles, "misplaced">,
+  ): Problem[] {
     const check = (name: string, settings: Settings | undefined, at: Place): readonly Problem[] => {
       const { module, canary = null } = plugins.get(name) ?? {};
       const ask = (asked: ModulePlan | undefined) =>
@@ -206,6 +211,7 @@ export class Modules {
     const declared = config.plugins.filter((plugin) => plugin.config !== undefined);
     const problems = declared.flatMap((plugin) => check(plugin.name, plugin.config, plugin.at));
     for (const use of listUses(config)) {
+      if (misplaced.has(use)) continue;
       const isDeclared = declared.some(({ name }) => name === use.name);
       if (use.config !== undefined || !isDeclared) problems.push(...check(use.name, use.config, use.at));
     }

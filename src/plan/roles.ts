@@ -33,25 +33,29 @@ type Plugins = ReadonlyMap<
   { readonly declared: object | null; readonly module: Module; readonly canary: { readonly module: Module } | null }
 >;
 
+/** `misplaced`: uses that cannot work, whatever their configuration. */
+export type Roles = { readonly problems: readonly Problem[]; readonly misplaced: ReadonlySet<PluginUse> };
+
 /**
  * Checks each use of a plugin: a strategy picks, a router routes, a checker checks, a filter handles connections, requests,
  * responses, or their end.
  */
-export function checkRoles(
-  { clusters, listeners }: Pick<Config, "clusters" | "listeners">,
-  plugins: Plugins,
-): Problem[] {
+export function checkRoles({ clusters, listeners }: Pick<Config, "clusters" | "listeners">, plugins: Plugins): Roles {
   const problems: Problem[] = [];
-  const check = ({ name, at }: PluginUse, { as, needs, kind }: Role): void => {
+  const misplaced = new Set<PluginUse>();
+  const check = (use: PluginUse, { as, needs, kind }: Role): void => {
+    const { name, at } = use;
     const plugin = plugins.get(name);
+    if (plugin === undefined) return;
     // A built-in of another kind is reported when the configuration is read.
-    if (plugin === undefined || (plugin.declared === null && BUILTINS[name] !== kind)) return;
+    if (plugin.declared === null && BUILTINS[name] !== kind) return void misplaced.add(use);
     const versions = plugin.canary === null ? [plugin.module] : [plugin.module, plugin.canary.module];
     for (const { info } of versions) {
       if (needs.some((hook) => (info.hooks & (1 << HOOK[hook])) !== 0)) continue;
       const has = HOOKS.filter((hook) => (info.hooks & (1 << HOOK[hook])) !== 0).join(", ");
       const message = `${name} is not a ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
       problems.push({ ...at, message });
+      misplaced.add(use);
       return;
     }
   };
@@ -67,5 +71,5 @@ export function checkRoles(
       if (route.action.kind === "router") check(route.action.router, ROUTER);
     }
   }
-  return problems;
+  return { problems, misplaced };
 }

@@ -181,6 +181,24 @@ clusters:
     `${file}:8:9: listeners.web.chain.1: expected one of the keys to, https, host, found none of them`,
     `${file}:11:32: clusters.app.strategy.random.seed: unknown key "seed", there is none`,
   ]);
+  // A plugin in a place where it cannot be: what its configuration lacks does not matter.
+  const misplaced = text.replace("{ random: { seed: 1 } }", "cors").replace("      - redirect\n", "");
+  writeFileSync(
+    file,
+    misplaced.replace(
+      "    cluster: app",
+      `    cluster: app
+  db: { address: "127.0.0.1:0", protocol: tcp, chain: [redirect], cluster: app }`,
+    ),
+  );
+  const reported = (await sluice(["check", "-c", file])).stdout.trimEnd().split("\n").slice(3);
+  assert.deepEqual(
+    reported.map((line) => line.slice(file.length, file.length + 70)),
+    [
+      ":9:56: listeners.db.chain.0: redirect is not a filter of connections: ",
+      ':11:20: clusters.app.strategy: "cors" is a filter, expected a strategy',
+    ],
+  );
   writeFileSync(file, `workers: two\n${text}`);
   const both = await sluice(["check", "-c", file]);
   assert.match(both.stdout, /:1:10: workers: [^\n]+\n.*:3:\d+: plugins\.edit\.config\.request\.sett: unknown key/);

@@ -56,7 +56,7 @@ test("mistakes are reported with their place", () => {
   const cases: [string, RegExp][] = [
     [
       "{ fields: [usr_agent] }",
-      /^\/etc\/sluice\.yaml:1:\d+: log\.access\.fields\.0: unknown field "usr_agent".*user_agent/,
+      /^\/etc\/sluice\.yaml:1:\d+: log\.access\.fields\.0: unknown field "usr_agent", did you mean user_agent\? expected one of time, /,
     ],
     ["{ fields: [status, status] }", /duplicate key status/],
     ["{ fields: ['a b=status'] }", /"a b" is not a key/],

@@ -18,7 +18,7 @@ ${listeners}
 clusters: { app: ["127.0.0.1:1"] }
 `;
   const { readable } = loadConfig(text, { file: "s", env: {} });
-  return checkRoles(readable!, plugins).map(formatProblem);
+  return checkRoles(readable!, plugins).problems.map(formatProblem);
 }
 
 const PLUGINS: Plugins = new Map<string, Plugin>([
