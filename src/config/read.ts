@@ -87,7 +87,10 @@ export class Reader {
   }
 
   #readList(item: Shape<unknown>, single: boolean, tree: Tree): unknown {
-    if (tree.kind !== "list" && !single) return this.#report(tree.at, `${describeTree(tree)}: expected a list`);
+    if (tree.kind !== "list" && !single) {
+      const example = tree.kind === "scalar" && tree.value !== null ? `, such as [${shorten(tree.text)}]` : "";
+      return this.#report(tree.at, `${describeTree(tree)}: expected a list${example}`);
+    }
     const trees = tree.kind === "list" ? tree.items : [tree];
     return trees.map((one) => this.read(item, one)).filter((value) => value !== undefined);
   }
@@ -210,7 +213,8 @@ function adviseUnknown(key: string, known: readonly string[]): { text: string; m
   const near = findNearest(key, known);
   // A word of another proxy that is further away is meant as such.
   const isSlip = near !== undefined && isOneEdit(key, near);
-  const advice = isSlip ? undefined : adviseKey(key, known);
+  const isFilter = known.includes("chain") && Object.hasOwn(BUILTINS, key) && BUILTINS[key] === "filter";
+  const advice = isSlip ? undefined : (adviseKey(key, known) ?? (isFilter ? "it in `chain: [ … ]`" : undefined));
   if (advice === undefined) return { text: hint(key, known), meant: near === undefined ? [] : [near] };
   return { text: `write ${advice}`, meant: advice.match(/(?<=`)\w+/g) ?? [] };
 }

@@ -109,7 +109,15 @@ const cases: [text: Parameters<typeof load>[0], problem: string][] = [
     { cluster: "tls: { insecureSkipVerify: true }" },
     'clusters.app.tls.insecureSkipVerify: unknown key "insecureSkipVerify", write `verify: false`',
   ],
-  // A value in place of a map.
+  [
+    { listener: "routes: [{ cluster: app, rewrite: { strip: /a } }]" },
+    'listeners.web.routes.0.rewrite: unknown key "rewrite", write it in `chain: [ … ]`',
+  ],
+  // A value in place of a map or a list.
+  [
+    { listener: "routes: [{ cluster: app, retry: { on: connect } }]" },
+    'listeners.web.routes.0.retry.on: invalid value "connect": expected a list, such as [connect]',
+  ],
   [
     { cluster: "health: { active: tcp }" },
     'clusters.app.health.active: invalid value "tcp": expected a map, such as { tcp: … }',
