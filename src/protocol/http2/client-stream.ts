@@ -16,6 +16,7 @@ import { REPLAY_LIMIT } from "../../proxy/exchange.ts";
 import type { Connector, UpstreamEvents, UpstreamStream } from "../../proxy/upstream-stream.ts";
 import type { UpstreamTarget } from "../http1/client-connection.ts";
 import { ClientTunnel, type TunnelSession } from "./client-tunnel.ts";
+import { HOLD } from "./held-resets.ts";
 import { ReceiveStream } from "./receive-stream.ts";
 import { type SendOwner, SendStream } from "./send-stream.ts";
 import { type BandwidthOwner, StreamBandwidth } from "./stream-bandwidth.ts";
@@ -48,6 +49,8 @@ export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, 
   deadline = 0;
   sweepIndex = -1;
   id = 0;
+  /** Time of the clock before which its reset is held back; 0: the endpoint has processed its HEADERS. */
+  heldUntil = 0;
   readonly target: Http2Target;
   /** Both directions, once it has a connection. */
   input!: ReceiveStream;
@@ -121,6 +124,7 @@ export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, 
     this.input = new ReceiveStream(session, id, DEFAULT_WINDOW);
     this.output = new SendStream(session, this, id, window);
     this.#state = STATE.head;
+    this.heldUntil = this.#context.clock.after(HOLD);
     const isUpgrade = x.upgrade !== null;
     const ends = !isUpgrade && x.requestPassed && x.replayLength === 0 && x.requestTrailers === null;
     session.writeRequest(this, attempt, ends);
@@ -186,6 +190,7 @@ export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, 
 
   /** `nextHead` was decoded. */
   receiveHead(isTooLarge: boolean, ends: boolean): void {
+    this.heldUntil = 0;
     const attempt = this.#attempt!;
     const { head } = attempt;
     const { limits } = this.target.plan;

@@ -22,6 +22,7 @@ import { COST, type FrameBudget } from "./frame-budget.ts";
 import { FrameDispatch, type FrameOwner } from "./frame-dispatch.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import { HeaderBlock, MAX_CONTINUATIONS } from "./header-block.ts";
+import { HeldResets } from "./held-resets.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 import { requestBound, writeRequest } from "./request-fields.ts";
 import { responseBound, writeTrailers } from "./response-fields.ts";
@@ -82,6 +83,8 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
   #delayed: ClientStream[] = [];
   #nextId = 1;
   readonly #closed = new ClosedStreams();
+  readonly #clock: Clock;
+  readonly #held: HeldResets;
 
   constructor(owner: StreamsOwner, { clock, buffers, budget, writer, scheduler, plan }: ClientStreamsOptions) {
     this.#owner = owner;
@@ -91,6 +94,8 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
     this.#limits = plan.limits;
     this.#isTls = plan.tls !== null;
     this.#budget = budget;
+    this.#clock = clock;
+    this.#held = new HeldResets(clock, (ids) => this.#sendHeld(ids));
     this.#frames = new FrameDispatch(this, {
       clock,
       writer,
@@ -120,7 +125,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
   }
 
   get isFull(): boolean {
-    return this.#frames.streams.size >= this.limit;
+    return this.#frames.streams.size + this.#held.size >= this.limit;
   }
 
   /** No number is left for a further stream. */
@@ -145,6 +150,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
 
   /** The connection has ended. */
   lost(problem: string, error: ProxyError): void {
+    this.#held.close();
     for (const stream of [...this.#frames.streams.values()]) stream.lost(problem, false, error);
   }
 
@@ -174,12 +180,22 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
 
   streamClosed(stream: ClientStream | ClientTunnel, code: number): void {
     if (code >= 0) {
-      this.writer.reset(stream.id, code);
+      if (code === CODE.cancel && this.#isHeld(stream)) this.#held.hold(stream.id, stream.heldUntil);
+      else this.writer.reset(stream.id, code);
       this.resets++;
       this.#expectInTransit(stream);
     }
     this.#frames.streams.delete(stream.id);
     this.#budget.earn(COST.response);
+    this.#owner.streamClosed();
+  }
+
+  #isHeld(stream: ClientStream | ClientTunnel): stream is ClientStream {
+    return stream instanceof ClientStream && stream.heldUntil > this.#clock.now && !this.#owner.hasEnded;
+  }
+
+  #sendHeld(ids: readonly number[]): void {
+    for (const id of ids) this.writer.reset(id, CODE.cancel);
     this.#owner.streamClosed();
   }
 
