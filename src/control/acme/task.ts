@@ -351,6 +351,12 @@ export class CertificateTask {
     await this.options.files.writeState(this.#fileName, state);
   }
 
+  /** Whether the state on disk is of this certificate: another process that uses the storage may have renewed it. */
+  async #isSaved({ certificate }: Served): Promise<boolean> {
+    const saved = await this.options.files.readCertificate(this.#fileName).catch(() => null);
+    return saved === null || saved.key === certificate.key;
+  }
+
   /** Reads the renewal information. */
   async #check(served: Served, id: string): Promise<void> {
     this.#running = "check";
@@ -362,7 +368,8 @@ export class CertificateTask {
       if (window !== null && this.#served === served) {
         const suggestion = selectTime(window, this.#state.suggestion, { now: now(), random: random(), ...served });
         this.#checkAt = suggestion.checkAt;
-        await this.#save({ ...this.#state, suggestion });
+        this.#state = { ...this.#state, suggestion };
+        if (await this.#isSaved(served)) await this.#save(this.#state);
       }
     } catch (error) {
       this.#checkAt = nextCheck(now());

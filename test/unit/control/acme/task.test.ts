@@ -218,3 +218,23 @@ test("two processes that share a storage order a certificate once, and neither w
   const path = join(files.directory, `${name}.lock`);
   assert.ok(!existsSync(path));
 });
+
+test("renewal information of a certificate that another process has replaced is not kept for its successor", async (t) => {
+  const files = filesOf(t);
+  const [one, two] = [await makeTask(t, files), await makeTask(t, files)];
+  one.server.issue = (csr) => sign(csr, "-days", "20");
+  await one.task.order();
+  await two.task.load();
+  one.server.issue = (csr) => sign(csr, "-days", "30");
+  await one.task.order();
+  const state = await files.readState(name);
+  // The suggested time is in the past, so the second one looks at once whether it is to order.
+  two.now += DAY / 24;
+  two.task.start();
+  while (two.served.length === 0 || two.task.describe([]).isOrdering)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  await two.task.stop();
+  assert.equal(two.server.orders, 0);
+  assert.deepEqual(two.served.at(-1), one.served.at(-1));
+  assert.deepEqual(await files.readState(name), state);
+});
