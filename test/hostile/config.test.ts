@@ -48,7 +48,7 @@ const wrong: [text: string, places: string[]][] = [
   ["", ["1:1"]],
   ["[]\n", ["1:1"]],
   ["listeners: 5\n", ["1:12"]],
-  ["listeners:\n  web: { adress: ':80', cluster: app }\nclusters: { app: [a:1] }\n", ["2:10", "2:8"]],
+  ["listeners:\n  web: { adress: ':80', cluster: app }\nclusters: { app: [a:1] }\n", ["2:10"]],
   [base.replace("18080", "99999"), ["2:19"]],
   [base.replace("cluster: app", "cluster: ap"), ["2:45"]],
   [base.replace("127.0.0.1:9001", "nonsense"), ["4:9"]],
