@@ -38,8 +38,8 @@ const compiler = spawn(process.execPath, ["test/support/compiler.ts"], {
 });
 await once(compiler.stdout, "data");
 
-// Two files more than there are cores: a file waits for its programs and for time limits a third of the time.
-const concurrency = availableParallelism() + 2;
+// One file more than there are cores: a file waits for its programs a sixth of the time.
+const concurrency = availableParallelism() + 1;
 // A test that waits for ever fails, rather than the machine's patience.
 runNode(["--test", `--test-concurrency=${concurrency}`, "--test-timeout=300000", ...options, ...files]);
 compiler.stdin.end();
