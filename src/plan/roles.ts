@@ -33,7 +33,7 @@ type Plugins = ReadonlyMap<
   { readonly declared: object | null; readonly module: Module; readonly canary: { readonly module: Module } | null }
 >;
 
-/** `misplaced`: uses that cannot work, whatever their configuration. */
+/** `misplaced`: uses that cannot work with any configuration. */
 export type Roles = { readonly problems: readonly Problem[]; readonly misplaced: ReadonlySet<PluginUse> };
 
 /**

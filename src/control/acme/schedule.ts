@@ -52,8 +52,8 @@ export function selectTime(
 }
 
 /**
- * Whether a certificate is obtained so soon after the one before that a further one must wait, whatever the server
- * suggests.
+ * Whether a certificate is obtained so soon after the one before that a further one must wait, even if the server
+ * suggests an earlier time.
  */
 export function isEarly(issuedAt: number, now: number, lifetime: number): boolean {
   return now < issuedAt + Math.max(MINUTE, Math.min(HOUR, lifetime / 2));

@@ -90,7 +90,7 @@ test("connections that take no further request do not count in the maximum", asy
   for (const client of clients) assert.equal((await client.readResponse()).status, 200);
 });
 
-test("a request that was lost is sent again on the next connection, whatever ends while that is opened", async (t) => {
+test("a request that was lost is sent again on the next connection, even if others end while that is opened", async (t) => {
   const asked: [EndpointConnection, number][] = [];
   const { port, connections } = await startHttp2Endpoint(
     t,
