@@ -9,7 +9,7 @@ import { Fault } from "../host/fault.ts";
 import type { CallContext } from "./call-context.ts";
 import { writeLine } from "./log-lines.ts";
 import type { GuestMemory } from "./memory.ts";
-import { WASI_NAMES, type WasiName } from "./wasi-names.ts";
+import { WASI_NAMES } from "./wasi-names.ts";
 import { EVENT, poll, SleptClock, SUBSCRIPTION } from "./wasi-poll.ts";
 
 /** Error numbers of WASI. */
@@ -37,7 +37,7 @@ export class ProgramEnd extends Error {}
 type Function_ = (...values: never[]) => number;
 
 /** `memory` is the guest's own, attached when there is an instance. */
-export function makeWasi(context: CallContext, memory: GuestMemory): Record<WasiName, Function_> {
+export function makeWasi(context: CallContext, memory: GuestMemory): Record<string, Function_> {
   const slept = new SleptClock(() => BigInt(Math.trunc(context.now())) * NANOSECONDS);
   /** Begins a call that reads or writes that number of bytes of the guest's memory. */
   const enter = (call: string, bytes = 0): void => {
@@ -55,8 +55,8 @@ export function makeWasi(context: CallContext, memory: GuestMemory): Record<Wasi
     enter(call);
     return leave(error);
   };
-  const calls = Object.fromEntries(WASI_NAMES.map((name) => [name, refuse(name, refusalOf(name))]));
-  return Object.assign(calls as Record<WasiName, Function_>, {
+  return {
+    ...Object.fromEntries(WASI_NAMES.map((name) => [name, refuse(name, refusalOf(name))])),
     args_get: refuse("args_get", ERROR.none),
     environ_get: refuse("environ_get", ERROR.none),
     sched_yield: refuse("sched_yield", ERROR.none),
@@ -140,10 +140,10 @@ export function makeWasi(context: CallContext, memory: GuestMemory): Record<Wasi
       if (code === 0 && context.scope.isStarting) throw new ProgramEnd();
       throw new Fault("abort", `proc_exit(${code})`);
     },
-  });
+  };
 }
 
-function refusalOf(name: WasiName): number {
+function refusalOf(name: string): number {
   if (name.startsWith("path_")) return ERROR.noEntry;
   return name.startsWith("fd_") ? ERROR.badDescriptor : ERROR.notSupported;
 }
