@@ -42,38 +42,29 @@ export const OP = {
 
 const SHAPE = { unknown: 0, none: 1, leb: 2, leb2: 3, memory: 4, four: 5, eight: 6, special: 7 } as const;
 
-const shapes = new Uint8Array(256);
-const shape = (kind: number, from: number, to = from) => shapes.fill(kind, from, to + 1);
-shape(SHAPE.none, 0x00, 0x01);
-shape(SHAPE.special, 0x02, 0x04);
-shape(SHAPE.none, 0x05);
-shape(SHAPE.special, 0x06);
-shape(SHAPE.leb, 0x07, 0x09);
-shape(SHAPE.none, 0x0a, 0x0b);
-shape(SHAPE.leb, 0x0c, 0x0d);
-shape(SHAPE.special, 0x0e);
-shape(SHAPE.none, 0x0f);
-shape(SHAPE.leb, 0x10);
-shape(SHAPE.leb2, 0x11);
-shape(SHAPE.leb, 0x12);
-shape(SHAPE.leb2, 0x13);
-shape(SHAPE.leb, 0x14, 0x15);
-shape(SHAPE.leb, 0x18);
-shape(SHAPE.none, 0x19, 0x1b);
-shape(SHAPE.special, 0x1c);
-shape(SHAPE.special, 0x1f);
-shape(SHAPE.leb, 0x20, 0x26);
-shape(SHAPE.memory, 0x28, 0x3e);
-shape(SHAPE.leb, 0x3f, 0x42);
-shape(SHAPE.four, 0x43);
-shape(SHAPE.eight, 0x44);
-shape(SHAPE.none, 0x45, 0xc4);
-shape(SHAPE.leb, 0xd0);
-shape(SHAPE.none, 0xd1);
-shape(SHAPE.leb, 0xd2);
-shape(SHAPE.none, 0xd4);
-shape(SHAPE.leb, 0xd5, 0xd6);
-shape(SHAPE.special, 0xfc, 0xfe);
+/** A value, and the indices that have it: single ones, and ranges. */
+type Row = readonly [value: number, ...at: (number | readonly [from: number, to: number])[]];
+
+/** A table of numbers from -128 to 127 by index; later rows override earlier ones, indices without a row have 0. */
+export function table(size: number, rows: readonly Row[]): Int8Array {
+  const values = new Int8Array(size);
+  for (const [value, ...at] of rows)
+    for (const one of at)
+      if (typeof one === "number") values[one] = value;
+      else values.fill(value, one[0], one[1] + 1);
+  return values;
+}
+
+const shapes = table(256, [
+  [SHAPE.none, [0x00, 0x01], 0x05, [0x0a, 0x0b], 0x0f, [0x19, 0x1b], [0x45, 0xc4], 0xd1, 0xd4],
+  [SHAPE.leb, [0x07, 0x09], [0x0c, 0x0d], 0x10, 0x12, [0x14, 0x15], 0x18, [0x20, 0x26], [0x3f, 0x42]],
+  [SHAPE.leb, 0xd0, 0xd2, [0xd5, 0xd6]],
+  [SHAPE.leb2, 0x11, 0x13],
+  [SHAPE.memory, [0x28, 0x3e]],
+  [SHAPE.four, 0x43],
+  [SHAPE.eight, 0x44],
+  [SHAPE.special, [0x02, 0x04], 0x06, 0x0e, 0x1c, 0x1f, [0xfc, 0xfe]],
+]);
 
 /**
  * Skips the immediates of `opcode`, which was just read. Returns the number after a prefix byte, else 0. @throws

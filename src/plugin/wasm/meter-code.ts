@@ -97,6 +97,7 @@ type Body = {
 };
 
 function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets }: Body): void {
+  const { fuel, grow, hooks, suspendable } = appended;
   let from = start;
   offsets.push(writer.at, from);
   for (let i = 0; i < sites.at.length; i++) {
@@ -106,21 +107,15 @@ function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets
     writer.copy(bytes, from, at);
     from = at;
     if (units === SITE.grow) {
-      writeCall(writer, appended.grow);
+      writer.call(grow);
       from += 2;
-    } else if (units === SITE.bulk) writeCall(writer, appended.bulk);
-    else if (units === SITE.entries) writeCall(writer, appended.entries);
+    } else if (units === SITE.bulk) writer.call(appended.bulk);
+    else if (units === SITE.entries) writer.call(appended.entries);
     else if (units <= SITE.call) {
-      const { grow, hooks, suspendable } = appended;
       writer.u8(bytes[at]!);
       writer.u32(grow + 1 + hooks.length + suspendable.length + SITE.call - units);
       from = sites.ends[i]!;
-    } else {
-      writeGet(writer, appended.fuel);
-      writer.u8(OP.i32Const);
-      writer.s32(units);
-      writeTake(writer, appended.fuel);
-    }
+    } else take(writer.get(fuel).constant(units), fuel);
     offsets.push(writer.at, from);
   }
   writer.copy(bytes, from, end);
@@ -128,113 +123,44 @@ function writeBody(writer: Writer, { bytes, start, end, sites, appended, offsets
 
 const I32 = { eq: 0x46, ltS: 0x48, ltU: 0x49, add: 0x6a, sub: 0x6b, mul: 0x6c, shrU: 0x76 } as const;
 const SELECT = 0x1b;
+const LOCAL_TEE = 0x22;
 const EMPTY = 0x40;
 
-function writeGet(writer: Writer, global: number): void {
-  writer.u8(OP.globalGet);
-  writer.u32(global);
-}
-
-function writeCall(writer: Writer, index: number): void {
-  writer.u8(OP.call);
-  writer.u32(index);
-}
-
-function writeConst(writer: Writer, value: number): void {
-  writer.u8(OP.i32Const);
-  writer.s32(value);
-}
-
-function writeLocal(writer: Writer, local: number): void {
-  writer.u8(OP.localGet);
-  writer.u32(local);
-}
-
 /** Subtracts the units on top of the stack from the fuel below them, and traps if the result is negative. */
-function writeTake(writer: Writer, fuel: number): void {
-  writer.u8(I32.sub);
-  writer.u8(OP.globalSet);
-  writer.u32(fuel);
-  writeGet(writer, fuel);
-  writeConst(writer, 0);
-  writer.u8(I32.ltS);
-  writer.u8(OP.if);
-  writer.u8(EMPTY);
-  writer.u8(OP.unreachable);
-  writer.u8(OP.end);
+function take(code: Writer, fuel: number): Writer {
+  return code.op(I32.sub).set(fuel).get(fuel).constant(0).op(I32.ltS, OP.if, EMPTY, OP.unreachable, OP.end);
 }
+
+/** The unsigned minimum of the parameter and `most`, so that a price cannot overflow. */
+function lowest(code: Writer, most: number): Writer {
+  return code.local(0).constant(most).local(0).constant(most).op(I32.ltU, SELECT);
+}
+
+// Appended functions. Each begins with the number of its locals, and ends with `end`.
 
 /** `(units) -> left`: subtracts fuel without a trap; called by the host. */
-function writeCharge(writer: Writer, { fuel }: Appended): void {
-  writer.u32(0);
-  writeGet(writer, fuel);
-  writeLocal(writer, 0);
-  writer.u8(I32.sub);
-  writer.u8(OP.globalSet);
-  writer.u32(fuel);
-  writeGet(writer, fuel);
-  writer.u8(OP.end);
+function writeCharge(code: Writer, { fuel }: Appended): void {
+  code.op(0).get(fuel).local(0).op(I32.sub).set(fuel).get(fuel).op(OP.end);
 }
 
 /** `(length) -> length`: charges a bulk memory operation. */
-function writeBulk(writer: Writer, { fuel }: Appended): void {
-  writer.u32(0);
-  writeGet(writer, fuel);
-  writeLocal(writer, 0);
-  writeConst(writer, Math.log2(PRICE.bulkBytes));
-  writer.u8(I32.shrU);
-  writeTake(writer, fuel);
-  writeLocal(writer, 0);
-  writer.u8(OP.end);
+function writeBulk(code: Writer, { fuel }: Appended): void {
+  code.op(0).get(fuel).local(0).constant(Math.log2(PRICE.bulkBytes)).op(I32.shrU);
+  take(code, fuel).local(0).op(OP.end);
 }
 
-/** `(length) -> length`: charges a bulk table operation. */
-function writeEntries(writer: Writer, { fuel }: Appended): void {
-  writer.u32(0);
-  writeGet(writer, fuel);
-  // Larger lengths make the instruction itself trap.
-  writeLowest(writer, LIMIT.tableEntries);
-  writeConst(writer, PRICE.tableEntry);
-  writer.u8(I32.mul);
-  writeTake(writer, fuel);
-  writeLocal(writer, 0);
-  writer.u8(OP.end);
-}
-
-/** The unsigned minimum of the parameter and `most`, so that the price cannot overflow. */
-function writeLowest(writer: Writer, most: number): void {
-  writeLocal(writer, 0);
-  writeConst(writer, most);
-  writeLocal(writer, 0);
-  writeConst(writer, most);
-  writer.u8(I32.ltU);
-  writer.u8(SELECT);
+/** `(length) -> length`: charges a bulk table operation; larger lengths make the instruction itself trap. */
+function writeEntries(code: Writer, { fuel }: Appended): void {
+  lowest(code.op(0).get(fuel), LIMIT.tableEntries).constant(PRICE.tableEntry).op(I32.mul);
+  take(code, fuel).local(0).op(OP.end);
 }
 
 /** `(pages) -> previous pages or -1`: charges and executes `memory.grow`, and records a failure in `stopped`. */
-function writeGrow(writer: Writer, { fuel, stopped }: Appended): void {
-  writer.u32(0);
-  writeGet(writer, fuel);
-  // The maximum number of pages.
-  writeLowest(writer, PAGE);
-  writeConst(writer, PRICE.growPage);
-  writer.u8(I32.mul);
-  writeConst(writer, PRICE.grow);
-  writer.u8(I32.add);
-  writeTake(writer, fuel);
-  writeLocal(writer, 0);
-  writer.u8(OP.memoryGrow);
-  writer.u8(0);
-  writer.u8(0x22);
-  writer.u32(0);
-  writeConst(writer, -1);
-  writer.u8(I32.eq);
-  writer.u8(OP.if);
-  writer.u8(EMPTY);
-  writeSet(writer, stopped, STOPPED.memory);
-  writer.u8(OP.end);
-  writeLocal(writer, 0);
-  writer.u8(OP.end);
+function writeGrow(code: Writer, { fuel, stopped }: Appended): void {
+  // At most the maximum number of pages.
+  lowest(code.op(0).get(fuel), PAGE).constant(PRICE.growPage).op(I32.mul).constant(PRICE.grow).op(I32.add);
+  take(code, fuel).local(0).op(OP.memoryGrow, 0, LOCAL_TEE, 0).constant(-1).op(I32.eq, OP.if, EMPTY);
+  code.constant(STOPPED.memory).set(stopped).op(OP.end).local(0).op(OP.end);
 }
 
 /**
@@ -242,27 +168,18 @@ function writeGrow(writer: Writer, { fuel, stopped }: Appended): void {
  * such a guest is discarded.
  */
 function writeHook(
-  writer: Writer,
+  code: Writer,
   { fuel, maySuspend }: Appended,
   { target, type }: Entry,
   { shape: { types }, isSuspendable }: { readonly shape: ModuleShape; readonly isSuspendable: boolean },
 ): void {
   const params = types[type]!.params.length;
-  writer.u32(0);
-  writeLocal(writer, params);
-  writer.u8(OP.globalSet);
-  writer.u32(fuel);
-  if (isSuspendable) writeSet(writer, maySuspend, 1);
-  for (let i = 0; i < params; i++) writeLocal(writer, i);
-  writeCall(writer, target);
-  if (isSuspendable) writeSet(writer, maySuspend, 0);
-  writer.u8(OP.end);
-}
-
-function writeSet(writer: Writer, global: number, value: number): void {
-  writeConst(writer, value);
-  writer.u8(OP.globalSet);
-  writer.u32(global);
+  code.op(0).local(params).set(fuel);
+  if (isSuspendable) code.constant(1).set(maySuspend);
+  for (let i = 0; i < params; i++) code.local(i);
+  code.call(target);
+  if (isSuspendable) code.constant(0).set(maySuspend);
+  code.op(OP.end);
 }
 
 /**
@@ -270,22 +187,18 @@ function writeSet(writer: Writer, global: number, value: number): void {
  * cause.
  */
 function writeGuard(
-  writer: Writer,
+  code: Writer,
   { maySuspend, notHere, stopped }: Appended,
   target: number,
   { params, results }: Signature,
 ): void {
-  writer.u32(0);
-  writeGet(writer, maySuspend);
-  writer.u8(OP.if);
-  writer.u8(results[0] ?? EMPTY);
-  for (let i = 0; i < params.length; i++) writeLocal(writer, i);
-  writeCall(writer, target);
-  writer.u8(OP.else);
-  if (notHere === null) {
-    writeSet(writer, stopped, STOPPED.suspension);
-    writer.u8(OP.unreachable);
-  } else writeConst(writer, notHere);
-  writer.u8(OP.end);
-  writer.u8(OP.end);
+  code
+    .op(0)
+    .get(maySuspend)
+    .op(OP.if, results[0] ?? EMPTY);
+  for (let i = 0; i < params.length; i++) code.local(i);
+  code.call(target).op(OP.else);
+  if (notHere === null) code.constant(STOPPED.suspension).set(stopped).op(OP.unreachable);
+  else code.constant(notHere);
+  code.op(OP.end, OP.end);
 }

@@ -1,6 +1,7 @@
 /** Writes the WebAssembly binary format. */
+import { OP } from "./instructions.ts";
 
-/** A growable buffer with the encodings of the format. */
+/** A growable buffer with the encodings of the format. Those of instructions return it, so that code is one expression. */
 export class Writer {
   bytes: Buffer;
   at = 0;
@@ -45,6 +46,40 @@ export class Writer {
       }
       this.bytes[this.at++] = byte | 0x80;
     }
+  }
+
+  /** Instructions without immediates, or bytes of others. */
+  op(...bytes: readonly number[]): this {
+    for (const byte of bytes) this.u8(byte);
+    return this;
+  }
+
+  #indexed(opcode: number, index: number): this {
+    this.u8(opcode);
+    this.u32(index);
+    return this;
+  }
+
+  get(global: number): this {
+    return this.#indexed(OP.globalGet, global);
+  }
+
+  set(global: number): this {
+    return this.#indexed(OP.globalSet, global);
+  }
+
+  local(index: number): this {
+    return this.#indexed(OP.localGet, index);
+  }
+
+  call(index: number): this {
+    return this.#indexed(OP.call, index);
+  }
+
+  constant(value: number): this {
+    this.u8(OP.i32Const);
+    this.s32(value);
+    return this;
   }
 
   copy(source: Uint8Array, start: number, end: number): void {
