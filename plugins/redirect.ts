@@ -7,7 +7,7 @@
 // `https` and `host` can be combined. `status` is 301, 302 (default), 307 or 308. In `to`, {scheme}, {host} (without the
 // port), {path} and {query} (with `?` unless empty) are replaced by those of the request.
 
-import { Config, PerInstance, Request } from "sluice/sdk";
+import { Config, IpAddress, PerInstance, Request } from "sluice/sdk";
 
 export const servesMany = true;
 
@@ -18,6 +18,10 @@ class Settings {
   status: i32 = 302;
   https: bool = false;
   host: string = "";
+  /** `host` in normal form without its port; empty without `host`. */
+  name: string = "";
+  /** The port in `host`; -1: none, which any port matches. */
+  port: i32 = -1;
   /** The parts of `to`: alternating texts (0, 2, …) and names in braces (1, 3, …). Empty without `to`. */
   to: string[] = [];
   /** The target contains the host of the request. */
@@ -33,7 +37,7 @@ export function configure(): void {
   if (![301, 302, 307, 308].includes(settings.status)) Config.refuse("status", "301, 302, 307 or 308");
   settings.https = Config.bool("https");
   settings.host = Config.string("host", "");
-  if (Config.has("host") && !isHost(settings.host)) Config.refuse("host", "a host name, with or without a port");
+  if (Config.has("host") && !readHost(settings.host, settings)) Config.refuse("host", "a host name, with or without a port");
   if (Config.has("to")) {
     if (settings.https || settings.host.length) Config.refuse("to", "either to, or https and host, not both");
     settings.to = readTemplate(Config.string("to"));
@@ -55,15 +59,30 @@ export function onRequest(req: Request): void {
 /** The request's URL with the configured scheme and host; empty if it has them already. */
 function locate(settings: Settings, req: Request): string {
   const changesScheme = settings.https && req.scheme != "https";
-  const changesHost = settings.host.length > 0 && !isAt(settings.host.toLowerCase(), req);
+  const changesHost = settings.host.length > 0 && !isAt(settings, req);
   if (!changesScheme && !changesHost) return "";
   const scheme = settings.https ? "https" : req.scheme;
   return `${scheme}://${settings.host.length ? settings.host : req.original.host}${pathOf(req)}${query(req)}`;
 }
 
-/** Whether the client used this host. A host without a port matches any port. */
-function isAt(host: string, req: Request): bool {
-  return req.original.authority.toLowerCase() == host || req.original.host.toLowerCase() == host;
+/** Whether the client used the configured host. Clients leave out the default port of the scheme. */
+function isAt(settings: Settings, req: Request): bool {
+  const host = req.original.host;
+  if (normalize(host) != settings.name) return false;
+  if (settings.port < 0) return true;
+  const port = req.original.authority.substring(host.length + 1);
+  const used = port.length ? <i32>parseInt(port) : req.scheme == "https" ? 443 : 80;
+  return used == settings.port;
+}
+
+/** The host as most clients send it: in lower case, without a dot at its end, an IPv6 address as in RFC 5952. */
+function normalize(host: string): string {
+  if (host.startsWith("[")) {
+    const address = IpAddress.parse(host.substring(1, host.length - 1));
+    if (address) return `[${address.toString()}]`;
+  }
+  const lower = host.toLowerCase();
+  return lower.endsWith(".") ? lower.substring(0, lower.length - 1) : lower;
 }
 
 function expand(template: string[], req: Request): string {
@@ -117,23 +136,35 @@ function checkText(text: string): string {
   return text;
 }
 
-/** A name or an IPv4 address, or an IPv6 address in brackets; with or without a port. */
-function isHost(text: string): bool {
+/** Reads a name or an IPv4 address, or an IPv6 address in brackets, with or without a port. False: it is none. */
+function readHost(text: string, settings: Settings): bool {
   const isIpv6 = text.startsWith("[");
-  const end = text.indexOf(isIpv6 ? "]" : ":");
-  if (isIpv6 && end < 0) return false;
-  const name = isIpv6 ? text.substring(1, end) : text.substring(0, end < 0 ? text.length : end);
-  const port = end < 0 ? "" : text.substring(isIpv6 ? end + 1 : end);
-  return name.length > 0 && consistsOf(name, isIpv6 ? ":." : "-._") && (!port.length || (port.startsWith(":") && consistsOf(port.substring(1), "")));
+  const close = text.indexOf(isIpv6 ? "]" : ":");
+  if (isIpv6 && close < 0) return false;
+  const end = close < 0 ? text.length : isIpv6 ? close + 1 : close;
+  settings.name = normalize(text.substring(0, end));
+  const isName = isIpv6 ? IpAddress.parse(text.substring(1, close)) !== null : isNameOrIpv4(settings.name);
+  if (end == text.length) return isName;
+  const port = text.substring(end + 1);
+  if (text.charAt(end) != ":" || !port.length || port.length > 5 || !consistsOf(port, "", false)) return false;
+  settings.port = <i32>parseInt(port);
+  return isName && settings.port > 0 && settings.port <= 65535;
 }
 
-/** Whether the text has no other characters than letters, digits and these. */
-function consistsOf(text: string, others: string): bool {
+/** Clients read a name whose last label is a number as an IPv4 address, of which they accept other forms. */
+function isNameOrIpv4(name: string): bool {
+  const last = name.substring(name.lastIndexOf(".") + 1);
+  const isNumber = consistsOf(last, "", false) || (last.startsWith("0x") && consistsOf(last.substring(2), "", true));
+  return name.length > 0 && consistsOf(name, "-._", true) && (!isNumber || IpAddress.parse(name) !== null);
+}
+
+/** Whether the text has no other characters than digits, letters if `letters`, and `others`. */
+function consistsOf(text: string, others: string, letters: bool): bool {
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i) | 32;
-    const letter = unit >= 0x61 && unit <= 0x7a;
-    const digit = unit >= 0x30 && unit <= 0x39;
-    if (!letter && !digit && !others.includes(text.charAt(i))) return false;
+    const isLetter = letters && unit >= 0x61 && unit <= 0x7a;
+    const isDigit = unit >= 0x30 && unit <= 0x39 && text.charCodeAt(i) >= 0x30;
+    if (!isLetter && !isDigit && !others.includes(text.charAt(i))) return false;
   }
   return true;
 }

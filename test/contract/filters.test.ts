@@ -225,6 +225,20 @@ describe("redirect", () => {
     [{ host: "b" }, "GET /c HTTP/1.0", "302 http://b/c"],
     [{ host: "[::1]:80" }, "GET /c HTTP/1.0", "302 http://[::1]:80/c"],
     [{ host: "[::1]" }, "GET /c HTTP/1.0", "302 http://[::1]/c"],
+    // The request that follows a redirect has its host in the form that clients send.
+    ...["[0:0::1]", "[::1]", "[0:0::1]:80", "[::0001]"].map((host): (typeof cases)[number] => [
+      { host },
+      "GET /c HTTP/1.1\nHost: [::1]",
+      "0 undefined",
+    ]),
+    [{ host: "example.com." }, "GET /c HTTP/1.1\nHost: EXAMPLE.com", "0 undefined"],
+    [{ host: "example.com" }, "GET /c HTTP/1.1\nHost: example.com.:81", "0 undefined"],
+    [{ host: "example.com:80" }, "GET /c HTTP/1.1\nHost: example.com", "0 undefined"],
+    [{ host: "example.com:80" }, "GET /c HTTP/1.1\nHost: example.com:80", "0 undefined"],
+    [{ host: "example.com:443", https: true }, "GET /c HTTP/1.1\nHost: example.com", "302 https://example.com:443/c"],
+    [{ host: "[::2]" }, "GET /c HTTP/1.1\nHost: [::1]", "302 http://[::2]/c"],
+    [{ host: "[::1]:81" }, "GET /c HTTP/1.1\nHost: [::1]", "302 http://[::1]:81/c"],
+    [{ host: "127.0.0.1" }, "GET /c HTTP/1.1\nHost: 127.0.0.1:9", "0 undefined"],
   ];
   for (const [config, request, expected] of cases) {
     test(`${JSON.stringify(config)}: ${request.split(" ")[1]} → ${expected}`, () => {
@@ -240,7 +254,22 @@ describe("redirect", () => {
     refuses("redirect", { to: "/{port}" }, /config to: expected only .* in braces, found "\/\{port\}"/);
     refuses("redirect", { to: "/a\r\nb" }, /config to: expected printable ASCII/);
     refuses("redirect", { to: "/", https: true }, /config to: expected either to, or https and host/);
-    for (const host of ["a/b", "::1", "[::1", "[::1]a", "a]b[", "a:b:c", ":80"])
+    for (const host of [
+      "a/b",
+      "::1",
+      "[::1",
+      "[::1]a",
+      "a]b[",
+      "a:b:c",
+      ":80",
+      "a:",
+      "a:0",
+      "a:99999",
+      "[a]",
+      "127.1",
+      "a.0x7f",
+      "1",
+    ])
       refuses("redirect", { host }, /config host: expected a host name/);
   });
 });
