@@ -54,12 +54,12 @@ export const SURCHARGE = {
   float: 32,
   /** Vector instructions. */
   vector: 32,
-  /** Calls through a table or reference, with cold target, signature and code: 400 ns. */
+  /** Calls through a table or reference, with cold target, signature and code: 400 ns, with the target's entry. */
   indirect: 256,
   /** `ref.func`: the reference is created at the first use, 1 µs. */
-  function: 512,
+  function: 896,
   /** `table.get` of an unused entry: 290 ns. */
-  tableGet: 192,
+  tableGet: 256,
   /** `table.set`: 45 ns, more for cold entries. */
   tableSet: 128,
   /** A bulk memory operation in addition to its length: two cold locations, 60 ns. */

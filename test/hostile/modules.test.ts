@@ -9,6 +9,7 @@ import { aboveStack, type Bomb, body, bytes, list, makeBomb, nested, repeat } fr
 
 const MEMORY = 16 * 1024 * 1024;
 const DROP = 0x1a;
+const NOP = 0x01;
 const nothing = body(0, () => {});
 /** `count` entries that are all alike. */
 const many = (count: number, ...entry: number[]) => list(Array.from({ length: count }), bytes(...entry));
@@ -147,3 +148,25 @@ for (const [name, bomb] of built) {
     assert.equal(buildModule(makeBomb(bomb), { memory: MEMORY }).info.hooks, 1 << 1);
   });
 }
+
+test("a module with a function that is costly to optimise stays with baseline code", () => {
+  const loops = (depth: number) =>
+    body(0, (writer) => {
+      repeat(depth, OP.loop, 0x40)(writer);
+      repeat(depth, OP.end)(writer);
+    });
+  const reasons: [bomb: Bomb, reason: RegExp | null][] = [
+    [{ functions: [body(0, repeat(270_000, NOP))] }, /^function 2 has \d+ bytes of code, above 262144$/],
+    [{ functions: [body(8000, nested(500))] }, /^function 2 has \d+ values to merge, above 2097152$/],
+    [
+      { functions: [nothing, loops(100)] },
+      /^function 3 has 5050 loops, each counted with those around it, above 4096$/,
+    ],
+    [{ functions: [body(0, repeat(200_000, NOP)), body(100, nested(500)), loops(80)] }, null],
+  ];
+  for (const [bomb, reason] of reasons) {
+    const { unoptimised } = buildModule(makeBomb(bomb), { memory: MEMORY }).info;
+    if (reason === null) assert.equal(unoptimised, null);
+    else assert.match(unoptimised ?? "optimised", reason);
+  }
+});

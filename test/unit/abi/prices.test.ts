@@ -115,6 +115,30 @@ test("each operation that takes time has a price", () => {
   for (const [body, least, more] of dear) assert.ok(once(body.repeat(64), more) - bare >= least - 1, body);
 });
 
+test("a call with the default fuel takes less than 100 ms, whatever it runs, and no price is below its measured time", () => {
+  const milliseconds = (fuel: number) => (fuel * PRICE.nanoseconds) / 1e6;
+  assert.ok(milliseconds(FUEL.default) < 100);
+  assert.ok(milliseconds(FUEL.start) <= 300);
+  // Nanoseconds, as measured by `npm run bench -- prices`, without the instruction's length.
+  const measured: [keyof typeof SURCHARGE, number][] = [
+    ["load", 145],
+    ["atomic", 145],
+    ["fence", 190],
+    ["divide", 4],
+    ["float", 6],
+    ["indirect", 400 - PRICE.entry * PRICE.nanoseconds],
+    ["function", 1000],
+    ["tableGet", 290],
+    ["tableSet", 45],
+    ["bulkMemory", 60],
+    ["bulkTable", 60],
+  ];
+  for (const [name, time] of measured)
+    assert.ok(SURCHARGE[name] * PRICE.nanoseconds >= time * PRICE.perUnit, `${name}: ${SURCHARGE[name]}`);
+  assert.ok(PRICE.tableEntry * PRICE.nanoseconds >= 2000, "the first use of a function");
+  assert.ok(PRICE.growPage * PRICE.nanoseconds >= 16 * 2000, "page faults of a page of 64 KiB");
+});
+
 // ── Paths ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Costs more than the preceding instructions. */

@@ -47,6 +47,7 @@ test("for any text it reads at most 100 lines of 64 KiB", () => {
   for (const part of parts) {
     const stack = `${HEAD}\n${part.repeat(1_000_000)}`;
     assert.ok(readStack(stack, MESSAGE).length <= 100);
+    assert.ok(readStack(`${HEAD}\n    at ${part.repeat(1_000_000)}`, MESSAGE).length <= 100);
   }
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...parts), { maxLength: 200 }), (some) => {

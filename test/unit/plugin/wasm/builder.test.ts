@@ -85,6 +85,18 @@ test("a process that ends is an error, and the next module gets another", {
   assert.equal((await builder.build(readFixture("no-op"), PLACE)).info.hooks, 0xff);
 });
 
+test("the process gets no secrets, and is the first to be killed when memory runs out", {
+  skip: process.platform !== "linux",
+}, async (t) => {
+  process.env.SLUICE_TEST_SECRET = "hidden";
+  t.after(() => delete process.env.SLUICE_TEST_SECRET);
+  const before = new Set(childrenOf(process.pid));
+  await makeBuilder(t).build(readFixture("no-op"), PLACE);
+  const [pid] = childrenOf(process.pid).filter((child) => !before.has(child));
+  assert.doesNotMatch(readFileSync(`/proc/${pid}/environ`, "utf8"), /SLUICE_TEST_SECRET|PATH=/);
+  assert.equal(readFileSync(`/proc/${pid}/oom_score_adj`, "utf8").trim(), "1000");
+});
+
 function childrenOf(pid: number): number[] {
   return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
     readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8").split(" ").filter(Boolean).map(Number),
