@@ -8,7 +8,6 @@ import { findFieldProblem } from "../../http2/request-head.ts";
 import { readResponse } from "../../http2/response-head.ts";
 import type { Timed } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
-import { PendingBuffer } from "../../net/pending-buffer.ts";
 import type { Attempt } from "../../proxy/attempt.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import { ERROR, type ProxyError } from "../../proxy/error.ts";
@@ -17,9 +16,11 @@ import type { Connector, UpstreamEvents, UpstreamStream } from "../../proxy/upst
 import type { UpstreamTarget } from "../http1/client-connection.ts";
 import { ClientTunnel, type TunnelSession } from "./client-tunnel.ts";
 import { HOLD } from "./held-resets.ts";
-import { ReceiveStream } from "./receive-stream.ts";
-import { type SendOwner, SendStream } from "./send-stream.ts";
+import { type ReceiveConnection, ReceiveStream } from "./receive-stream.ts";
+import { type BodyOwner, ResponseBody } from "./response-body.ts";
+import { type SendConnection, type SendOwner, SendStream } from "./send-stream.ts";
 import { type BandwidthOwner, StreamBandwidth } from "./stream-bandwidth.ts";
+import type { StreamTunnel } from "./stream-tunnel.ts";
 
 const NOTHING = Buffer.alloc(0);
 const COLON = 0x3a;
@@ -32,10 +33,11 @@ const STATE = { waiting: 0, head: 1, body: 2, closed: 3 } as const;
 export type Http2Target = UpstreamTarget & { readonly http1: Connector };
 
 /** What a stream uses of its connection. */
-export interface StreamSession extends TunnelSession {
+export interface StreamSession extends ReceiveConnection, SendConnection, TunnelSession {
   writeRequest(stream: ClientStream, attempt: Attempt, ends: boolean): void;
   /** Calls `flushHead` when the read callback ends. */
   delayHead(stream: ClientStream): void;
+  streamClosed(stream: ClientStream | StreamTunnel, code: number): void;
 }
 
 /** The streams without a connection. */
@@ -45,7 +47,7 @@ export interface StreamQueue {
   readonly waitError: ProxyError;
 }
 
-export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, Timed {
+export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, BodyOwner, Timed {
   deadline = 0;
   sweepIndex = -1;
   id = 0;
@@ -71,11 +73,7 @@ export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, 
   /** Length of the response body by its Content-Length, -1: unknown; and bytes received of it. */
   #expected = -1;
   #received = 0;
-  /** Its consumer is slow: what is received meanwhile, at most a window, is kept. */
-  #paused = false;
-  #delivers = false;
-  readonly #kept = new PendingBuffer();
-  #keptEnd = false;
+  readonly #body = new ResponseBody(this);
   /** The limit of the route; null: unlimited. */
   #bandwidth: StreamBandwidth | null = null;
 
@@ -227,13 +225,12 @@ export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, 
     if (isWebSocket(upgrade) && (request.flags & FLAG.connect) === 0)
       head.add(ACCEPT, Buffer.from(acceptOf(findKey(request))), NAME.other);
     this.#bandwidth?.close();
-    const tunnel = new ClientTunnel(this.#context, this.#events, this.#session!, this, attempt);
+    const { tunnel } = (attempt.stream = new ClientTunnel(this.#context, this.#events, this.#session!, this, attempt));
     this.#attempt = null;
     this.#state = STATE.closed;
     this.deadline = 0;
     this.#context.clock.remove(this);
-    attempt.stream = tunnel;
-    attempt.upgraded = tunnel.connection;
+    attempt.upgraded = tunnel;
     attempt.body = NOTHING;
     attempt.bodyStart = attempt.bodyEnd = 0;
     if (ends) tunnel.receive(NOTHING, 0, 0, true);
@@ -270,23 +267,19 @@ export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, 
 
   #take(bytes: Buffer, start: number, end: number, ends: boolean): void {
     if (ends) this.#close(this.output.hasSentEnd ? -1 : CODE.cancel);
-    if (this.#paused || this.#delivers) {
-      this.#kept.append(bytes, start, end);
-      this.#keptEnd = ends;
-      // The rest of the request is discarded: some clients read the response only after they have sent all of it.
-      if (ends && !this.output.hasSentEnd) this.#events.writable(this.#attempt!);
-      return;
-    }
-    this.#deliver(bytes, start, end, ends);
+    const isDelivered = this.#body.take(bytes, start, end, ends);
+    // The rest of the request is discarded: some clients read the response only after they have sent all of it.
+    if (!isDelivered && ends && !this.output.hasSentEnd) this.#events.writable(this.#attempt!);
   }
 
   /** The read callback ends: reports a head that no body followed. */
   flushHead(): void {
-    if (this.#headDelayed && this.#state === STATE.body) this.#deliver(NOTHING, 0, 0, false);
+    if (this.#headDelayed && this.#state === STATE.body) this.deliver(NOTHING, 0, 0, false);
   }
 
-  #deliver(bytes: Buffer, start: number, end: number, ends: boolean): void {
-    const attempt = this.#attempt!;
+  deliver(bytes: Buffer, start: number, end: number, ends: boolean): void {
+    const attempt = this.#attempt;
+    if (attempt === null) return;
     attempt.bodyStart = start;
     attempt.bodyEnd = end;
     attempt.bodyDone = ends;
@@ -297,44 +290,23 @@ export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, 
       attempt.body = bytes;
       this.#events.responded(attempt);
     } else if (!this.#events.responseBody(attempt, null, bytes)) this.pauseBody();
-    if (!this.#paused) this.#releaseCredit();
+    this.creditResumed();
   }
 
   pauseBody(): void {
-    this.#paused = true;
+    this.#body.isPaused = true;
     if (this.#state === STATE.body) this.deadline = 0;
   }
 
   resumeBody(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.#releaseCredit();
+    if (!this.#body.isPaused) return;
+    this.#body.resume();
+    this.creditResumed();
     if (this.#state === STATE.body) this.#arm(this.target.plan.timeouts.idle);
-    if (this.#delivers || (this.#kept.length === 0 && !this.#keptEnd)) return;
-    // Not now: the exchange is executing a step.
-    this.#delivers = true;
-    setImmediate(() => this.#deliverKept());
-  }
-
-  #deliverKept(): void {
-    this.#delivers = false;
-    const attempt = this.#attempt;
-    if (this.#paused || attempt === null) return;
-    const { bytes, start, end } = this.#kept;
-    this.#kept.drop();
-    try {
-      this.#deliver(bytes, start, end, this.#keptEnd);
-    } catch (error) {
-      this.#events.internal(attempt.exchange, error);
-    }
   }
 
   creditResumed(): void {
-    if (!this.#paused) this.#releaseCredit();
-  }
-
-  #releaseCredit(): void {
-    if (this.#bandwidth === null || !this.#bandwidth.delaysCredit) this.input.release();
+    if (!this.#body.isPaused && !this.#bandwidth?.delaysCredit) this.input.release();
   }
 
   // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -412,10 +384,15 @@ export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, 
   }
 
   expire(): void {
+    this.guard(() => this.#timedOut());
+  }
+
+  guard(run: () => void): void {
+    const exchange = this.#attempt?.exchange ?? null;
     try {
-      this.#timedOut();
+      run();
     } catch (error) {
-      this.#events.internal(this.#attempt?.exchange ?? null, error);
+      this.#events.internal(exchange, error);
     }
   }
 

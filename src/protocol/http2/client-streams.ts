@@ -16,7 +16,6 @@ import type { ClusterPlan } from "../../plan/plan.ts";
 import type { Attempt } from "../../proxy/attempt.ts";
 import type { ProxyError } from "../../proxy/error.ts";
 import { ClientStream, type StreamSession } from "./client-stream.ts";
-import type { ClientTunnel } from "./client-tunnel.ts";
 import { ClosedStreams } from "./closed-streams.ts";
 import { COST, type FrameBudget } from "./frame-budget.ts";
 import { FrameDispatch, type FrameOwner } from "./frame-dispatch.ts";
@@ -27,6 +26,7 @@ import { ReceiveWindow } from "./receive-window.ts";
 import { requestBound, writeRequest } from "./request-fields.ts";
 import { responseBound, writeTrailers } from "./response-fields.ts";
 import type { SendScheduler } from "./send-scheduler.ts";
+import type { StreamTunnel } from "./stream-tunnel.ts";
 
 const { CODE, FRAME, FRAME_FLAG, MAX_PAYLOAD, MAX_WINDOW } = frames;
 
@@ -40,6 +40,8 @@ const LEAST_INCREMENT = 1024;
 
 /** The fields of a block for no stream, or of trailers. One for the worker suffices, since it is read synchronously. */
 const decoded = new Head(8192, 64);
+
+type Stream = ClientStream | StreamTunnel;
 
 /** The connection of the streams. */
 export interface StreamsOwner {
@@ -61,7 +63,7 @@ type ClientStreamsOptions = {
   readonly plan: ClusterPlan;
 };
 
-export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | ClientTunnel>, StreamSession {
+export class ClientStreams implements FrameHandler, FrameOwner<Stream>, StreamSession {
   readonly writer: FrameWriter;
   readonly scheduler: SendScheduler;
   readonly buffers: Buffers;
@@ -78,7 +80,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
   readonly #decoder = new HpackDecoder(TABLE_SIZE);
   readonly #encoder = new HpackEncoder();
   readonly #receiveWindow = new ReceiveWindow(RECEIVE_WINDOW);
-  readonly #frames: FrameDispatch<ClientStream | ClientTunnel>;
+  readonly #frames: FrameDispatch<Stream>;
   /** Streams whose response head was received in the current read. */
   #delayed: ClientStream[] = [];
   #nextId = 1;
@@ -174,11 +176,11 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
     this.#delayed.push(stream);
   }
 
-  becameTunnel(tunnel: ClientTunnel): void {
+  becameTunnel(tunnel: StreamTunnel): void {
     this.#frames.streams.set(tunnel.id, tunnel);
   }
 
-  streamClosed(stream: ClientStream | ClientTunnel, code: number): void {
+  streamClosed(stream: Stream, code: number): void {
     if (code >= 0) {
       if (code === CODE.cancel && this.#isHeld(stream)) this.#held.hold(stream.id, stream.heldUntil);
       else this.writer.reset(stream.id, code);
@@ -190,7 +192,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
     this.#owner.streamClosed();
   }
 
-  #isHeld(stream: ClientStream | ClientTunnel): stream is ClientStream {
+  #isHeld(stream: Stream): stream is ClientStream {
     return stream instanceof ClientStream && stream.heldUntil > this.#clock.now && !this.#owner.hasEnded;
   }
 
@@ -200,7 +202,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
   }
 
   /** The endpoint may have sent frames on the stream before it knows that it is closed. */
-  #expectInTransit({ id, input }: ClientStream | ClientTunnel): void {
+  #expectInTransit({ id, input }: Stream): void {
     this.#closed.reset(id);
     this.#closed.expect(input.left);
   }
@@ -244,9 +246,10 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
       if (this.#closed.isClosedByPeer(id)) return this.#owner.fail(CODE.streamClosed, "DATA on a closed stream");
       return this.#closed.take(size) || this.#frames.spend(COST.control);
     }
-    if (!stream.input.take(size)) {
+    if (!stream.input.take(size))
       return this.streamFault(stream, CODE.flowControlError, "more than the window of the stream");
-    }
+    // Of a tunnel; a stream is closed by then.
+    if (stream.input.hasEnded) return this.streamFault(stream, CODE.streamClosed, "DATA after the end of the stream");
     if (padding > 0) stream.input.grant(padding);
     stream.receive(bytes, start, end, ends);
     return !this.#owner.hasEnded;
@@ -259,7 +262,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
   block(id: number, flags: number, bytes: Buffer, start: number, end: number): boolean {
     this.received++;
     const stream = this.#frames.streams.get(id);
-    const head = stream === undefined ? null : stream.nextHead;
+    const head = stream instanceof ClientStream ? stream.nextHead : null;
     const target = head ?? decoded;
     target.reset();
     const result = this.#decoder.decode(bytes, start, end, target, this.#limits);
@@ -286,7 +289,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
     return this.#frames.spend(COST.control);
   }
 
-  streamFault(stream: ClientStream | ClientTunnel, code: number, problem: string): boolean {
+  streamFault(stream: Stream, code: number, problem: string): boolean {
     stream.resetByFault(code, problem);
     return this.#frames.spend(COST.fault);
   }
@@ -297,7 +300,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<ClientStream | Cl
     for (const stream of [...this.#frames.streams.values()]) {
       if (stream.id <= last) continue;
       // Most endpoints end connections in this way, which is no failure.
-      if (code === CODE.noError && stream.attempt !== null) stream.attempt.reused = true;
+      if (code === CODE.noError && stream instanceof ClientStream) stream.attempt!.reused = true;
       this.#expectInTransit(stream);
       stream.lost(`the endpoint ended the connection with code ${code} before the request`, true);
     }

@@ -9,6 +9,7 @@ import { VERSION } from "../../http/protocol.ts";
 import { CODE, DEFAULT_WINDOW, PREFACE, SETTING } from "../../http2/frames.ts";
 import { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import type { Buffers } from "../../net/buffers.ts";
+import type { Clock } from "../../net/clock.ts";
 import type { TlsFacts } from "../../net/tls-facts.ts";
 import { LISTENER_CELLS } from "../../observe/series.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
@@ -27,7 +28,7 @@ import { responseBound, writeResponse, writeTrailers } from "./response-fields.t
 import { SendScheduler } from "./send-scheduler.ts";
 import type { ServerStream } from "./server-stream.ts";
 import { ServerStreams, type StreamsOwner } from "./server-streams.ts";
-import type { ServerTunnel } from "./server-tunnel.ts";
+import type { StreamTunnel } from "./stream-tunnel.ts";
 
 export class Http2Connection implements ServerHandler, StreamsOwner, WriterOwner, EndingConnection {
   readonly peer: string;
@@ -62,7 +63,6 @@ export class Http2Connection implements ServerHandler, StreamsOwner, WriterOwner
     this.#budget = new FrameBudget(limits.controlFrames, context.clock.now);
     this.scheduler = new SendScheduler(connection, this.writer, this.#budget);
     this.#streams = new ServerStreams(this, {
-      clock: context.clock,
       exchanges: pipeline.exchanges,
       limits,
       budget: this.#budget,
@@ -109,8 +109,8 @@ export class Http2Connection implements ServerHandler, StreamsOwner, WriterOwner
     return this.plan.timeouts.write;
   }
 
-  after(ms: number): number {
-    return this.#context.clock.after(ms);
+  get clock(): Clock {
+    return this.#context.clock;
   }
 
   // ── Input ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -177,25 +177,18 @@ export class Http2Connection implements ServerHandler, StreamsOwner, WriterOwner
 
   // ── Ends of streams ─────────────────────────────────────────────────────────────────────────────────────────────
 
-  resetStream(id: number, code: number): void {
-    this.#streams.expectInTransit(id);
-    this.writer.reset(id, code);
-  }
-
-  becameTunnel(stream: ServerStream, tunnel: ServerTunnel, x: Exchange): void {
-    const { clock } = this.#context;
-    clock.remove(stream);
-    clock.add(tunnel);
+  becameTunnel(stream: ServerStream, tunnel: StreamTunnel, x: Exchange): void {
+    this.clock.remove(stream);
     this.#streams.replace(tunnel);
     tunnel.open();
-    const { early } = tunnel.connection;
-    this.#pipeline.tunnels.open(x, tunnel.connection, this.port, early);
+    const { early } = tunnel;
+    this.#pipeline.tunnels.open(x, tunnel, this.port, early);
     early.drop();
   }
 
-  streamClosed(stream: ServerStream | ServerTunnel): void {
-    this.#context.clock.remove(stream);
-    this.#streams.remove(stream.id);
+  streamClosed(stream: ServerStream | StreamTunnel, code: number): void {
+    this.clock.remove(stream);
+    this.#streams.remove(stream.id, code);
     if (stream.output.hasSentEnd) this.#budget.earn(COST.response);
     if (!this.#failed) this.end.streamClosed();
     this.awaitNext();

@@ -18,10 +18,11 @@ import { costOfCancel } from "./frame-budget.ts";
 import { type ReceiveConnection, ReceiveStream } from "./receive-stream.ts";
 import { isBodiless, lengthOf, NONE } from "./response-fields.ts";
 import { type SendConnection, type SendOwner, SendStream } from "./send-stream.ts";
-import { ServerTunnel, type TunnelOwner } from "./server-tunnel.ts";
+import { StreamTunnel, type StreamTunnelOwner } from "./stream-tunnel.ts";
 
 /** What a stream uses of its connection. */
-export interface StreamConnection extends SendConnection, ReceiveConnection, TunnelOwner {
+export interface StreamConnection extends SendConnection, ReceiveConnection, StreamTunnelOwner {
+  readonly alive: boolean;
   readonly peer: string;
   readonly scheme: Scheme;
   readonly tls: TlsFacts | null;
@@ -30,7 +31,9 @@ export interface StreamConnection extends SendConnection, ReceiveConnection, Tun
   readonly requests: RequestEvents;
   writeHeaders(id: number, head: Head, length: number, ends: boolean): void;
   /** The tunnel takes the place of the stream, and relays between the client and `Attempt.upgraded`. */
-  becameTunnel(stream: ServerStream, tunnel: ServerTunnel, x: Exchange): void;
+  becameTunnel(stream: ServerStream, tunnel: StreamTunnel, x: Exchange): void;
+  /** The stream is closed in both directions (-1), or to be reset with `code`. */
+  streamClosed(stream: ServerStream | StreamTunnel, code: number): void;
 }
 
 const PRIORITY = Buffer.from("priority");
@@ -55,7 +58,7 @@ export class ServerStream implements Downstream, SendOwner, Timed {
   /** The deadline is for the client's window, not for the request body. */
   #awaitsCredit = false;
   /** Of an extended CONNECT (RFC 8441): takes the place of this stream once the endpoint has switched protocols. */
-  #tunnel: ServerTunnel | null = null;
+  #tunnel: StreamTunnel | null = null;
 
   /** `sendWindow`, `receiveWindow`: their initial sizes. */
   constructor(connection: StreamConnection, id: number, sendWindow: number, receiveWindow: number, x: Exchange) {
@@ -111,7 +114,7 @@ export class ServerStream implements Downstream, SendOwner, Timed {
     if ((request.flags & FLAG.connect) !== 0) {
       // All that follows belongs to the tunnel.
       x.requestComplete = true;
-      this.#tunnel = new ServerTunnel(this.#connection, this.input, this.output);
+      this.#tunnel = new StreamTunnel(this.#connection, this, null);
     }
     if (!x.requestComplete) this.#arm();
     this.#connection.requests.begin(x);
@@ -169,11 +172,8 @@ export class ServerStream implements Downstream, SendOwner, Timed {
   /** The trailers of the request, which end it. */
   receiveTrailers(trailers: Head): void {
     const x = this.exchange;
-    if (this.#tunnel !== null) {
-      // RFC 9113 section 8.5.
-      this.abort(CODE.protocolError);
-      return this.gone("HEADERS in a tunnel");
-    }
+    // RFC 9113 section 8.5.
+    if (this.#tunnel !== null) return this.resetByFault(CODE.protocolError, "HEADERS in a tunnel");
     if (x === null || x.phase === PHASE.done) return;
     const problem = findTrailersProblem(trailers);
     if (problem !== "") return this.refuse(ERROR.malformed, problem);
@@ -202,13 +202,20 @@ export class ServerStream implements Downstream, SendOwner, Timed {
     this.#arm();
   }
 
-  resetByClient(): void {
-    this.gone("the client reset the stream");
+  /** The client has reset the stream. */
+  wasReset(): void {
+    this.lost("the client reset the stream");
+  }
+
+  /** The client has violated the protocol on this stream. */
+  resetByFault(code: number, problem: string): void {
+    this.#close(code);
+    this.lost(problem);
   }
 
   /** The stream or its connection has ended. */
-  gone(problem: string): void {
-    this.#close();
+  lost(problem: string): void {
+    this.#close(-1);
     if (this.exchange !== null) this.#connection.requests.gone(this.exchange, problem);
   }
 
@@ -306,30 +313,22 @@ export class ServerStream implements Downstream, SendOwner, Timed {
    * request is an error of the stream, after the response to it (section 8.1.1).
    */
   #closeAfterEnd(): void {
-    if (this.#closed) return;
-    if (this.#isMalformed) this.#connection.resetStream(this.id, CODE.protocolError);
-    else if (!this.input.hasEnded) this.#connection.resetStream(this.id, CODE.noError);
-    this.#close();
+    if (this.#isMalformed) this.#close(CODE.protocolError);
+    else this.#close(this.input.hasEnded ? -1 : CODE.noError);
   }
 
   /** Aborts the response, so that the client can detect that it is incomplete. */
   reset(): void {
-    this.abort(this.#isMalformed ? CODE.protocolError : CODE.internalError);
+    this.#close(this.#isMalformed ? CODE.protocolError : CODE.internalError);
   }
 
-  /** Resets the stream. */
-  abort(code: number): void {
-    if (this.#closed) return;
-    this.#connection.resetStream(this.id, code);
-    this.#close();
-  }
-
-  #close(): void {
+  /** Closes the stream, by a reset with `code`; -1: without one. */
+  #close(code: number): void {
     if (this.#closed) return;
     this.#closed = true;
     this.output.close();
     this.input.close();
-    this.#connection.streamClosed(this);
+    this.#connection.streamClosed(this, code);
   }
 
   // ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -339,13 +338,13 @@ export class ServerStream implements Downstream, SendOwner, Timed {
     const x = this.exchange;
     const { timeouts } = this.#listener;
     if (this.output.unsent > 0) {
-      if (this.deadline === 0 || !this.#awaitsCredit) this.deadline = this.#connection.after(timeouts.write);
+      if (this.deadline === 0 || !this.#awaitsCredit) this.deadline = this.#connection.clock.after(timeouts.write);
       this.#awaitsCredit = true;
       return;
     }
     this.#awaitsCredit = false;
     const awaitsBody = x !== null && !x.requestComplete && !this.input.isPaused;
-    this.deadline = awaitsBody ? this.#connection.after(timeouts.body) : 0;
+    this.deadline = awaitsBody ? this.#connection.clock.after(timeouts.body) : 0;
   }
 
   expire(): void {
@@ -355,7 +354,7 @@ export class ServerStream implements Downstream, SendOwner, Timed {
   #timedOut(): void {
     const x = this.exchange;
     if (this.#awaitsCredit) {
-      this.abort(CODE.cancel);
+      this.#close(CODE.cancel);
       if (x !== null)
         this.#connection.requests.gone(x, "the client did not allow the response to be sent within timeouts.write");
     } else if (x !== null && !x.requestComplete) {

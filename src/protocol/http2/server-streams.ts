@@ -12,7 +12,6 @@ import { type FrameHandler, FrameReader, readUint32 } from "../../http2/frames.t
 import { DECODED, HpackDecoder } from "../../http2/hpack-decoder.ts";
 import type { HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { readRequest } from "../../http2/request-head.ts";
-import type { Clock } from "../../net/clock.ts";
 import type { ListenerPlan } from "../../plan/plan.ts";
 import type { ConnectionChoice } from "../../proxy/connection-choice.ts";
 import { refusalOf } from "../../proxy/error.ts";
@@ -26,7 +25,7 @@ import { FrameDispatch, type FrameOwner } from "./frame-dispatch.ts";
 import { HeaderBlock } from "./header-block.ts";
 import type { ReceiveWindow } from "./receive-window.ts";
 import { ServerStream, type StreamConnection } from "./server-stream.ts";
-import type { ServerTunnel } from "./server-tunnel.ts";
+import type { StreamTunnel } from "./stream-tunnel.ts";
 
 const { CODE, FRAME, FRAME_FLAG, MAX_WINDOW } = frames;
 
@@ -40,7 +39,7 @@ const AFTER_END = "frames of a request after its end";
 /** The fields of the current block. One for the worker suffices, since it is read synchronously. */
 const decoded = new Head(8192, 64);
 
-type Stream = ServerStream | ServerTunnel;
+type Stream = ServerStream | StreamTunnel;
 
 /** The connection of the streams. */
 export interface StreamsOwner extends StreamConnection {
@@ -57,7 +56,6 @@ export interface StreamsOwner extends StreamConnection {
 }
 
 export type ServerStreamsOptions = {
-  readonly clock: Clock;
   readonly exchanges: ExchangePool;
   /** As announced by SETTINGS: a new version of the configuration does not change it. */
   readonly limits: ListenerPlan["http2"];
@@ -71,7 +69,6 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
   /** The highest stream that is not ignored for a final GOAWAY. */
   lastServed = 0;
   readonly #owner: StreamsOwner;
-  readonly #clock: Clock;
   readonly #exchanges: ExchangePool;
   readonly #choice: ConnectionChoice | null;
   readonly #limits: ListenerPlan["http2"];
@@ -87,15 +84,14 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
   #nextPriority = 0;
   #requestCount = 0;
 
-  constructor(owner: StreamsOwner, { clock, exchanges, limits, budget, encoder, choice }: ServerStreamsOptions) {
+  constructor(owner: StreamsOwner, { exchanges, limits, budget, encoder, choice }: ServerStreamsOptions) {
     this.#owner = owner;
-    this.#clock = clock;
     this.#exchanges = exchanges;
     this.#choice = choice;
     this.#limits = limits;
     this.#decoder = new HpackDecoder(limits.headerTableSize);
     this.#frames = new FrameDispatch(this, {
-      clock,
+      clock: owner.clock,
       writer: owner.writer,
       scheduler: owner.scheduler,
       budget,
@@ -211,12 +207,13 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
     return true;
   }
 
-  /** The stream is being reset: frames on it may be in transit, which cost no budget. */
-  expectInTransit(id: number): void {
+  /** Sends RST_STREAM. Frames on the stream may be in transit, which cost no budget. */
+  #reset(id: number, code: number): void {
     const stream = this.#frames.streams.get(id);
     if (stream === undefined) this.#closed.expect(this.#limits.streamWindow);
     else if (!stream.input.hasEnded) this.#closed.expect(stream.input.left);
     this.#closed.reset(id);
+    this.#owner.writer.reset(id, code);
   }
 
   /** Begins the request of a new stream. */
@@ -229,7 +226,7 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
     this.lastServed = id;
     this.#closed.opened(id);
     if (this.#frames.streams.size >= this.#limits.maxConcurrentStreams) {
-      this.#owner.resetStream(id, CODE.refusedStream);
+      this.#reset(id, CODE.refusedStream);
       return this.#frames.spend(COST.control);
     }
     const listener = this.#owner.port.state!;
@@ -239,7 +236,7 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
     const stream = new ServerStream(this.#owner, id, this.#frames.initialWindow, this.#limits.streamWindow, x);
     this.#frames.streams.set(id, stream);
     if (id === this.#nextStream) stream.reprioritize(this.#nextPriority);
-    this.#clock.add(stream);
+    this.#owner.clock.add(stream);
     x.client = stream;
     if (this.#choice !== null) this.#choice.apply(x);
     x.headAt = x.startedAt = performance.now();
@@ -264,7 +261,7 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
     const stream = this.#frames.streams.get(id);
     if (stream === undefined) return this.#frames.spend(COST.control);
     const cost = stream.costOfCancel();
-    stream.resetByClient(code);
+    stream.wasReset(code);
     return this.#frames.spend(cost);
   }
 
@@ -292,8 +289,7 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
 
   /** The connection continues within its budget. */
   streamFault(stream: Stream, code: number, problem: string): boolean {
-    stream.abort(code);
-    stream.gone(problem);
+    stream.resetByFault(code, problem);
     return this.#frames.spend(COST.fault);
   }
 
@@ -307,11 +303,13 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
 
   // ── Ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  replace(tunnel: ServerTunnel): void {
+  replace(tunnel: StreamTunnel): void {
     this.#frames.streams.set(tunnel.id, tunnel);
   }
 
-  remove(id: number): void {
+  /** The stream is closed in both directions (-1), or to be reset with `code`. */
+  remove(id: number, code: number): void {
+    if (code >= 0) this.#reset(id, code);
     this.#frames.streams.delete(id);
   }
 
@@ -322,12 +320,12 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
   /** The client sends nothing more. `keeps`: streams whose request is complete get their response. */
   clientEnded(keeps: boolean): void {
     for (const stream of [...this.#frames.streams.values()])
-      if (!keeps || !stream.input.hasEnded) stream.gone("the client ended its side");
+      if (!keeps || !stream.input.hasEnded) stream.lost("the client ended its side");
   }
 
   /** The connection ends, and with it all streams. */
   gone(problem: string): void {
     this.#joiner.drop();
-    for (const stream of [...this.#frames.streams.values()]) stream.gone(problem);
+    for (const stream of [...this.#frames.streams.values()]) stream.lost(problem);
   }
 }
