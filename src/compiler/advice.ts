@@ -114,6 +114,8 @@ const MEMBERS: Readonly<Record<string, string>> = {
   "Response.send": "write `req.respond(status, body)`",
   "Response.json": "write `req.respond(status, body)`",
   "Response.end": "write `req.respond(status, body)`",
+  "Response.set": "write `res.headers.set(name, value)`",
+  "Response.redirect": 'write `req.respond(302).headers.set("location", url)`',
   "Headers.append": "write `add(name, value)`",
   "Headers.delete": "write `remove(name)`",
 };
@@ -228,11 +230,11 @@ function adviseMember(member: string, type: string): string | null {
   return `Property '${member}' does not exist on ${name}, which has ${members.join(", ")}`;
 }
 
-/** The public members of a class of the SDK, methods as `name()`. */
+/** The public members of a class or namespace of the SDK, methods as `name()`. */
 function readMembers(file: string, name: string): string[] {
   const text = readFileSync(new URL(`../../sdk/${file}.ts`, import.meta.url), "utf8");
-  const body = new RegExp(`^export class ${name}\\b[^]*?^}`, "m").exec(text)?.[0] ?? "";
-  const found = body.matchAll(/^ {2}(readonly |get |set )?([a-z]\w*)(?:<\w+>)?([(:])/gm);
+  const body = new RegExp(`^export (?:class|namespace) ${name}\\b[^]*?^}`, "m").exec(text)?.[0] ?? "";
+  const found = body.matchAll(/^ {2}(?:static |export function )?(readonly |get |set )?([a-z]\w*)(?:<\w+>)?([(:])/gm);
   const members = Array.from(found, ([, prefix, member, end]) =>
     prefix === undefined && end === "(" ? `${member}()` : member!,
   );

@@ -73,6 +73,7 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["req.headers.append('a', 'b');", /3:13: Headers has no `append`: write `add\(/],
   ["req.hosts;", /3:5: Property 'hosts' does not exist on Request, which has headers, trailers, log, method, .*host, /],
   ["const m = req.path.match('x');", /3:20: a string has no `match`: write `new Regex/],
+  ["interface I { a: string } const i: I = { a: 'b' };", /2:\d+: .*no objects without a class/],
   ["type T = { a: string };", /2:\d+: .*no objects without a class/],
   ["['x'].map((s) => s + 'y');", /write the type of the result, such as `list\.map<string>/],
   ["new Date(0).getHours();", /`Date` has no `getHours`: it supports only UTC/],
@@ -82,7 +83,7 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
 
 for (const [code, message] of WRITTEN)
   test(code, async () => {
-    const top = /^(export|async|function|type)\b/.test(code);
+    const top = /^(export|async|function|type|interface)\b/.test(code);
     const call = code.startsWith("function f(a)") ? "f(1);" : "";
     const source = top
       ? `${IMPORTS}\n${code}\nexport function onLog(): void { ${call} }`
@@ -102,6 +103,10 @@ const CALLS: readonly (readonly [code: string, advice: string])[] = [
   ["if (body.text == 'a') {}", "`body.text` is a method: write `body.text()`"],
   ["const text = body.text; log.info(text);", "`text` is a method: call it where it is read, as in `body.text()`"],
   ["const first = body.bytes[0];", "if `body.bytes` is a method, write `body.bytes()[0]`"],
+  ["if (body.bytes.length > 3) {}", "`body.bytes` is a method: write `body.bytes()`"],
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the code of a plugin.
+  ["log.info(`${body.text}`);", "`body.text` is a method: write `body.text()`"],
+  ["const raw = body.bytes; log.info(raw.name);", "`raw` is a method: call it where it is read, as in `body.text()`"],
   ["log.info(body.size().toString());", "`body.size` is a property: write it without `()`"],
   ["if (body.last()) {}", "`body.last` is a property: write it without `()`"],
   ["log.info(req.path());", "`req.path` is a property: write it without `()`"],
@@ -111,6 +116,7 @@ const CALLS: readonly (readonly [code: string, advice: string])[] = [
     "body.write('a');",
     "Property 'write' does not exist on Body, which has size, last, bytes(), take(), keep(), text(), replace(),",
   ],
+  ["log.trace('a');", "Property 'trace' does not exist on log, which has debug(), info(), warn(), error()"],
 ];
 
 /** All in one compilation, each with its line: `[code, advice]`. */
@@ -146,6 +152,8 @@ const NAMES: readonly (readonly [code: string, advice: string])[] = [
   ["res.send('a');", "Response has no `send`: write `req.respond(status, body)`"],
   ["res.json('a');", "Response has no `json`: write `req.respond(status, body)`"],
   ["res.end();", "Response has no `end`: write `req.respond(status, body)`"],
+  ["res.set('a', 'b');", "Response has no `set`: write `res.headers.set(name, value)`"],
+  ["res.redirect('/');", 'Response has no `redirect`: write `req.respond(302).headers.set("location", url)`'],
   ["String(1);", "`String()` is not available: write `value.toString()`"],
   ["req[key];", "`[name]` does not access fields: write the field's name, such as `req.path`"],
   ["let a: any = 1;", "AssemblyScript has no any: write the type, or a generic function"],
@@ -190,8 +198,14 @@ test("imports that are not plugin code", async () => {
 });
 
 test("clear messages of the compiler are not changed", async () => {
-  await assert.rejects(
-    compileSource(`${IMPORTS}\nexport function onRequest(req: Request): void { nothing(); }`),
-    /2:49: Cannot find name 'nothing'\.$/,
-  );
+  const hook = (code: string): string => `${IMPORTS}\nexport function onRequest(req: Request): void { ${code} }`;
+  for (const [source, message] of [
+    [hook("nothing();"), /2:49: Cannot find name 'nothing'\.$/],
+    [
+      hook("const n = 1; n();"),
+      /2:\d+: Cannot invoke an expression whose type lacks a call signature\. Type 'i32' has/,
+    ],
+    [`class Own {}\n${hook("new Own().a;")}`, /3:\d+: Property 'a' does not exist on type 'plugin\/Own'\.$/],
+  ] as const)
+    await assert.rejects(compileSource(source), message);
 });
