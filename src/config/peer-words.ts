@@ -101,13 +101,13 @@ export const NAMES = byWord([
 ]);
 
 /** Advice for keys that are known elsewhere, or mean something else there, in maps that know the first key. */
-const PLACED: readonly (readonly [known: string, keys: string, advice: string])[] = [
+export const PLACED: readonly (readonly [known: string, keys: string, advice: string])[] = [
   [
     "match",
     "path prefix regex host method headers query cookie client scheme",
     "it within `match: { … }` of the route",
   ],
-  ["trustedProxies", "match split router clusters upgrade retry passthrough", "it in a route of `routes`"],
+  ["trustedProxies", "match split upgrade retry passthrough", "it in a route of `routes`"],
   ["split", "address tls protocol limits proxyprotocol trustedproxies allow deny", "it in the listener"],
   ["split", "endpoints strategy pool health", "it in the cluster"],
   ["listeners", "server http https tcp stream sites vhosts", "`listeners`"],
