@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { connectTo, exchange, startRawUpstream, startUpstream } from "./peers.ts";
 import { type Ports, startSluice, testInUsualMode } from "./program.ts";
+import { ask, http1Client, http2Client, startEndpoint } from "./protocol-pairs.ts";
 
 const SECRET = "a secret of thirty-two bytes or more";
 const KEY = "correct-horse-battery";
@@ -74,4 +75,79 @@ testInUsualMode("the same holds for trailers received after the headers were sen
   assert.doesNotMatch(rest, /user/i);
   endpoint.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
   assert.equal((await client.readResponse()).status, 200);
+});
+
+/** Headers about the origin of a request, in spellings that CGI and similar interfaces read alike. */
+const ORIGIN = ["x-forwarded-for", "x_forwarded_host", "x.forwarded.proto", "x-forwarded-prefix", "x_real_ip"];
+
+testInUsualMode("the same holds over HTTP/2, of clients and to endpoints; a path has one interpretation", async (t) => {
+  type Seen = { readonly headers: readonly string[]; readonly trailers: readonly string[] };
+  const seen: Seen[] = [];
+  const [app, modern] = await Promise.all(
+    (["http1", "http2"] as const).map((protocol) =>
+      startEndpoint(t, protocol, (incoming, outgoing) => {
+        incoming.resume().on("end", () => {
+          const lines = (list: readonly string[]): string[] =>
+            list.flatMap((name, i) => (i % 2 === 0 ? [`${name.toLowerCase()}: ${list[i + 1]}`] : []));
+          seen.push({ headers: lines(incoming.rawHeaders), trailers: lines(incoming.rawTrailers) });
+          outgoing.setHeader("x-url", incoming.url ?? "");
+          outgoing.end();
+        });
+      }),
+    ),
+  );
+  const listener = (port: number, cluster: string, path = "{}"): string => `    address: 127.0.0.1:${port}
+    path: ${path}
+    routes:
+      - { match: { prefix: /private }, chain: [api-key: { keys: { ann: ${KEY} } }], cluster: ${cluster} }
+      - { chain: [headers: { request: { set: { x-user: ann } } }], cluster: ${cluster} }
+`;
+  const sluice = await startSluice(
+    t,
+    (ports) => `listeners:
+  web:
+${listener(ports.web, "app")}  modern:
+${listener(ports.modern!, "modern")}  merging:
+${listener(ports.merging!, "modern", "{ mergeSlashes: true, encodedSlash: decode }")}clusters:
+  app: ["127.0.0.1:${app!.port}"]
+  modern: { endpoints: ["127.0.0.1:${modern!.port}"], protocol: http2 }
+`,
+    { ports: ["modern", "merging"] },
+  );
+  const user = ["x_user", "x.user", "x~user", "x-user"];
+  const forged = Object.fromEntries([...user, ...ORIGIN].map((name) => [name, "forged"]));
+  for (const [port, protocol] of [
+    [sluice.port, "http1"],
+    [sluice.ports.modern!, "http2"],
+  ] as const)
+    for (const client of [http1Client(t, port), await http2Client(t, port)]) {
+      const what = `${client.name} to ${protocol}`;
+      const { status } = await ask(client, {
+        path: "/a",
+        method: "POST",
+        headers: { ...forged, ...(client.name === "HTTP/2" && { trailer: [...user, ...ORIGIN, "x-sum"].join() }) },
+        trailers: { ...forged, "x-sum": "1" },
+        body: Buffer.from("x"),
+      });
+      assert.equal(status, 200, what);
+      const { headers, trailers } = seen.pop()!;
+      assert.doesNotMatch([...headers, ...trailers].join("\n"), /forged/, what);
+      assert.deepEqual(
+        headers.filter((line) => isUser(line.split(":")[0]!)),
+        ["x-user: ann"],
+        what,
+      );
+      assert.deepEqual(trailers, ["x-sum: 1"], what);
+      assert.deepEqual(
+        headers.filter((line) => line.startsWith("trailer:")),
+        ["trailer: x-sum"],
+        what,
+      );
+      for (const path of ["//private", "/%2fprivate", "/x/..;/private", "/x%2F../private"])
+        assert.equal((await ask(client, { path })).status, 400, `${what}: ${path}`);
+      assert.equal((await ask(client, { path: "/private" })).status, 401, what);
+    }
+  const client = await http2Client(t, sluice.ports.merging!);
+  for (const path of ["//private", "/%2fprivate"]) assert.equal((await ask(client, { path })).status, 401, path);
+  assert.equal((await ask(client, { path: "/a%2f/b//c" })).headers["x-url"], "/a/b/c");
 });
