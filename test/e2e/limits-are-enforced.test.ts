@@ -1,10 +1,14 @@
 /** Requests over a limit are rejected with its status, and do not reach an upstream. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import type { TestContext } from "node:test";
-import { connectTo, exchange, type Peer, startUpstream } from "./peers.ts";
+import { type TestContext, test } from "node:test";
+import { connect } from "node:tls";
+import { Authority } from "../support/certificates.ts";
+import { connectTo, exchange, Peer, startUpstream } from "./peers.ts";
 import {
+  atEnd,
   bounded,
   type Program,
   simpleConfig,
@@ -14,6 +18,10 @@ import {
   testInUsualMode,
   until,
 } from "./program.ts";
+
+const authority = new Authority();
+authority.issue("server", { names: "DNS:localhost" });
+test.after(() => authority.remove());
 
 testInUsualMode("431, 414, 413, and the number of connections", async (t) => {
   const upstream = await startUpstream(t);
@@ -136,13 +144,40 @@ testInUsualMode("limits.connectionsPerClient counts each address over all worker
   assert.equal(kept + (await connectMany("127.0.0.1")).length, 5);
 });
 
+/** A client's connection by TLS; one that is refused has ended. */
+async function connectByTls(t: TestContext, port: number): Promise<Peer> {
+  const socket = connect({ host: "127.0.0.1", port, servername: "localhost", ca: authority.read("ca.pem") });
+  const peer = new Peer(socket);
+  atEnd(t, () => socket.destroy());
+  await bounded(
+    Promise.race([once(socket, "secureConnect"), peer.closed]).catch(() => undefined),
+    "a handshake",
+  );
+  return peer;
+}
+
 testInAllModes("limits.connections counts over all workers, also when one of them ends", async (t) => {
   const upstream = await startUpstream(t);
   const limit = 5;
-  const sluice = await startSluice(t, simpleConfig(upstream.port, { listener: `limits: { connections: ${limit} }` }), {
-    workers: 3,
-    preload: new URL("./failing-worker.ts", import.meta.url),
-  });
+  const tls = `tls: { certificates: [{ cert: ${authority.path("server.pem")}, key: ${authority.path("server.key")} }] }`;
+  const settings: Record<string, string> = { web: "", tls, auto: `protocol: auto, ${tls}`, tcp: "protocol: tcp" };
+  const sluice = await startSluice(
+    t,
+    (ports) => `listeners:
+${Object.entries(settings)
+  .map(([name, more]) => {
+    const keys = [`address: "127.0.0.1:${ports[name]}"`, "cluster: app", `limits: { connections: ${limit} }`, more];
+    return `  ${name}: { ${keys.filter(Boolean).join(", ")} }`;
+  })
+  .join("\n")}
+clusters: { app: ["127.0.0.1:${upstream.port}"] }
+`,
+    {
+      workers: 3,
+      ports: ["tls", "auto", "tcp"],
+      preload: new URL("./failing-worker.ts", import.meta.url),
+    },
+  );
   const served = async (client: Peer): Promise<boolean> =>
     client
       .send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -152,8 +187,8 @@ testInAllModes("limits.connections counts over all workers, also when one of the
         () => false,
       );
   /** Opens more connections than the limit at once; returns the number that is served. */
-  const flood = async (): Promise<Peer[]> => {
-    const clients = await Promise.all(Array.from({ length: 24 }, () => connectTo(t, sluice.port)));
+  const flood = async (connect = () => connectTo(t, sluice.port)): Promise<Peer[]> => {
+    const clients = await Promise.all(Array.from({ length: 24 }, connect));
     const are = await Promise.all(clients.map(served));
     return clients.filter((_, index) => are[index]);
   };
@@ -163,6 +198,19 @@ testInAllModes("limits.connections counts over all workers, also when one of the
   await sluice.metricIs(24 - limit, "sluice_connections_refused_total", { listener: "web" });
   const line = await sluice.logged(({ event }) => event === "connection_refused", "the refusal");
   assert.deepEqual([line.level, line.listener, line.limit], ["warn", "web", limit]);
+
+  const others: [listener: string, connect: () => Promise<Peer>][] = [
+    ["tls", () => connectByTls(t, sluice.ports.tls!)],
+    ["auto", () => connectByTls(t, sluice.ports.auto!)],
+    ["tcp", () => connectTo(t, sluice.ports.tcp!)],
+  ];
+  for (const [listener, connect] of others) {
+    const served = await flood(connect);
+    assert.equal(served.length, limit, listener);
+    await sluice.metricIs(24 - limit, "sluice_connections_refused_total", { listener, limit: "connections" });
+    for (const client of served) client.socket.destroy();
+  }
+  await sluice.metricIs(limit, "sluice_connections_active");
 
   // Connections of a worker that has ended are not counted, those of the others are.
   sluice.kill("SIGUSR2");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Head, PART } from "../../../src/http/head.ts";
+import { FORM, Head, PART } from "../../../src/http/head.ts";
 import { checkTarget, normalizePath, setPath, setQuery, setTarget } from "../../../src/http/target.ts";
 
 function headWith(path: string): Head {
@@ -138,6 +138,11 @@ test("path and query are set separately, and cannot change each other", () => {
   assert.deepEqual([head.partText(PART.path), head.partText(PART.query)], ["/y", "q=%zz?"]);
   assert.ok(setQuery(head, ...bytes("")));
   assert.equal(head.parts[PART.query + 1], 0);
+  head.form = FORM.rejectSlashes;
+  for (const set of [setPath, setTarget]) assert.equal(set(head, ...bytes("/a%2Fb")), false);
+  head.form = FORM.decodeSlashes | FORM.mergeSlashes;
+  assert.ok(setTarget(head, ...bytes("/a%2F/b")));
+  assert.equal(head.partText(PART.path), "/a/b");
 });
 
 test("checkTarget reads only its area", () => {
