@@ -47,10 +47,9 @@ export class ProtocolStart implements ServerHandler {
     this.#accepted = accepted;
     this.#makers = makers;
     this.#detectsTcp = detectsTcp;
-    const { timeouts, relay } = port.state!.plan;
-    if (!this.#detectsTcp) connection.arm(port.idleLimit(timeouts.head));
+    if (!this.#detectsTcp) connection.arm(this.#headLimit);
     // The time began before, if the first bytes were tried as TLS.
-    else if (connection.deadline === 0) connection.arm(relay!.detect);
+    else if (connection.deadline === 0) connection.arm(port.state!.plan.relay!.detect);
   }
 
   receive(bytes: Buffer, start: number, end: number): void {
@@ -135,10 +134,14 @@ export class ProtocolStart implements ServerHandler {
     if (!this.#detectsTcp || this.#method > 0) handler.timedOut();
   }
 
+  /** The first bytes may be under way: they still decide. Nothing is lost later, since nothing was passed on. */
   drain(): void {
-    if (!this.#detectsTcp) this.#makeHandler(false).drain();
-    // Nothing is lost: neither the client nor an endpoint has sent anything that was passed on.
-    else if (this.#input.length === 0) this.#connection.arm(Math.max(1, this.#port.drainIdle));
+    if (this.#input.length > 0) return;
+    this.#connection.arm(this.#detectsTcp ? Math.max(1, this.#port.drainIdle) : this.#headLimit);
+  }
+
+  get #headLimit(): number {
+    return this.#port.idleLimit(this.#port.state!.plan.timeouts.head);
   }
 
   closed(): void {}

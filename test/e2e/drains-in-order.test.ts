@@ -1,6 +1,7 @@
 /** SIGTERM: running requests complete, new connections are refused, and the exit code is 0. */
 import assert from "node:assert/strict";
 import { connect } from "node:net";
+import { openSession, request } from "./http2.ts";
 import { connectTo, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
 import { bounded, type Program, simpleConfig, startSluice, testInAllModes, testInUsualMode, until } from "./program.ts";
 
@@ -29,6 +30,7 @@ testInAllModes("drains-in-order: a running request completes, and its connection
   assert.deepEqual([await isReady(sluice), await sluice.metric("sluice_ready")], [200, 1]);
   const connect = (): Promise<Peer> => connectTo(t, sluice.port);
   const [idle, late, busy, begun] = [await connect(), await connect(), await connect(), await connect()];
+  const unused = await connect();
   busy.send(get.replace("/", "/busy"));
   begun.send(get.replace("/", "/begun"));
   const [busyPeer, begunPeer] = [await busyAsked.promise, await begunAsked.promise];
@@ -48,6 +50,9 @@ testInAllModes("drains-in-order: a running request completes, and its connection
   begunPeer.send("lf");
   await begun.take("lf");
   for (const client of [late, begun]) await endsWith(client.send(get));
+  // One that has sent nothing yet may still be of HTTP/2.
+  const session = await openSession(t, sluice.url, { createConnection: () => unused.socket });
+  assert.deepEqual((await request(session, { ":path": "/" })).body.toString(), "ok");
   assert.equal((await sluice.ask("/health")).status, 200);
   await until(() => isRefused(sluice.port), "new connections are refused");
   await idle.waits(() => idle.ended, "the idle connection's end");
