@@ -152,6 +152,26 @@ test("on_request edits the request's head", () => {
   assert.deepEqual([x.chosenCluster, x.chosenStrategy], [1, 0]);
 });
 
+test("on_request owns names: the client's spellings of them are removed, in headers and trailers", () => {
+  const spoofed = `${REQUEST}\nX-User: root\nx_user: root\nX.User: root`;
+  const own = { headers: { own: ["x-user", "x-role"], set: { "x-user": "ann" } } };
+  const x = exchange(spoofed);
+  assert.equal(call(withOutput(own), "request_head", x), OUTCOME.continue);
+  assert.deepEqual(
+    fieldsOf(x.request).filter((line) => /user/i.test(line)),
+    ["x-user: ann"],
+  );
+  const trailers = exchange("GET / HTTP/1.1\nHost: a\nX_User: root\nX-Sum: 1\nX-Role: root").request;
+  x.takeTrailers(trailers);
+  assert.deepEqual(fieldsOf(trailers), ["Host: a", "X-Sum: 1"]);
+  // A failed hook owns nothing.
+  const y = exchange(spoofed);
+  const failing = { headers: { own: ["x-user", "te"] } };
+  assert.equal(call(withOutput(failing), "request_head", y), OUTCOME.failed);
+  assert.equal(fieldsOf(y.request).filter((line) => /user/i.test(line)).length, 3);
+  assert.equal(y.owned, 0);
+});
+
 test("a local response, a rejection, a buffered head", () => {
   const respond = { status: 401, headers: { "www-authenticate": ["Basic", "Bearer"] }, body: "nö" };
   const x = exchange(REQUEST);
@@ -174,7 +194,7 @@ test("an invalid output fails the hook by name, and changes nothing", () => {
     ["{", /^the output is not JSON: /],
     ["[]", /^the output is a list, expected an object$/],
     [{ header: {} }, /^the output has an unknown key "header", expected one of method, path, query, headers/],
-    [{ headers: { sets: {} } }, /unknown key "headers.sets", expected one of set, add, remove$/],
+    [{ headers: { sets: {} } }, /unknown key "headers.sets", expected one of own, set, add, remove$/],
     [{ headers: { set: { a: 1 } } }, /^the output's "headers.set.a" is "1", expected a text$/],
     [{ headers: { remove: "a" } }, /^the output's "headers.remove" is "a", expected a list of texts$/],
     [{ headers: { set: { x: "1", "a b": "1" } } }, /^headers.set: "a b" is not valid there/],

@@ -10,8 +10,9 @@ import { extismModule, place } from "../support/extism.ts";
 import { fieldsOf } from "../unit/plugin/kit.ts";
 import { call, Endpoints, exchange, load } from "./plugin-harness.ts";
 
+const OWNED = "x.one";
 const LONG = `/${"long".repeat(50)}`;
-const TEXTS = ["x-one", "new", "te", "/b%20c", "canary", "random", "a b", "", "x-secret", "X-Two", "0"];
+const TEXTS = ["x-one", "new", "te", "/b%20c", "canary", "random", "a b", "", "x-secret", "X-Two", "0", OWNED];
 const text = (value: string) => `(call $text ${place(TEXTS.indexOf(value), value)})`;
 const number = (value: number) => `(i64.const ${value})`;
 const log = (value: string) => `(call $log_info ${value})`;
@@ -72,6 +73,19 @@ test("the block of an attribute has its length, and later blocks do not overlap 
     (if (i64.ne (call $length (local.get $b)) (i64.const 3)) (then unreachable))
     ${log("(local.get $a)")} ${log(text("new"))} ${log("(local.get $b)")}`;
   assert.deepEqual(run(body).reports, [`info: ${LONG}`, "info: new", "info: GET"]);
+});
+
+test("a name is owned: the client's spellings of it are removed", () => {
+  const { outcome, exchange } = run(`
+    (if (i64.ne (call $http_header_own ${text(OWNED)}) (i64.const 2)) (then unreachable))
+    (call $http_header_set ${number(request)} ${text("x-one")} ${text("new")})`);
+  assert.equal(outcome, OUTCOME.continue);
+  assert.deepEqual(
+    fieldsOf(exchange.request).filter((line) => /one/i.test(line)),
+    ["x-one: new"],
+  );
+  const denied = run(`(drop (call $http_header_own ${text("x-secret")}))`);
+  assert.deepEqual(denied.reports, ['failed: header_own: "x-secret" is hidden from the plugin (allow.headers.hide)']);
 });
 
 test("headers and attributes are changed, clusters and strategies chosen", () => {

@@ -43,6 +43,7 @@ const HTTP: { readonly [name: string]: string } = {
   header_set: "(param i64 i64 i64)",
   header_add: "(param i64 i64 i64)",
   header_remove: "(param i64 i64) (result i64)",
+  header_own: "(param i64) (result i64)",
   headers: "(param i64) (result i64)",
   respond: "(param i64 i64)",
   reject: "",

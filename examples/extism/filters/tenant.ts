@@ -21,8 +21,10 @@ export function on_request(): i32 {
     Host.outputString('{"respond":{"status":400,"body":"no tenant in the host name\\n"}}');
     return 0;
   }
-  const header = Config.get("header");
-  Host.outputString(`{"headers":{"set":{"${header == null ? "x-tenant" : header}":"${tenant}"}}}`);
+  const configured = Config.get("header");
+  const header = configured == null ? "x-tenant" : configured;
+  // Owned: no spelling of it that the client sends reaches the endpoint.
+  Host.outputString(`{"headers":{"own":["${header}"],"set":{"${header}":"${tenant}"}}}`);
   return 0;
 }
 

@@ -11,7 +11,7 @@ import { Fault } from "../../host/fault.ts";
 import { setAttribute } from "../attribute-edits.ts";
 import { giveAttribute } from "../attribute-values.ts";
 import type { CallContext } from "../call-context.ts";
-import { findField, isHidden, removeHeader, setHeader } from "../head-edits.ts";
+import { findField, isHidden, ownHeader, removeHeader, setHeader } from "../head-edits.ts";
 import type { HiddenNames } from "../hidden-names.ts";
 import { copyBytes } from "../memory.ts";
 import { isVisible } from "../visible-fields.ts";
@@ -127,6 +127,16 @@ function makeHeaderCalls(context: CallContext, kernel: Kernel) {
       const at = Number(name);
       const removed = removeHeader(context, Number(part), memory.bytes, at, at + length);
       if (removed < 0) refuse("header_remove", memory.bytes.toString("latin1", at, at + length), removed);
+      return BigInt(context.leave(removed));
+    },
+
+    header_own(name: bigint): bigint {
+      context.enter("header_own", 0);
+      const length = kernel.size("header_own", name);
+      context.spend(length);
+      const at = Number(name);
+      const removed = ownHeader(context, memory.bytes, at, at + length);
+      if (removed < 0) refuse("header_own", memory.bytes.toString("latin1", at, at + length), removed);
       return BigInt(context.leave(removed));
     },
 

@@ -108,6 +108,8 @@ export const HTTP_FUNCTIONS = {
   header_add: of([i64, i64, i64], []),
   /** (HEADERS, name) -> number of removed ones */
   header_remove: of([i64, i64], [i64]),
+  /** (name) -> number of removed ones */
+  header_own: of([i64], [i64]),
   /** (HEADERS) -> lines, or 0 */
   headers: of([i64], [i64]),
   /** (status, body) */

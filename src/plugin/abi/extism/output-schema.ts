@@ -9,7 +9,7 @@ export type RequestOutput = {
   readonly method?: string;
   readonly path?: string;
   readonly query?: string;
-  readonly headers?: HeaderEdits;
+  readonly headers?: RequestHeaderEdits;
   readonly cluster?: string;
   readonly strategy?: string;
   readonly respond?: LocalResponse;
@@ -26,6 +26,8 @@ export type ConnectionOutput = { readonly cluster?: string; readonly reject?: bo
 export type HealthOutput = { readonly healthy?: boolean };
 export type TickOutput = { readonly every?: number };
 type HeaderEdits = { readonly set?: Fields; readonly add?: Fields; readonly remove?: readonly string[] };
+/** `own`: the client's fields of these names, in any spelling, do not reach the endpoint (`header_own` of the native ABI). */
+type RequestHeaderEdits = HeaderEdits & { readonly own?: readonly string[] };
 type LocalResponse = {
   readonly status?: number;
   readonly headers?: Fields;
@@ -80,7 +82,8 @@ function object(members: { readonly [key: string]: Check }): Check {
   };
 }
 
-const headers = object({ set: fields, add: fields, remove: texts });
+const edits = { set: fields, add: fields, remove: texts };
+const headers = object(edits);
 const localResponse = object({ status, headers: fields, body: text, bodyBase64: base64 });
 const respond: Check = (value, at) => {
   localResponse(value, at);
@@ -108,7 +111,7 @@ const routeMembers = {
   method: text,
   path: text,
   query: text,
-  headers,
+  headers: object({ own: texts, ...edits }),
   cluster: text,
   strategy: text,
   respond,

@@ -7,7 +7,7 @@ import { WORK } from "../../../abi/prices.ts";
 import { Fault } from "../../host/fault.ts";
 import { setAttribute } from "../attribute-edits.ts";
 import type { CallContext } from "../call-context.ts";
-import { removeHeader, setHeader } from "../head-edits.ts";
+import { ownHeader, removeHeader, setHeader } from "../head-edits.ts";
 import { type ExtismHook, HOOK_EXPORTS } from "./interface.ts";
 import {
   type ConnectionOutput,
@@ -63,7 +63,14 @@ function applyRequest(context: CallContext, output: RequestOutput): number {
   if (method !== undefined) setText(context, ATTRIBUTE.method, "method", method);
   if (path !== undefined) setText(context, ATTRIBUTE.path, "path", path);
   if (query !== undefined) setText(context, ATTRIBUTE.query, "query", query);
-  if (headers !== undefined) editHeaders(context, HEADERS.request, headers);
+  if (headers !== undefined) {
+    for (const name of headers.own ?? []) {
+      const end = write("headers.own", name, 0, LIMIT.headerName);
+      const removed = ownHeader(context, scratch, 0, end);
+      if (removed < 0) refuse("headers.own", name, removed);
+    }
+    editHeaders(context, HEADERS.request, headers);
+  }
   if (cluster !== undefined) chooseCluster(context, cluster);
   if (strategy !== undefined) chooseStrategy(context, strategy);
   if (respond !== undefined) return respondWith(context, respond);
@@ -102,7 +109,7 @@ export function sendLocal(context: CallContext, status: number, body: Buffer): v
   context.scope.respond(exchange, status, body);
 }
 
-function editHeaders(context: CallContext, part: number, headers: NonNullable<RequestOutput["headers"]>): void {
+function editHeaders(context: CallContext, part: number, headers: NonNullable<ResponseOutput["headers"]>): void {
   for (const name of headers.remove ?? []) {
     const end = write("headers.remove", name, 0, LIMIT.headerName);
     const removed = removeHeader(context, part, scratch, 0, end);
