@@ -85,6 +85,8 @@ export type EndpointStatus = {
   /** The current ejection, or null. */
   readonly ejection: EjectionStatus | null;
   readonly inFlight: number;
+  /** Responses since the start; of TCP connections and UDP sessions: those connected. */
+  readonly responses: number;
   /** Decaying averages: seconds to the response headers, and the share of failed attempts. */
   readonly latency: number;
   readonly errorRate: number;

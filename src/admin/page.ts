@@ -90,19 +90,20 @@ function cellsOf({ requests, rate, statuses }: Traffic): Cell[] {
 }
 
 function renderCluster(cluster: ClusterStatus): string {
-  const heads = ["endpoint", "state", "weight", "in flight", "latency", "errors", "failed attempts"];
+  const heads = ["endpoint", "state", "weight", "in flight", "responses", "latency", "errors", "failed attempts"];
   const rows = cluster.endpoints.map((endpoint) => [
     endpoint.address,
     describeEndpoint(endpoint),
     endpoint.weight,
     endpoint.inFlight,
+    endpoint.responses,
     `${(endpoint.latency * 1000).toFixed(1)} ms`,
     `${(endpoint.errorRate * 100).toFixed(1)} %`,
     describeFailedAttempts(endpoint),
   ]);
   for (const { address, problem } of cluster.unresolved)
-    rows.push([address, `has no address yet (${problem})`, "", "", "", "", ""]);
-  for (const line of describeSources(cluster)) rows.push([line, "", "", "", "", "", ""]);
+    rows.push([address, `has no address yet (${problem})`, "", "", "", "", "", ""]);
+  for (const line of describeSources(cluster)) rows.push([line, "", "", "", "", "", "", ""]);
   const title = `Cluster ${cluster.name}: ${describeCluster(cluster)}, ${describeTraffic(cluster.traffic)}`;
   return table(title, heads, rows, cluster.usable === 0);
 }

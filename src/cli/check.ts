@@ -33,14 +33,14 @@ async function checkFiles(config: Config | null, readable: Readable, wrong: read
   const valid = tls.problems.length === 0 ? config : null;
   const plugins = await checkPlugins(valid, readable, [...wrong, ...tls.problems], tls);
   return {
-    problems: [...(await checkLog(config)), ...tls.problems, ...plugins.problems],
+    problems: [...(await checkLog(readable)), ...tls.problems, ...plugins.problems],
     warnings: [...tls.warnings, ...plugins.warnings],
   };
 }
 
 /** `run` creates the file. */
-async function checkLog(config: Config | null): Promise<Problem[]> {
-  const file = (config?.log.access || undefined)?.file;
+async function checkLog({ log }: Readable): Promise<Problem[]> {
+  const file = (log?.access || undefined)?.file;
   if (file === undefined) return [];
   const { checkLogFile } = await import("../observe/log-target.ts");
   const message = checkLogFile(file.path, false);

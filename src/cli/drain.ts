@@ -1,7 +1,7 @@
 /** `sluice drain CLUSTER ENDPOINT`: takes an endpoint of a running proxy out of service, or back in with `--undo`. */
 import { setTimeout } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import type { ClusterStatus, EndpointStatus } from "../admin/api.ts";
+import type { ClusterStatus, EndpointStatus, TunnelList } from "../admin/api.ts";
 import { ADMIN_OPTIONS, type Admin, callAdmin, findAdmin } from "./admin-client.ts";
 import { UsageError } from "./usage.ts";
 
@@ -22,9 +22,21 @@ export async function run(args: string[]): Promise<number> {
   const { status, body } = await callAdmin(admin, "PATCH", path, { state: values.undo ? "active" : "draining" });
   if (status !== 200) throw new Error(String(body.error ?? `the admin interface responds ${status}`));
   const { state, inFlight } = body as unknown as EndpointStatus;
-  process.stdout.write(`${endpoint} of cluster ${cluster}: ${state}, ${inFlight} in flight\n`);
+  const tunnels = await describeTunnels(admin, cluster, endpoint);
+  process.stdout.write(`${endpoint} of cluster ${cluster}: ${state}, ${inFlight} in flight${tunnels}\n`);
   if (values.wait && inFlight > 0) await waitUntilIdle(admin, cluster, endpoint);
   return 0;
+}
+
+/** The endpoint's open tunnels, all of which are being drained, also after `--undo`; empty if there are none. */
+async function describeTunnels(admin: Admin, cluster: string, endpoint: string): Promise<string> {
+  const { status, body } = await callAdmin(admin, "GET", "/api/v1/tunnels");
+  const { open, tunnels } = body as unknown as TunnelList;
+  if (status !== 200 || open === 0) return "";
+  const count = tunnels.filter((one) => one.cluster === cluster && one.endpoint === endpoint).length;
+  if (count === 0) return "";
+  const atLeast = open > tunnels.length ? "at least " : "";
+  return `; ${atLeast}${count} open tunnels and connections end within \`shutdown.grace\``;
 }
 
 /** Waits until no request is in flight at the endpoint, or it is gone. */

@@ -111,9 +111,9 @@ function linesOfCluster(cluster: ClusterStatus): string[] {
   return [
     `cluster ${name}: ${describeCluster(cluster)}, ${describeTraffic(traffic)}${connections}`,
     ...endpoints.map((endpoint) => {
-      const { address, weight, inFlight, latency, errorRate } = endpoint;
+      const { address, weight, inFlight, responses, latency, errorRate } = endpoint;
       const speed = `${(latency * 1000).toFixed(1)} ms, errors ${(errorRate * 100).toFixed(1)}%`;
-      const figures = `weight ${weight}, ${inFlight} in flight, ${speed}`;
+      const figures = `weight ${weight}, ${inFlight} in flight, ${responses} responses, ${speed}`;
       const failed = describeFailedAttempts(endpoint);
       return `  ${address}: ${describeEndpoint(endpoint)}, ${figures}${failed === "" ? "" : `, failed attempts: ${failed}`}`;
     }),

@@ -307,6 +307,8 @@ function checkRoutes(
       else warnOfWildcard(text, at, warn);
     if (!tls && protocol === "http" && passthrough)
       report(at, "`passthrough` without `tls`: expected `tls`, or `protocol: tcp`");
+    else if (!tls && protocol === "tcp" && passthrough)
+      warn(at, "`passthrough` has no effect: without `tls`, all connections are relayed as they are");
     else if (!tls && protocol === "http" && match.sni)
       warn(at, "no request matches `sni`: without `tls` there is no server name (SNI)");
   }

@@ -35,6 +35,7 @@ export type Loaded = {
 /** Parts that contain problems are omitted or have default values. */
 export type Readable = Pick<Config, "plugins" | "listeners" | "clusters" | "admin" | "file"> & {
   readonly acme?: Config["acme"] | undefined;
+  readonly log?: Config["log"] | undefined;
   /** Includes omitted ones. */
   readonly clusterNames: readonly string[];
 };
@@ -72,13 +73,14 @@ function readParts(tree: Tree, file: string): Omit<Readable, "file" | "clusterNa
     const found = findEntry(tree, key);
     return found && reader.read(shape, found);
   };
-  const { plugins, listeners, clusters, admin, acme } = configuration.fields;
+  const { plugins, listeners, clusters, admin, acme, log } = configuration.fields;
   return {
     plugins: read("plugins", plugins.shape) ?? [],
     listeners: read("listeners", listeners.shape) ?? [],
     clusters: read("clusters", clusters.shape) ?? [],
     admin: read("admin", admin.shape) ?? null,
     acme: read("acme", acme.shape),
+    log: read("log", log.shape),
   };
 }
 

@@ -18,6 +18,7 @@ import type {
 import { type EndpointColumns, HEALTH } from "../cluster/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import {
+  BUCKETS,
   LISTENER_CELLS,
   MAX_HOOKS,
   MAX_REASONS,
@@ -152,6 +153,7 @@ function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): Endp
     health,
     ejection: sources.ejection(slot),
     inFlight: columns.inFlight(slot),
+    responses: sumCells(counters, cells + UPSTREAM_CELLS.duration, BUCKETS.length + 1),
     latency: columns.latencyOf(slot) / 1e6,
     errorRate: columns.errorRateOf(slot) / 1e6,
     failedAttempts: Object.fromEntries(failures.filter(([, count]) => count > 0)),

@@ -3,7 +3,13 @@ import { HOOK, HOOKS, type Hook } from "../abi/abi.ts";
 import { BUILTINS, type Config, type PluginUse, type Problem } from "../config/schema.ts";
 
 /** `kind`: as the built-ins have it. */
-type Role = { readonly as: string; readonly kind: (typeof BUILTINS)[string]; readonly needs: readonly Hook[] };
+type Role = {
+  readonly as: string;
+  readonly kind: (typeof BUILTINS)[string];
+  readonly needs: readonly Hook[];
+  /** What to use where there is no such plugin. */
+  readonly instead?: string;
+};
 
 const FILTER: Role = {
   as: "filter of a route",
@@ -22,7 +28,13 @@ const FILTER: Role = {
 /** Connections have no route yet: a connection hook in a route's chain would never be called. */
 const LISTENER_FILTER: Role = { as: "filter", kind: "filter", needs: [...FILTER.needs, "connection"] };
 /** TCP connections and UDP sessions have no request. */
-const CONNECTION_FILTER: Role = { as: "filter of connections", kind: "filter", needs: ["connection"] };
+const CONNECTION_FILTER: Role = {
+  as: "filter of connections",
+  kind: "filter",
+  needs: ["connection"],
+  instead:
+    "; without a plugin: `allow`, `deny` and `limits` of the listener (`connectionsPerClient`, `connectionRatePerClient`)",
+};
 const ROUTER: Role = { as: "router", kind: "router", needs: ["route"] };
 const STRATEGY: Role = { as: "strategy", kind: "strategy", needs: ["pick"] };
 const CHECKER: Role = { as: "health check", kind: "health check", needs: ["health_check"] };
@@ -43,7 +55,7 @@ export type Roles = { readonly problems: readonly Problem[]; readonly misplaced:
 export function checkRoles({ clusters, listeners }: Pick<Config, "clusters" | "listeners">, plugins: Plugins): Roles {
   const problems: Problem[] = [];
   const misplaced = new Set<PluginUse>();
-  const check = (use: PluginUse, { as, needs, kind }: Role): void => {
+  const check = (use: PluginUse, { as, needs, kind, instead = "" }: Role): void => {
     const { name, at } = use;
     const plugin = plugins.get(name);
     if (plugin === undefined) return;
@@ -53,7 +65,7 @@ export function checkRoles({ clusters, listeners }: Pick<Config, "clusters" | "l
     for (const { info } of versions) {
       if (needs.some((hook) => (info.hooks & (1 << HOOK[hook])) !== 0)) continue;
       const has = HOOKS.filter((hook) => (info.hooks & (1 << HOOK[hook])) !== 0).join(", ");
-      const message = `${name} is not a ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}`;
+      const message = `${name} is not a ${as}: its hooks are ${has === "" ? "none" : has}, expected ${needs.join(" or ")}${instead}`;
       problems.push({ ...at, message });
       misplaced.add(use);
       return;

@@ -127,8 +127,11 @@ clusters:
   assert.match(stdout, /\ncluster down: round-robin, 0 of 1 endpoints usable, /);
   assert.match(
     stdout,
-    new RegExp(`\\n {2}127\\.0\\.0\\.1:${refusing}: unchecked, .*, failed attempts: connect_refused \\d\\n`),
+    new RegExp(
+      `\\n {2}127\\.0\\.0\\.1:${refusing}: unchecked, .*, 0 responses, .*, failed attempts: connect_refused \\d\\n`,
+    ),
   );
+  assert.match(stdout, new RegExp(`\\n {2}127\\.0\\.0\\.1:${port}: unchecked, weight 1, 0 in flight, 4 responses, `));
   assert.match(stdout, new RegExp(`\\n {2}127\\.0\\.0\\.1:${down}: unhealthy since \\S+ \\(connection refused\\), `));
   assert.match(
     stdout,

@@ -170,7 +170,7 @@ test("unknown paths and methods have their status", async (t) => {
 
 /** A cluster as the interface describes it, whose endpoints have these parts. */
 function clusterOf(endpoints: readonly Partial<EndpointStatus>[], parts: Partial<ClusterStatus> = {}): ClusterStatus {
-  const figures = { weight: 1, zone: "", inFlight: 0, latency: 0, errorRate: 0, failedAttempts: {} };
+  const figures = { weight: 1, zone: "", inFlight: 0, responses: 0, latency: 0, errorRate: 0, failedAttempts: {} };
   const states = { address: "a:1", state: "healthy", healthy: true, health: null, ejection: null } as const;
   return {
     name: "app",

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fit } from "../../../src/cli/top.ts";
@@ -96,4 +98,23 @@ test("commands send the token of the configuration or the environment; a reload 
   write(configOf(["127.0.0.1:2"]).replace("127.0.0.1:0\nlist", "127.0.0.1:1\nlist"));
   assert.equal((await app.reload()).result, "accepted");
   assert.match((await sluice("status", ...admin)).err, /requires a token/);
+});
+
+test("drain and its undo say how many open tunnels of the endpoint end", async (t) => {
+  const tunnel = (endpoint: string, cluster = "app") => ({ endpoint, cluster });
+  const list = { open: 4, tunnels: [tunnel("a:1"), tunnel("a:1"), tunnel("b:1"), tunnel("a:1", "other")] };
+  const server = createServer(({ method, url }, response) => {
+    const isList = method === "GET" && url === "/api/v1/tunnels";
+    response.end(JSON.stringify(isList ? list : { state: "unchecked", inFlight: 0 }));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const drain = (...args: string[]) =>
+    sluice("drain", "app", ...args, "--admin", `127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const end = "open tunnels and connections end within `shutdown.grace`";
+  assert.equal((await drain("a:1", "--undo")).out, `a:1 of cluster app: unchecked, 0 in flight; 2 ${end}\n`);
+  assert.equal((await drain("c:1")).out, "c:1 of cluster app: unchecked, 0 in flight\n");
+  list.open = 500;
+  assert.equal((await drain("b:1")).out, `b:1 of cluster app: unchecked, 0 in flight; at least 1 ${end}\n`);
 });

@@ -154,6 +154,9 @@ clusters:
   writeFileSync(file, right + log(directory));
   const last = (await sluice(["check", "-c", file])).stdout.trimEnd().split("\n").at(-1)!;
   assert.ok(last.startsWith(`${file}:9:24: log.access.file: EISDIR`), last);
+  writeFileSync(file, right.replace("2", "two") + log(directory));
+  const all = (await sluice(["check", "-c", file])).stdout.trimEnd().split("\n");
+  assert.deepEqual(all, [...lines, last], "beside problems of the structure");
 });
 
 test("check reports violations of a plugin's schema by line and column, beside other problems", async () => {

@@ -333,6 +333,13 @@ test("valid but probably unintended settings are warnings", () => {
     load(plain).warnings.map((one) => one.replace(/^s:\d+:\d+: /, "")),
     ["listeners.web.routes.0: no request matches `sni`: without `tls` there is no server name (SNI)"],
   );
+  const relayed = BASE.replace("cluster: app", "protocol: tcp, routes: [{ passthrough: true, cluster: app }]");
+  assert.deepEqual(
+    load(relayed).warnings.map((one) => one.replace(/^s:\d+:\d+: /, "")),
+    ["listeners.web.routes.0: `passthrough` has no effect: without `tls`, all connections are relayed as they are"],
+  );
+  // Of several protocols, it selects TLS connections.
+  assert.deepEqual(load(relayed.replace("protocol: tcp", "protocol: auto")).warnings, []);
   const narrow = BASE.replace("cluster: app", "http2: { streamWindow: 2MiB }, cluster: app");
   assert.deepEqual(
     load(narrow).warnings.map((one) => one.replace(/^s:\d+:\d+: /, "")),

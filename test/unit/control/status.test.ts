@@ -5,7 +5,7 @@ import { EndpointColumns, HEALTH } from "../../../src/cluster/columns.ts";
 import { describeClusters, findUnavailable } from "../../../src/control/status.ts";
 import { NO_TRAFFIC } from "../../../src/control/traffic.ts";
 import { Counters, seriesKey } from "../../../src/observe/counters.ts";
-import { UPSTREAM_CELLS, UPSTREAM_FAILURES } from "../../../src/observe/series.ts";
+import { observeDuration, UPSTREAM_CELLS, UPSTREAM_FAILURES } from "../../../src/observe/series.ts";
 import type { ClusterPlan, EndpointPlan, Plan } from "../../../src/plan/plan.ts";
 
 function start(count: number, panic = 0) {
@@ -85,15 +85,20 @@ test("a cluster is unavailable when no endpoint takes requests; ejections that a
   assert.deepEqual(findUnavailable(null, columns), []);
 });
 
-test("failed attempts are counted by reason, over all workers", () => {
+test("responses, and failed attempts by reason, are counted over all workers", () => {
   const { counters, endpoints, describe } = start(2);
   const cells = new Float64Array(counters.block(0));
   const first = endpoints[1]!.cells + UPSTREAM_CELLS.failures;
   cells[first + UPSTREAM_FAILURES.indexOf("connect_refused")] = 3;
   new Float64Array(counters.block(1))[first + UPSTREAM_FAILURES.indexOf("connect_refused")] = 2;
   cells[first + UPSTREAM_FAILURES.indexOf("retried_status")] = 1;
+  observeDuration(cells, endpoints[1]!.cells + UPSTREAM_CELLS.duration, 0.002);
+  observeDuration(new Float64Array(counters.block(1)), endpoints[1]!.cells + UPSTREAM_CELLS.duration, 20);
   assert.deepEqual(
-    describe().endpoints.map(({ failedAttempts }) => failedAttempts),
-    [{}, { connect_refused: 5, retried_status: 1 }],
+    describe().endpoints.map(({ responses, failedAttempts }) => ({ responses, failedAttempts })),
+    [
+      { responses: 0, failedAttempts: {} },
+      { responses: 2, failedAttempts: { connect_refused: 5, retried_status: 1 } },
+    ],
   );
 });

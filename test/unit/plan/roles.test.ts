@@ -29,7 +29,9 @@ const PLUGINS: Plugins = new Map<string, Plugin>([
 ]);
 
 test("a filter of requests in listeners of TCP and UDP is reported at each, though others use it rightly", () => {
-  const problem = "head is not a filter of connections: its hooks are request_head, expected connection";
+  const instead =
+    "without a plugin: `allow`, `deny` and `limits` of the listener (`connectionsPerClient`, `connectionRatePerClient`)";
+  const problem = `head is not a filter of connections: its hooks are request_head, expected connection; ${instead}`;
   const listeners = `  web: { address: ":1", chain: [head, both, request-id], cluster: app }
   db: { address: ":2", protocol: tcp, chain: [both, head], cluster: app }
   any: { address: ":3", protocol: auto, chain: [head], cluster: app }
@@ -38,7 +40,7 @@ test("a filter of requests in listeners of TCP and UDP is reported at each, thou
   assert.deepEqual(check(listeners, PLUGINS), [
     `s:4:53: listeners.db.chain.1: ${problem}`,
     `s:6:48: listeners.dns.chain.0: ${problem}`,
-    "s:7:47: listeners.id.chain.0: request-id is not a filter of connections: its hooks are request_head, response_head, expected connection",
+    `s:7:47: listeners.id.chain.0: request-id is not a filter of connections: its hooks are request_head, response_head, expected connection; ${instead}`,
   ]);
 });
 
