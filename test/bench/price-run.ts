@@ -1,5 +1,6 @@
 /** Runs every mix in this process, and writes by name how many nanoseconds a unit of fuel took. */
 import { nativeModule } from "../../src/plugin/abi/native/module.ts";
+import { type MemoryPages, makeMemory, withMemory } from "../../src/plugin/wasm/linear-memory.ts";
 import { METER, meterModule } from "../../src/plugin/wasm/meter.ts";
 import { readShape } from "../../src/plugin/wasm/module-shape.ts";
 import { compileWat } from "../unit/plugin/kit.ts";
@@ -14,8 +15,8 @@ const ONCE = 5;
 
 type Guest = { readonly run: (turns: number) => unknown; readonly charge: (units: number) => number };
 
-function start({ fill }: Mix, module: WebAssembly.Module): Guest {
-  const { exports } = new WebAssembly.Instance(module);
+function start({ fill }: Mix, module: WebAssembly.Module, pages: MemoryPages): Guest {
+  const { exports } = new WebAssembly.Instance(module, withMemory({}, makeMemory(pages)));
   fill?.(new DataView((exports.memory as WebAssembly.Memory).buffer));
   return { run: exports.run as Guest["run"], charge: exports[METER.charge] as Guest["charge"] };
 }
@@ -30,17 +31,17 @@ function time({ run, charge }: Guest, turns: number): { time: number; units: num
 
 function measure(mix: Mix): number {
   const bytes = compileWat(mix.text);
-  const module = new WebAssembly.Module(
-    meterModule(bytes, readShape(bytes), LIMIT, nativeModule.entryPoints(readShape(bytes), {})).bytes,
-  );
+  const shape = readShape(bytes);
+  const metered = meterModule(bytes, shape, LIMIT, nativeModule.entryPoints(shape, {}));
+  const module = new WebAssembly.Module(metered.bytes);
   const costs: number[] = [];
   if (mix.once !== undefined)
     for (let i = 0; i < ONCE; i++) {
-      const { time: took, units } = time(start(mix, module), mix.once);
+      const { time: took, units } = time(start(mix, module, metered.pages), mix.once);
       costs.push(took / units);
     }
   else {
-    const guest = start(mix, module);
+    const guest = start(mix, module, metered.pages);
     let turns = mix.turns ?? 1;
     // Compiles it too. What is optimised away takes no time however long it runs.
     for (let tried = time(guest, turns); tried.time < MILLISECONDS && tried.units < FUEL / 4; turns *= 2)

@@ -8,6 +8,7 @@ import { extismGuest } from "../abi/extism/guest.ts";
 import { STARTING } from "../abi/hook-scope.ts";
 import { nativeGuest } from "../abi/native/guest.ts";
 import type { ModulePlan } from "../wasm/build.ts";
+import { isReusable, makeMemory, withMemory } from "../wasm/linear-memory.ts";
 import { METER, originalOffset } from "../wasm/meter.ts";
 import { STOPPED } from "../wasm/meter-code.ts";
 import { describeStack, type Frame } from "../wasm/source-map.ts";
@@ -31,14 +32,21 @@ export class Guest {
   readonly #hooks: readonly HookFunction[];
   /** A global of the metered module: one of STOPPED. */
   readonly #stopped: WebAssembly.Global;
+  readonly #memory: WebAssembly.Memory;
   #entered = false;
+  /** It was entered while it ran: the outer call continues after the failure of the inner one. */
+  #wasEnteredTwice = false;
 
-  /** `now`: milliseconds since 1970. @throws errors of the engine if the module cannot be instantiated. */
-  constructor(plan: ModulePlan, now: () => number, after?: After) {
+  /**
+   * `now`: milliseconds since 1970; `memory`: one of `reclaimMemory`, cleared. @throws errors of the engine if the module
+   * cannot be instantiated.
+   */
+  constructor(plan: ModulePlan, now: () => number, after?: After, memory = makeMemory(plan.info.pages)) {
     this.#plan = plan;
+    this.#memory = memory;
     this.context = new CallContext(now, after);
     this.#linked = ABIS[plan.info.abi].link(this.context, plan.info);
-    const { exports } = new WebAssembly.Instance(plan.module, this.#linked.imports);
+    const { exports } = new WebAssembly.Instance(plan.module, withMemory(this.#linked.imports, memory));
     this.#linked.attach(exports);
     this.#hooks = this.#linked.hooks;
     this.#stopped = exports[METER.stopped] as WebAssembly.Global;
@@ -71,7 +79,7 @@ export class Guest {
     view: EndpointList | null,
     seen = 0,
   ): number {
-    if (this.#entered) throw new Fault("host", "the guest was entered while it runs, or after it failed");
+    if (this.#entered) this.#refuse();
     this.#entered = true;
     const { context } = this;
     context.begin(hook, target, view, configuration);
@@ -91,7 +99,7 @@ export class Guest {
     target: HookContext | null,
     seen = 0,
   ): Promise<number> {
-    if (this.#entered) throw new Fault("host", "the guest was entered while it runs, or after it failed");
+    if (this.#entered) this.#refuse();
     this.#entered = true;
     const { context } = this;
     context.begin(hook, target, null, configuration);
@@ -108,6 +116,19 @@ export class Guest {
     this.#entered = false;
     this.#checkHost();
     return result;
+  }
+
+  #refuse(): never {
+    this.#wasEnteredTwice = true;
+    throw new Fault("host", "the guest was entered while it runs, or after it failed");
+  }
+
+  /**
+   * The memory of a failed guest, which was not suspended, for its successor; null if it is to be dropped: it is large, has
+   * grown, or the guest may still run.
+   */
+  reclaimMemory(): WebAssembly.Memory | null {
+    return !this.#wasEnteredTwice && isReusable(this.#memory, this.#plan.info.pages) ? this.#memory : null;
   }
 
   /** Units of fuel used by the last call. */

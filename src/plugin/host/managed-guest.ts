@@ -4,6 +4,7 @@
  * all configurations of a module that declares to serve many.
  */
 import type { ModulePlan } from "../wasm/build.ts";
+import { clearMemory } from "../wasm/linear-memory.ts";
 import { clientOf } from "./client-failures.ts";
 import type { ConfigurationOwner, PluginConfiguration } from "./configuration.ts";
 import type { Guest, GuestFailure } from "./guest.ts";
@@ -25,6 +26,8 @@ export class ManagedGuest implements ConfigurationOwner {
   /** The configurations of each version that uses the guest, oldest version first. */
   readonly #versions: (readonly PluginConfiguration[])[];
   #guest: Guest | null = null;
+  /** The memory of the last guest, which has failed, for the next one. */
+  #memory: WebAssembly.Memory | null = null;
   #hasStarted = false;
   /** The current version uses the guest: only then its quarantine is reported. */
   #isCurrent = true;
@@ -100,6 +103,7 @@ export class ManagedGuest implements ConfigurationOwner {
     if (this.#versions.length > 0) return false;
     this.pool?.clear();
     this.#guest = null;
+    this.#memory = null;
     this.updatedBy = null;
     this.retire();
     return true;
@@ -145,7 +149,9 @@ export class ManagedGuest implements ConfigurationOwner {
     if (this.#guest !== null) return this.#guest;
     if (!this.#recovery.mayStart()) return null;
     this.#lookups.clear();
-    this.#guest = this.#hasStarted ? this.#restart() : this.#start();
+    const memory = this.#memory;
+    this.#memory = null;
+    this.#guest = this.#hasStarted ? this.#restart(memory) : this.#start();
     this.#hasStarted = true;
     return this.#guest;
   }
@@ -154,6 +160,7 @@ export class ManagedGuest implements ConfigurationOwner {
   fail(guest: Guest | null, hook: number, failure: GuestFailure, client: string): void {
     if (this.#guest !== guest) return;
     this.#guest = null;
+    this.#memory = guest?.reclaimMemory() ?? null;
     this.updatedBy = null;
     this.#recordFailure(guest, hook, failure, client);
   }
@@ -206,17 +213,17 @@ export class ManagedGuest implements ConfigurationOwner {
     try {
       if (this.#lost === 0) return this.#start();
       this.#lost--;
-      return this.#restart();
+      return this.#restart(null);
     } finally {
       this.#isStartingPooled = false;
     }
   }
 
-  #restart(): Guest {
+  #restart(memory: WebAssembly.Memory | null): Guest {
     // Processor time of the worker: waiting for a busy processor is not a cost of the restart.
     const began = process.threadCpuUsage();
     try {
-      return this.#start();
+      return this.#start(memory === null ? undefined : clearMemory(memory));
     } finally {
       const { user, system } = process.threadCpuUsage(began);
       this.#recovery.chargeRestart((user + system) / 1000);
@@ -233,8 +240,8 @@ export class ManagedGuest implements ConfigurationOwner {
     return new Set(this.#versions.flat().map((member) => member.report));
   }
 
-  #start(): Guest {
-    return startGuest(this.module, this.#members, this.#clocks);
+  #start(memory?: WebAssembly.Memory): Guest {
+    return startGuest(this.module, this.#members, this.#clocks, memory);
   }
 }
 

@@ -27,13 +27,18 @@ export class GuestStartError extends Error {
   }
 }
 
-/** `members`: the configurations that the guest serves. @throws GuestStartError */
-export function startGuest(module: ModulePlan, members: readonly PluginConfiguration[], clocks: Clocks): Guest {
+/** `members`: the configurations that the guest serves; `memory`: of a failed guest, cleared. @throws GuestStartError */
+export function startGuest(
+  module: ModulePlan,
+  members: readonly PluginConfiguration[],
+  clocks: Clocks,
+  memory?: WebAssembly.Memory,
+): Guest {
   let [member] = members as [PluginConfiguration];
   let hook = STARTING;
   let guest: Guest;
   try {
-    guest = new Guest(module, clocks.wall, clocks.after);
+    guest = new Guest(module, clocks.wall, clocks.after, memory);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new GuestStartError(member.plugin, hook, { reason: "start", message, stack: "" });

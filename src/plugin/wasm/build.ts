@@ -8,6 +8,7 @@ import { checkCompileCost } from "./compile-cost.ts";
 import { compile } from "./engine.ts";
 import { PluginError } from "./error.ts";
 import { COMPONENT, describeForeign, describeNonModule, isComponent } from "./foreign-kind.ts";
+import type { MemoryPages } from "./linear-memory.ts";
 import { meterModule, RESERVED } from "./meter.ts";
 import { type ModuleShape, readShape } from "./module-shape.ts";
 import { loadSourceMap, type SourceMap } from "./source-map.ts";
@@ -28,6 +29,8 @@ export type ModuleInfo = ModuleTraits & {
   readonly size: number;
   /** Limit of the linear memory in bytes. */
   readonly memory: number;
+  /** The linear memory that it imports. */
+  readonly pages: MemoryPages;
   /** It imports asynchronous host calls: it has a pool of guests for suspendable calls. */
   readonly suspends: boolean;
   /** Number of functions of the file including imports; functions with higher indices were appended. */
@@ -90,7 +93,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): CheckedModule {
   const { abi, shape } = readModule(bytes, names);
   const entryPoints = abi.entryPoints(shape, names);
   const unoptimised = checkCompileCost(bytes, shape);
-  const { bytes: metered, offsets, starts } = meterModule(bytes, shape, options.memory, entryPoints);
+  const { bytes: metered, offsets, starts, pages } = meterModule(bytes, shape, options.memory, entryPoints);
   return {
     hash: createHash("sha256").update(bytes).digest("hex"),
     info: {
@@ -98,6 +101,7 @@ function checkModule(bytes: Uint8Array, options: BuildOptions): CheckedModule {
       abi: abi.name,
       size: bytes.length,
       memory: options.memory,
+      pages,
       hookNames: names,
       suspends: entryPoints.suspending.length > 0,
       functions: shape.functions.length,

@@ -3,11 +3,10 @@ import { LIMIT } from "../../abi/abi.ts";
 import { PRICE } from "../../abi/prices.ts";
 import { Reader } from "./binary.ts";
 import { OP } from "./instructions.ts";
+import { type MemoryPages, PAGE } from "./linear-memory.ts";
 import { findSites, type Guards, SITE, Sites } from "./meter-sites.ts";
 import type { ModuleShape, Signature } from "./module-shape.ts";
 import type { Writer } from "./writer.ts";
-
-export const PAGE = 65_536;
 
 /** Why a guest was stopped: its memory could not be grown, or an import would suspend it where that is not possible. */
 export const STOPPED = { memory: 1, suspension: 2 } as const;
@@ -52,6 +51,7 @@ export type Context = {
   readonly shape: ModuleShape;
   readonly appended: Appended;
   readonly memory: number;
+  readonly pages: MemoryPages;
   readonly offsets: number[];
   readonly starts: number[];
 };

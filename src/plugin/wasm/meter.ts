@@ -4,14 +4,15 @@
  * Each function entry and loop iteration charges the price of its code by the price list (`abi/prices.ts`); a price per
  * entry alone would let long straight code run for minutes. Bulk operations are charged by length before they run, throwing
  * and growing memory by fixed prices. Indices do not change: globals, types and functions are appended. The memory gets a
- * maximum. Custom sections except function names are dropped, because their offsets are invalid.
+ * maximum, and becomes an import (`linear-memory.ts`). Custom sections except function names are dropped, because their offsets are invalid.
  */
 import { FUEL, LIMIT } from "../../abi/abi.ts";
 import type { EntryPoint, EntryPoints } from "../abi/abi.ts";
 import { KIND, Reader, SECTION, SECTION_ORDER, TYPE } from "./binary.ts";
 import { PluginError } from "./error.ts";
 import { OP } from "./instructions.ts";
-import { type Appended, type Context, countAppended, type Entry, PAGE, writeCode } from "./meter-code.ts";
+import { MEMORY_IMPORT, type MemoryPages, PAGE } from "./linear-memory.ts";
+import { type Appended, type Context, countAppended, type Entry, writeCode } from "./meter-code.ts";
 import { type ModuleShape, readLimits, type Signature, skipExpression } from "./module-shape.ts";
 import { writeNames } from "./name-section.ts";
 import { Writer } from "./writer.ts";
@@ -37,6 +38,8 @@ export type Metered = {
   readonly offsets: Uint32Array;
   /** Offset in the file of each function without imports. */
   readonly starts: Uint32Array;
+  /** The memory that it imports. */
+  readonly pages: MemoryPages;
 };
 
 export function meterModule(
@@ -68,15 +71,16 @@ export function meterModule(
   const offsets: number[] = [];
   const starts: number[] = [];
   for (const byte of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) writer.u8(byte);
+  const pages = limitMemory(shape, memory);
   for (const id of SECTION_ORDER) {
-    if (id === SECTION.start) continue;
+    if (id === SECTION.start || id === SECTION.memory) continue;
     const section = shape.sections.find((candidate) => candidate.id === id);
-    if (section === undefined && id !== SECTION.global && id !== SECTION.memory) continue;
+    if (section === undefined && id !== SECTION.global && id !== SECTION.import) continue;
     const reader = new Reader(bytes, section?.start ?? 0, section?.end ?? 0);
-    writer.section(id, () => writeSection(writer, id, reader, { shape, appended, memory, offsets, starts }));
+    writer.section(id, () => writeSection(writer, id, reader, { shape, appended, memory, pages, offsets, starts }));
   }
   writeNames(writer, bytes, shape.sections);
-  return { bytes: writer.done(), offsets: Uint32Array.from(offsets), starts: Uint32Array.from(starts) };
+  return { bytes: writer.done(), offsets: Uint32Array.from(offsets), starts: Uint32Array.from(starts), pages };
 }
 
 /** The entry of a wrapper for an export. `types`: types of wrapped functions, to which its type is added. */
@@ -114,6 +118,10 @@ function writeSection(writer: Writer, id: number, reader: Reader, context: Conte
       writeType(writer, UNARY);
       for (const type of appended.entryTypes) writeType(writer, withFuel(shape.types[type]!));
       return;
+    case SECTION.import:
+      copyList(writer, reader, 1);
+      writeMemoryImport(writer, context.pages);
+      return;
     case SECTION.function:
       copyList(writer, reader, countAppended(appended));
       for (let i = 0; i < 4; i++) writer.u32(appended.unaryType);
@@ -122,9 +130,6 @@ function writeSection(writer: Writer, id: number, reader: Reader, context: Conte
       return;
     case SECTION.table:
       writeTables(writer, reader, context.memory);
-      return;
-    case SECTION.memory:
-      writeMemory(writer, shape, context.memory);
       return;
     case SECTION.global:
       copyList(writer, reader, 3);
@@ -214,14 +219,20 @@ function readTables(reader: Reader) {
   });
 }
 
-function writeMemory(writer: Writer, shape: ModuleShape, limit: number): void {
+function limitMemory(shape: ModuleShape, limit: number): MemoryPages {
   // Appended code contains `memory.grow`: a module without a memory gets an empty one.
   const { initial, maximum } = shape.memory ?? { initial: 0, maximum: 0 };
   const pages = Math.min(Math.floor(limit / PAGE), 65_536);
   if (initial > pages)
     throw new PluginError(`memory begins with ${initial * PAGE} bytes, the plugin's limit is ${limit} (limits.memory)`);
-  writer.u32(1);
-  writeLimits(writer, initial, Math.min(maximum ?? pages, pages));
+  return { initial, maximum: Math.min(maximum ?? pages, pages) };
+}
+
+function writeMemoryImport(writer: Writer, { initial, maximum }: MemoryPages): void {
+  writer.name(MEMORY_IMPORT.module);
+  writer.name(MEMORY_IMPORT.name);
+  writer.u8(KIND.memory);
+  writeLimits(writer, initial, maximum);
 }
 
 function writeLimits(writer: Writer, initial: number, maximum: number): void {

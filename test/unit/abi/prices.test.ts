@@ -11,17 +11,15 @@ import { OP, skipImmediates } from "../../../src/plugin/wasm/instructions.ts";
 import { METER, meterModule } from "../../../src/plugin/wasm/meter.ts";
 import { readShape } from "../../../src/plugin/wasm/module-shape.ts";
 import { Writer } from "../../../src/plugin/wasm/writer.ts";
-import { compileWat, MEMORY } from "../plugin/kit.ts";
+import { compileWat, instantiate, MEMORY } from "../plugin/kit.ts";
 import { randomModule } from "../plugin/wasm/random-module.ts";
 
 type Charge = (units: number) => number;
 
 function start(text: string) {
   const bytes = compileWat(`(module (memory (export "memory") 1) ${text})`);
-  const { exports } = new WebAssembly.Instance(
-    new WebAssembly.Module(
-      meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes), {})).bytes,
-    ),
+  const exports = instantiate(
+    meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes), {})),
   );
   const charge = exports[METER.charge] as Charge;
   const run = exports.run as (input: number) => number;
@@ -240,12 +238,9 @@ test("no run of a random module costs less than the instructions that it runs", 
     fc.property(numbers, fc.integer(), (numbers, input) => {
       const bytes = compileWat(randomModule(numbers));
       const [metered, priced] = [
-        meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes), {})).bytes,
+        meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes), {})),
         priceEach(bytes),
-      ].map((code) => new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(code))).exports) as unknown as [
-        Random,
-        Random,
-      ];
+      ].map((code) => instantiate(code)) as unknown as [Random, Random];
       const charge = metered[METER.charge] as Charge;
       charge(charge(0) - FUEL.start);
       play(metered, input);

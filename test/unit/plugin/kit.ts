@@ -16,6 +16,8 @@ import type { Instance } from "../../../src/plugin/host/instance.ts";
 import type { InstancePlan, RolloutPlan } from "../../../src/plugin/host/plan.ts";
 import type { PluginEvent } from "../../../src/plugin/host/report.ts";
 import { buildModule, type ModulePlan } from "../../../src/plugin/wasm/build.ts";
+import { makeMemory, withMemory } from "../../../src/plugin/wasm/linear-memory.ts";
+import type { Metered } from "../../../src/plugin/wasm/meter.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 
 const tool = await wabt();
@@ -30,6 +32,13 @@ export function compileWat(text: string): Uint8Array {
   } finally {
     module.destroy();
   }
+}
+
+/** Instantiates a module: plain bytes, or a metered one with its memory. */
+export function instantiate(code: Uint8Array | Metered, imports: WebAssembly.Imports = {}): WebAssembly.Exports {
+  const isPlain = code instanceof Uint8Array;
+  const module = new WebAssembly.Module(new Uint8Array(isPlain ? code : code.bytes));
+  return new WebAssembly.Instance(module, isPlain ? imports : withMemory(imports, makeMemory(code.pages))).exports;
 }
 
 export function readFixture(name: string): Uint8Array {

@@ -5,7 +5,7 @@
  */
 import type { Failure } from "../../../abi/abi.ts";
 import { Fault } from "../../host/fault.ts";
-import { PAGE } from "../../wasm/meter-code.ts";
+import { PAGE } from "../../wasm/linear-memory.ts";
 import type { GuestMemory } from "../memory.ts";
 import { KERNEL_FUNCTIONS } from "./interface.ts";
 import { KERNEL } from "./kernel-bytes.ts";

@@ -4,6 +4,7 @@ import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
 import { HOOK } from "../../../../src/abi/abi.ts";
 import { buildModule, buildModuleAside, type ModulePlan } from "../../../../src/plugin/wasm/build.ts";
 import { PluginError } from "../../../../src/plugin/wasm/error.ts";
+import { makeMemory, withMemory } from "../../../../src/plugin/wasm/linear-memory.ts";
 import { buildFixture, compileWat, MEMORY, readFixture } from "../kit.ts";
 
 const refused: [fixture: string, problem: RegExp][] = [
@@ -166,7 +167,9 @@ test("a module compiled in the background has the same result", async () => {
 test("the memory gets the limit as its maximum, or keeps a lower one", () => {
   const pagesOf = (text: string) => {
     const plan = buildModule(compileWat(text), { memory: MEMORY });
-    const memory = new WebAssembly.Instance(plan.module).exports.memory as WebAssembly.Memory;
+    const memory = makeMemory(plan.info.pages);
+    const { exports } = new WebAssembly.Instance(plan.module, withMemory({}, memory));
+    assert.equal(exports.memory, memory);
     let pages = memory.buffer.byteLength / 65536;
     for (;;) {
       try {

@@ -1,6 +1,7 @@
 /** Run by `builder.test.ts`, which looks at what the engine compiles meanwhile: a function each of these sizes. */
 import { pathToFileURL } from "node:url";
 import { ModuleBuilder } from "../../../../src/plugin/wasm/builder.ts";
+import { makeMemory, withMemory } from "../../../../src/plugin/wasm/linear-memory.ts";
 import { METER } from "../../../../src/plugin/wasm/meter.ts";
 import { body, makeBomb, repeat } from "../../../fixtures/bombs.ts";
 
@@ -18,9 +19,8 @@ async function run(): Promise<void> {
     const { module, info } = await builder.build(wasm, { memory: MEMORY, path: "plugin.wasm" });
     process.stderr.write(`${name}: ${info.unoptimised ?? "optimised"}\n`);
     if (name === "idle") continue;
-    const hook = new WebAssembly.Instance(module).exports[`${METER.hook}request_head`] as (
-      ...values: number[]
-    ) => number;
+    const { exports } = new WebAssembly.Instance(module, withMemory({}, makeMemory(info.pages)));
+    const hook = exports[`${METER.hook}request_head`] as (...values: number[]) => number;
     for (let i = 0; i < CALLS; i++) hook(0, 0, FUEL);
   }
   builder.close();

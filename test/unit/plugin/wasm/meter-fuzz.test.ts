@@ -10,10 +10,10 @@ import { PRICE } from "../../../../src/abi/prices.ts";
 import { nativeModule } from "../../../../src/plugin/abi/native/module.ts";
 import { buildModule } from "../../../../src/plugin/wasm/build.ts";
 import { PluginError } from "../../../../src/plugin/wasm/error.ts";
-import { METER, meterModule } from "../../../../src/plugin/wasm/meter.ts";
+import { METER, type Metered, meterModule } from "../../../../src/plugin/wasm/meter.ts";
 import { readShape } from "../../../../src/plugin/wasm/module-shape.ts";
 import { CALLS, rolesOf } from "../host/script-guest.ts";
-import { compileWat, MEMORY } from "../kit.ts";
+import { compileWat, instantiate, MEMORY } from "../kit.ts";
 import { randomModule } from "./random-module.ts";
 
 type Exports = WebAssembly.Exports & {
@@ -30,12 +30,10 @@ const inputs = fc.array(fc.tuple(fc.integer(), fc.bigInt({ min: -(2n ** 63n), ma
   maxLength: 4,
 });
 
-function instantiate(bytes: Uint8Array): Exports {
-  return new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(bytes))).exports as Exports;
-}
+const start = (code: Uint8Array | Metered): Exports => instantiate(code) as Exports;
 
-function meter(bytes: Uint8Array): Uint8Array {
-  return meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes), {})).bytes;
+function meter(bytes: Uint8Array): Metered {
+  return meterModule(bytes, readShape(bytes), MEMORY, nativeModule.entryPoints(readShape(bytes), {}));
 }
 
 /** Results, or how it failed; and what is left behind. */
@@ -59,7 +57,7 @@ test("a random module, metered, is valid and does the same", () => {
     fc.property(numbers, inputs, (numbers, inputs) => {
       const bytes = compileWat(randomModule(numbers));
       assert.ok(WebAssembly.validate(new Uint8Array(bytes)), "the generator makes valid modules");
-      const [plain, metered] = [instantiate(bytes), instantiate(meter(bytes))];
+      const [plain, metered] = [start(bytes), start(meter(bytes))];
       const charge = metered[METER.charge] as (units: number) => number;
       for (const [a, b] of inputs) {
         charge(charge(0) - FUEL.start);
@@ -78,7 +76,7 @@ test("a random module with little fuel ends where that ends, or does the same", 
   fc.assert(
     fc.property(numbers, fc.integer({ min: PRICE.entry, max: 3000 }), (numbers, fuel) => {
       const bytes = compileWat(randomModule(numbers));
-      const [plain, metered] = [instantiate(bytes), instantiate(meter(bytes))];
+      const [plain, metered] = [start(bytes), start(meter(bytes))];
       const charge = metered[METER.charge] as (units: number) => number;
       metered.again();
       charge(charge(0) - fuel);
@@ -120,9 +118,9 @@ class Echo {
 }
 
 /** Start-up code and each hook, several times: how each ended, what was asked, what is in memory. */
-function playPlugin(bytes: Uint8Array): unknown {
+function playPlugin(code: Uint8Array | Metered): unknown {
   const echo = new Echo();
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(bytes)), echo.imports());
+  const exports = instantiate(code, echo.imports());
   echo.memory = exports[EXPORT.memory] as WebAssembly.Memory;
   const charge = exports[METER.charge] as ((units: number) => number) | undefined;
   const endings: string[] = [];
@@ -134,8 +132,8 @@ function playPlugin(bytes: Uint8Array): unknown {
       endings.push(`${name} ${error}`);
     }
   };
-  const start = [EXPORT.initialize, METER.start].find((name) => exports[name] !== undefined);
-  if (start !== undefined) enter(start);
+  const first = [EXPORT.initialize, METER.start].find((name) => exports[name] !== undefined);
+  if (first !== undefined) enter(first);
   for (let turn = 0; turn < 20; turn++) for (const hook of HOOKS) if (exports[hook] !== undefined) enter(hook, 1, turn);
   return [endings, echo.asked, Buffer.from(echo.memory.buffer).toString("base64")];
 }
@@ -221,7 +219,7 @@ const MORE = [
 for (const [name, code] of Object.entries(known))
   test(`metering changes nothing: ${name}`, () => {
     const bytes = assemble(code, MORE);
-    const [plain, metered] = [instantiate(bytes), instantiate(meter(bytes))] as unknown as {
+    const [plain, metered] = [start(bytes), start(meter(bytes))] as unknown as {
       run: (n: number) => number;
     }[];
     for (const input of [0, 1, 40]) assert.equal(metered!.run(input), plain!.run(input));

@@ -3,9 +3,9 @@ import { test } from "node:test";
 import { EXPORT, FUEL } from "../../../../src/abi/abi.ts";
 import { PRICE, SURCHARGE } from "../../../../src/abi/prices.ts";
 import { nativeModule } from "../../../../src/plugin/abi/native/module.ts";
-import { METER, meterModule, originalOffset } from "../../../../src/plugin/wasm/meter.ts";
+import { METER, type Metered, meterModule, originalOffset } from "../../../../src/plugin/wasm/meter.ts";
 import { readShape } from "../../../../src/plugin/wasm/module-shape.ts";
-import { compileWat, MEMORY } from "../kit.ts";
+import { compileWat, instantiate, MEMORY } from "../kit.ts";
 import { compileScript } from "./compile-script.ts";
 
 type Run = (input: number) => number;
@@ -109,8 +109,8 @@ for (const [name, script] of Object.entries(scripts)) {
   corpus.set(`script, ${name}, optimised`, await compileScript(script, ["-O3"]));
 }
 
-function instantiate(bytes: Uint8Array): WebAssembly.Exports {
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(bytes)));
+function start(code: Uint8Array | Metered): WebAssembly.Exports {
+  const exports = instantiate(code);
   // A former start function runs when the host calls it.
   ((exports[EXPORT.initialize] ?? exports[METER.start]) as (() => void) | undefined)?.();
   return exports;
@@ -123,8 +123,8 @@ function meter(bytes: Uint8Array, memory = MEMORY) {
 for (const [name, bytes] of corpus) {
   test(`metering changes nothing: ${name}`, () => {
     for (const input of [0, 1, 2, 3, 7, 12]) {
-      const plain = instantiate(bytes).run as Run;
-      const metered = instantiate(meter(bytes).bytes);
+      const plain = start(bytes).run as Run;
+      const metered = start(meter(bytes));
       assert.equal((metered.run as Run)(input), plain(input), `run(${input})`);
       const left = (metered[METER.charge] as Run)(0);
       assert.ok(left < FUEL.start && left > 0, `${left} left`);
@@ -132,7 +132,7 @@ for (const [name, bytes] of corpus) {
   });
 
   test(`every run ends when the fuel does: ${name}`, () => {
-    const exports = instantiate(meter(bytes).bytes);
+    const exports = start(meter(bytes));
     const charge = exports[METER.charge] as Run;
     charge(charge(0));
     assert.throws(() => (exports.run as Run)(3), WebAssembly.RuntimeError);
@@ -165,20 +165,18 @@ test("offsets of a stack lead back to the file", () => {
   ];
   for (const text of traps) {
     const bytes = compileWat(`(module (memory (export "memory") 1) ${text})`);
-    const { bytes: metered, offsets } = meter(bytes);
-    const expected = frames(instantiate(bytes));
+    const metered = meter(bytes);
+    const expected = frames(start(bytes));
     assert.ok(expected.length > 0);
     assert.deepEqual(
-      frames(instantiate(metered)).map((offset) => originalOffset(offsets, offset)),
+      frames(start(metered)).map((offset) => originalOffset(metered.offsets, offset)),
       expected,
     );
   }
 });
 
 function costOf(text: string, input = 0): number {
-  const exports = instantiate(
-    meter(compileWat(`(module (memory (export "memory") 256) ${text})`), 64 * 1024 * 1024).bytes,
-  );
+  const exports = start(meter(compileWat(`(module (memory (export "memory") 256) ${text})`), 64 * 1024 * 1024));
   (exports.run as Run)(input);
   return FUEL.start - (exports[METER.charge] as Run)(0);
 }
@@ -218,12 +216,12 @@ test("bulk operations are charged by their length, before they run", () => {
   }
   assert.ok(costOf(run("(drop (memory.grow (i32.const 16)))")) >= PRICE.grow + 16 * PRICE.growPage);
   // Without enough fuel it does not run, for ranges inside and outside of the memory.
-  const exports = instantiate(
+  const exports = start(
     meter(
       compileWat(
         `(module (memory (export "memory") 256) ${run("(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x1000000))")})`,
       ),
-    ).bytes,
+    ),
   );
   const charge = exports[METER.charge] as Run;
   charge(charge(0) - 1000);
@@ -237,15 +235,15 @@ test("a length of four gigabytes costs, and does not wrap", () => {
     "(drop (memory.grow (i32.const -1)))",
     "(memory.fill (i32.const 0) (i32.const 1) (i32.const -1))",
   ]) {
-    const exports = instantiate(meter(compileWat(`(module (memory (export "memory") 256) ${run(body)})`)).bytes);
+    const exports = start(meter(compileWat(`(module (memory (export "memory") 256) ${run(body)})`)));
     assert.throws(() => (exports.run as Run)(0), /unreachable/);
     assert.ok((exports[METER.charge] as Run)(0) < 0);
   }
 });
 
 test("memory that could not grow is reported", () => {
-  const exports = instantiate(
-    meter(compileWat(`(module (memory (export "memory") 256) ${run("(drop (memory.grow (i32.const 1)))")})`)).bytes,
+  const exports = start(
+    meter(compileWat(`(module (memory (export "memory") 256) ${run("(drop (memory.grow (i32.const 1)))")})`)),
   );
   const flag = exports[METER.stopped] as WebAssembly.Global;
   assert.equal(flag.value, 0);
@@ -258,22 +256,23 @@ test("function names are kept for stacks, other custom sections are dropped", ()
     `(module (memory (export "memory") 1) (func $named (export "run") (param i32) (result i32) unreachable))`,
   );
   const debug = Buffer.concat([bytes, Buffer.from([0, 6, 5]), Buffer.from("debug")]);
-  const module = new WebAssembly.Module(meter(debug).bytes);
+  const metered = meter(debug);
+  const module = new WebAssembly.Module(metered.bytes);
   assert.equal(WebAssembly.Module.customSections(module, "name").length, 1);
   assert.equal(WebAssembly.Module.customSections(module, "debug").length, 0);
   assert.throws(
-    () => (new WebAssembly.Instance(module).exports.run as Run)(0),
+    () => (start(metered).run as Run)(0),
     (error) => /at named/.test((error as Error).stack!),
   );
 });
 
 test("a hook sets its fuel as it is called", () => {
-  const exports = instantiate(
+  const exports = start(
     meter(
       compileWat(
         '(module (memory (export "memory") 1) (func (export "pick") (param i32 i32) (result i32) (i32.sub (local.get 0) (local.get 1))))',
       ),
-    ).bytes,
+    ),
   );
   const pick = exports[`${METER.hook}pick`] as (instance: number, exchange: number, fuel: number) => number;
   assert.equal(pick(9, 4, 100), 5);
