@@ -91,7 +91,11 @@ const clientCertificates = convert(
       "`required`: a client without a valid certificate is rejected; `optional`: a client without a certificate is accepted, one with an invalid certificate is rejected; `off`: none is requested.",
     ),
     ca: withDefault(oneOrMore(file), [], "PEM files of the authorities whose certificates are accepted."),
-    crl: withDefault(oneOrMore(file), [], "PEM files of certificate revocation lists, one of each authority."),
+    crl: withDefault(
+      oneOrMore(file),
+      [],
+      "PEM files of certificate revocation lists. With one, each authority of `ca` needs a current one.",
+    ),
   }),
   (value, at, { report }) => {
     if (value.mode !== "off" && value.ca.length === 0)

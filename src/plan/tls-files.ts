@@ -2,13 +2,14 @@
 import { createHash, createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
-import { createSecureContext, getCiphers } from "node:tls";
+import { getCiphers } from "node:tls";
 import type { ClusterConfig, Config, ListenerConfig, NamedFile, Place, Problem } from "../config/schema.ts";
 import { managedId, type TlsCertificate } from "../net/managed-certificates.ts";
 import { TlsClient, type TlsClientOptions } from "../net/tls-client.ts";
 import { signatureSchemes, TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
 import { checkAcme, findUnusedNames } from "./acme-check.ts";
 import { type CertificateOcsp, checkOcsp } from "./tls-ocsp.ts";
+import { authoritiesWithoutList, problemOfDates, readRevocationLists } from "./tls-revocation.ts";
 
 type UsesTls = Pick<Config, "listeners" | "clusters"> & { readonly acme?: Config["acme"] | undefined };
 type ListenerTls = NonNullable<ListenerConfig["tls"]>;
@@ -296,7 +297,10 @@ class TlsCheck {
   authorities(files: readonly NamedFile[]): string[] {
     return files.flatMap((file) => {
       const text = this.#read(file);
-      return text === undefined || this.#bundle(file, text).length === 0 ? [] : blocksOf(text);
+      const bundle = text === undefined ? [] : this.#bundle(file, text);
+      // Others of a bundle may be in use.
+      if (bundle.length === 1) this.#validity(file, bundle[0]!);
+      return bundle.length === 0 ? [] : blocksOf(text!);
     });
   }
 
@@ -321,18 +325,27 @@ class TlsCheck {
   #clients({ clientCertificates: given }: ListenerTls): TlsServerOptions["clients"] {
     if (given === undefined || given.mode === "off") return null;
     const ca = this.authorities(given.ca);
-    const crl = given.crl.flatMap((file) => {
-      const text = this.#read(file);
-      if (text === undefined) return [];
-      try {
-        createSecureContext({ crl: text });
-        return [text];
-      } catch (error) {
-        this.#report(file.at, `${file.path} contains no revocation list in PEM format: ${(error as Error).message}`);
-        return [];
-      }
-    });
+    const lists = given.crl.flatMap((file) => this.#revocationLists(file));
+    const [first] = given.crl;
+    for (const name of first === undefined ? [] : authoritiesWithoutList(ca, lists))
+      this.#warn(first!.at, `no list is of the authority ${name}: all clients with its certificates are rejected`);
+    const crl = lists.map(({ pem }) => pem);
     return { required: given.mode === "required", ca, crl };
+  }
+
+  #revocationLists(file: NamedFile) {
+    const { path, at } = file;
+    const text = this.#read(file);
+    if (text === undefined) return [];
+    const found = readRevocationLists(text);
+    if (found.length === 0) this.#report(at, `${path} contains no revocation list in PEM format`);
+    return found.flatMap((list, index) => {
+      const number = `the revocation list ${index + 1} of ${found.length} in ${path}`;
+      if (list === null) this.#report(at, `${number} cannot be read`);
+      const problem = list === null ? "" : problemOfDates(list, this.#now);
+      if (problem !== "") this.#warn(at, `${number} ${problem}: all clients of its authority are rejected`);
+      return list ?? [];
+    });
   }
 }
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash, X509Certificate } from "node:crypto";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { type AddressInfo, connect as connectPlain, createServer as createRelay } from "node:net";
 import { test } from "node:test";
@@ -313,21 +314,38 @@ testInUsualMode(
   },
 );
 
-testInAllModes("clientCertificates: optional, and revoked ones", async (t) => {
-  authority.issue("guest");
-  authority.issue("revoked");
+testInAllModes("clientCertificates: optional, and revoked ones, also by a new list", async (t) => {
+  for (const name of ["guest", "revoked"]) authority.issue(name);
   authority.revoke("revoked", "revoked.crl");
-  const { port } = await start(
-    t,
-    `\n      clientCertificates: { mode: optional, ca: ${ca}, crl: ${authority.path("revoked.crl")} }`,
-  );
+  for (const name of ["partner", "former"]) other.issue(name);
+  other.revoke("former", "former.crl");
+  const lists = authority.path("lists.crl");
+  const writeLists = () => writeFileSync(lists, authority.read("former.crl") + authority.read("revoked.crl"));
+  writeLists();
+  const both = `[${ca}, ${authority.path("other-ca.pem")}]`;
+  const { port } = await start(t, `\n      clientCertificates: { mode: optional, ca: ${both}, crl: ${lists} }`);
+  const fileOf = (name: string) => authority.path(name);
   const ask = async (name?: string) => {
-    const more =
-      name === undefined ? [] : ["--cert", authority.path(`${name}.pem`), "--key", authority.path(`${name}.key`)];
+    const more = name === undefined ? [] : ["--cert", fileOf(`${name}.pem`), "--key", fileOf(`${name}.key`)];
     const { code, out } = await curl("/", { port, ca, more });
     return code === 0 ? "x-forwarded-client-cert" in JSON.parse(out).headers : "refused";
   };
   assert.deepEqual([await ask(), await ask("guest"), await ask("revoked")], [false, true, "refused"]);
+  assert.deepEqual([await ask("partner"), await ask("former")], [true, "refused"]);
+  const identity = ["-cert", fileOf("guest.pem"), "-key", fileOf("guest.key"), "-CAfile", ca, "-ign_eof"];
+  const resume = async (...more: string[]) => {
+    const args = ["s_client", "-connect", `127.0.0.1:${port}`, ...identity, ...more];
+    return (await run("openssl", args, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).out;
+  };
+  const session = fileOf("guest.session");
+  await resume("-sess_out", session);
+  assert.match(await resume("-sess_in", session), /^Reused, /m);
+  authority.revoke("guest", "revoked.crl");
+  writeLists();
+  await until(async () => (await ask("guest")) === "refused", "the watched list is taken");
+  const refused = await resume("-sess_in", session);
+  assert.match(refused, /^New, /m);
+  assert.match(refused, /SSL alert number 44/);
 });
 
 testInUsualMode("a resumed session of TLS 1.3 gets a new ticket, one of TLS 1.2 keeps it", async (t) => {

@@ -104,6 +104,41 @@ test("a probable mistake is a warning", async () => {
   assert.match((await check(pair("mixed", "a"))).warnings[0]!, /mixed.pem are not a chain: number 2 is not the issuer/);
 });
 
+test("a revocation list that rejects all clients is a warning", async () => {
+  const other = new Authority(authority.directory, "other");
+  for (const [one, name] of [
+    [authority, "ca"],
+    [other, "other"],
+  ] as const) {
+    one.issue(`${name}-client`);
+    one.revoke(`${name}-client`, `${name}.crl`);
+  }
+  writeFileSync(authority.path("both.crl"), authority.read("ca.crl") + authority.read("other.crl"));
+  const broken = authority.read("ca.crl").replace(/\n.{20}/, "\n????????????????????");
+  writeFileSync(authority.path("broken.crl"), authority.read("other.crl") + broken);
+  const at = "listeners.web.tls.clientCertificates.crl";
+  const checkLists = (crl: string, now?: number) =>
+    check(pair("a", "a", `, clientCertificates: { ca: [ca.pem, other.pem], crl: ${crl} }`), now);
+  const both = await checkLists("both.crl");
+  assert.deepEqual([both.problems, both.warnings], [[], []]);
+  // OpenSSL reads one list of each text.
+  assert.equal(both.servers.get("web")!.clients!.crl.length, 2);
+  assert.deepEqual((await checkLists("[ca.crl, other.crl]")).warnings, []);
+  const missing = `${at}: no list is of the authority CN=other: all clients with its certificates are rejected`;
+  assert.deepEqual((await checkLists("ca.crl")).warnings, [missing]);
+  const late = (await checkLists("[both.crl]", Date.now() + 40 * 86_400_000)).warnings;
+  for (const number of [1, 2])
+    assert.match(
+      late.join("\n"),
+      new RegExp(`the revocation list ${number} of 2 in both.crl expired at 20.*Z: all clients of its authority are`),
+    );
+  assert.match(late.join("\n"), /clientCertificates.ca.*: the certificate in other.pem expired on /);
+  assert.match((await checkLists("both.crl", 0)).warnings.join(), /list 1 of 2 in both.crl is not valid before 20/);
+  assert.deepEqual((await checkLists("broken.crl")).problems, [
+    `${at}: the revocation list 2 of 2 in broken.crl cannot be read`,
+  ]);
+});
+
 test("a certificate without an OCSP response that needs one is reported", async () => {
   const issue = (name: string, ...extensions: string[]) => {
     authority.issue(name, { extensions });
