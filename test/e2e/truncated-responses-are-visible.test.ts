@@ -1,11 +1,13 @@
 /** abort-frees-the-upstream, truncated-response-is-visible: an abort on one side is visible on the other. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after } from "node:test";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, type TLSSocket } from "node:tls";
 import { promisify } from "node:util";
 import { Authority } from "../support/certificates.ts";
 import { connectTo, startRawUpstream, startUpstream } from "./peers.ts";
@@ -79,7 +81,14 @@ testInAllModes(
   "abort-frees-the-upstream: a client that disconnects during the response, or during its request",
   async (t) => {
     const upstream = await startRawUpstream(t);
-    const sluice = await startSluice(t, simpleConfig(upstream.port, { rest: "log: { access: true }" }));
+    const certificate = `{ cert: ${authority.path("site.pem")}, key: ${authority.path("site.key")} }`;
+    const config = ({ web, secure }: Ports) => `log: { access: true }
+listeners:
+  web: { address: "127.0.0.1:${web}", cluster: app }
+  secure: { address: "127.0.0.1:${secure}", cluster: app, tls: { certificates: [${certificate}] } }
+clusters: { app: ["127.0.0.1:${upstream.port}"] }
+`;
+    const sluice = await startSluice(t, config, { ports: ["secure"] });
     let index = 0;
     for (const way of ["reset", "end"] as const)
       for (const rest of [
@@ -107,6 +116,23 @@ testInAllModes(
     await second.take("abc");
     writer.end();
     await bounded(second.closed, "the upstream connection's end");
+
+    // The same over TLS, with its closing alert and without.
+    for (const begins of [false, true])
+      for (const leave of [(client: TLSSocket) => client.end(), (_: TLSSocket, raw: Socket) => raw.end()]) {
+        const raw = (await connectTo(t, sluice.ports.secure!)).socket.removeAllListeners("data");
+        const client = connectTls({ socket: raw, rejectUnauthorized: false });
+        client.on("error", () => undefined).write(get);
+        const peer = await upstream.connection(++index);
+        await peer.head();
+        if (begins) {
+          peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc");
+          await bounded(once(client, "data"), "the part of the body");
+        }
+        leave(client, raw);
+        await bounded(peer.closed, "the upstream connection's end");
+        raw.destroy();
+      }
     await sluice.metricIs(0, "sluice_requests_in_flight");
   },
 );
