@@ -18,6 +18,7 @@ import {
   testInUsualMode,
   until,
 } from "./program.ts";
+import { ask as askOnce, breakOff, type Handler, http2Client, startEndpoint } from "./protocol-pairs.ts";
 
 /** Closed and opened again at the same port. */
 class Restarting {
@@ -179,6 +180,61 @@ testInUsualMode(
     await sluice.metricIs(0, "sluice_endpoint_ejections_total");
   },
 );
+
+testInUsualMode("the same of HTTP/2 endpoints: hung, failing, resetting streams, refusing connections", async (t) => {
+  const start = (handle: Handler) => startEndpoint(t, "http2", handle);
+  const good = await start((_, response) => response.end("ok"));
+  const seen: Record<string, number> = {};
+  const bad = {
+    hung: await start(() => {}),
+    failing: await start((_, response) => response.writeHead(503).end()),
+    resetting: await start((incoming, response) => {
+      seen[incoming.method!] = (seen[incoming.method!] ?? 0) + 1;
+      breakOff(response);
+    }),
+    refusing: { port: await findFreePort() },
+  };
+  const names = Object.keys(bad) as (keyof typeof bad)[];
+  const sluice = await startSluice(
+    t,
+    (ports) => `listeners:
+  web:
+    address: 127.0.0.1:${ports.web}
+    routes: [${names.map((name) => `{ match: { path: /${name} }, cluster: ${name} }`).join(", ")}]
+clusters:
+${names
+  .map(
+    (name) =>
+      `  ${name}: { endpoints: ["127.0.0.1:${good.port}", "127.0.0.1:${bad[name].port}"], protocol: http2, timeouts: { response: 300ms } }\n`,
+  )
+  .join("")}`,
+  );
+  const client = await http2Client(t, sluice.port);
+  const send = async (path: string, method: string) => (await askOnce(client, { path, method })).status;
+  const causes = { hung: "response_timeout", failing: "503", resetting: "upstream_reset", refusing: "connect_refused" };
+  // A request that may have been processed is sent again only if it is idempotent.
+  const posts: number[] = [];
+  for (let i = 0; i < 4; i++) posts.push(await send("/resetting", "POST"));
+  const lost = posts.filter((status) => status === 502).length;
+  assert.ok(lost > 0 && posts.every((status) => status === 200 || status === 502), `${posts}`);
+  assert.equal(seen.POST, lost);
+  for (const name of names) {
+    const statuses: number[] = [];
+    const isOut = () => isEjected(sluice, bad[name].port);
+    await until(
+      async () => statuses.push(await send(`/${name}`, "GET")) > 100 || (await isOut()),
+      `${name} is ejected`,
+    );
+    assert.ok(await isOut(), `${name}: ${statuses}`);
+    const failed = statuses.filter((status) => status !== 200);
+    assert.ok(failed.length === 0 || (name === "failing" && failed.length <= 6), `${name}: ${statuses}`);
+    const line = await sluice.logged(
+      ({ msg, cluster }) => cluster === name && /endpoint ejected/.test(msg ?? ""),
+      "the ejection",
+    );
+    assert.match(String(line.cause), new RegExp(causes[name]), name);
+  }
+});
 
 testInUsualMode(
   "time that the client or a plugin uses of the route's timeout is not counted against the endpoint",
