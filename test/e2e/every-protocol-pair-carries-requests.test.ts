@@ -98,7 +98,7 @@ const handle: Handler = (incoming, outgoing) => {
     const { method, headers, trailers } = incoming;
     if (url.startsWith("/echo")) return void outgoing.end(body);
     if (url === "/trailers") {
-      outgoing.writeHead(200, { trailer: "x-sum" });
+      outgoing.writeHead(200, { trailer: "x-sum, content-length" });
       outgoing.write("body");
       outgoing.addTrailers({ "x-sum": "7" });
       return void outgoing.end();
@@ -151,6 +151,7 @@ testPairs("bodies, trailers, interim and bodiless responses pass both ways", asy
   assert.deepEqual([empty.status, empty.body.length], [204, 0]);
   const trailers = await ask(client, { path: `${to}/trailers` });
   assert.deepEqual([trailers.body.toString(), trailers.trailers["x-sum"]], ["body", "7"]);
+  assert.equal(trailers.headers.trailer, "x-sum");
   const sent = await ask(client, { path: `${to}/n`, method: "POST", body: BIG, trailers: { "x-end": "1" } });
   const got = JSON.parse(sent.body.toString());
   assert.deepEqual([got.size, got.digest, got.trailers], [BIG.length, digest(BIG), { "x-end": "1" }]);

@@ -18,7 +18,7 @@ import { BEGIN_BOUND, FIELD_BOUND, type HpackEncoder } from "../../http2/hpack-e
 import { staticIndexOf } from "../../http2/static-table.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
 import { requestHeadBound, writeForwarding, writeSubrequestVia } from "../http1/headers.ts";
-import { writeField } from "./response-fields.ts";
+import { writeField, writeLines } from "./response-fields.ts";
 
 const METHOD = staticIndexOf(":method");
 const SCHEME = staticIndexOf(":scheme");
@@ -29,8 +29,6 @@ const TE_NAME_END = 2;
 const CONNECT = Buffer.from("CONNECT");
 const PROTOCOL = Buffer.from(":protocol");
 const KEY = Buffer.from("sec-websocket-key");
-const COLON = 0x3a;
-const CR = 0x0d;
 /** Fields that a request gets in addition to its own. */
 const MORE_FIELDS = 16;
 
@@ -74,7 +72,11 @@ export function writeRequest(encoder: HpackEncoder, out: Buffer, at: number, x: 
   if ((head.flags & FLAG.teTrailers) !== 0 && x.upgrade === null)
     encoder.field(TE, 0, TE_NAME_END, TE_NAME_END, TE.length);
   const names = head.framing === FRAMING.chunked ? writeTrailerNames(scratch, 0, head, x.ownedNames) : 0;
-  writeLines(encoder, x.isSubrequest ? writeSubrequestVia(scratch, names, head) : writeForwarding(scratch, names, x));
+  writeLines(
+    encoder,
+    scratch,
+    x.isSubrequest ? writeSubrequestVia(scratch, names, head) : writeForwarding(scratch, names, x),
+  );
   return encoder.end;
 }
 
@@ -105,14 +107,4 @@ function writePseudo(encoder: HpackEncoder, x: Exchange, isTls: boolean): void {
   scratch[to++] = QUERY;
   to += bytes.copy(scratch, to, query, parts[PART.query + 1]!);
   encoder.named(PATH, scratch, 0, to);
-}
-
-/** Writes the fields in `scratch[0, end)`, each a line of HTTP/1 with a name in lower case. */
-function writeLines(encoder: HpackEncoder, end: number): void {
-  for (let at = 0; at < end; ) {
-    const colon = scratch.indexOf(COLON, at);
-    const stop = scratch.indexOf(CR, colon);
-    encoder.field(scratch, at, colon, colon + 2, stop);
-    at = stop + 2;
-  }
 }

@@ -13,13 +13,16 @@ import {
   VALUE_END,
   VALUE_START,
 } from "../../http/head.ts";
-import { DECIMAL_BOUND, writeDecimal } from "../../http1/write.ts";
+import { VERSION } from "../../http/protocol.ts";
+import { DECIMAL_BOUND, writeDecimal, writeTrailerNames } from "../../http1/write.ts";
 import { BEGIN_BOUND, FIELD_BOUND, type HpackEncoder } from "../../http2/hpack-encoder.ts";
 import { staticIndexOf } from "../../http2/static-table.ts";
 import type { Exchange } from "../../proxy/exchange.ts";
 
 const CONTENT_LENGTH = staticIndexOf("content-length");
 const DATE = staticIndexOf("date");
+const COLON = 0x3a;
+const CR = 0x0d;
 const digits = Buffer.alloc(DECIMAL_BOUND);
 const PASSED = -1;
 export const NONE = -2;
@@ -54,7 +57,10 @@ export function responseBound(head: Head): number {
   return sum;
 }
 
-/** Writes a response's header block at `out[at]`; `length` as of `lengthOf`. Returns its end. */
+/**
+ * Writes a response's header block at `out[at]`; `length` as of `lengthOf`; `ends`: it has neither body nor trailers.
+ * Returns its end.
+ */
 export function writeResponse(
   encoder: HpackEncoder,
   out: Buffer,
@@ -62,6 +68,7 @@ export function writeResponse(
   head: Head,
   length: number,
   date: Buffer,
+  ends: boolean,
 ): number {
   encoder.begin(out, at);
   encoder.status(head.status);
@@ -71,9 +78,31 @@ export function writeResponse(
     if (id >= NAME.lookalike || (DROPPED[id] === 1 && (id !== NAME["content-length"] || length !== PASSED))) continue;
     writeField(encoder, head, word);
   }
+  if (!ends && (head.known & (1 << NAME.trailer)) !== 0 && hasTrailers(head)) writeTrailer(encoder, head);
   if (length >= 0) encoder.named(CONTENT_LENGTH, digits, 0, writeDecimal(digits, 0, length));
   if (head.status >= 200 && head.findKnown(NAME.date) < 0) encoder.named(DATE, date, 0, date.length);
   return encoder.end;
+}
+
+/** Whether trailers can follow the body. */
+function hasTrailers({ framing, version }: Head): boolean {
+  return framing === FRAMING.chunked || (framing === FRAMING.length && version === VERSION.http2);
+}
+
+/** Announces the trailers, as over HTTP/1. */
+function writeTrailer(encoder: HpackEncoder, head: Head): void {
+  const line = Buffer.allocUnsafe(responseBound(head));
+  writeLines(encoder, line, writeTrailerNames(line, 0, head, null));
+}
+
+/** Writes the fields in `bytes[0, end)`, each a line of HTTP/1 with a name in lower case. */
+export function writeLines(encoder: HpackEncoder, bytes: Buffer, end: number): void {
+  for (let at = 0; at < end; ) {
+    const colon = bytes.indexOf(COLON, at);
+    const stop = bytes.indexOf(CR, colon);
+    encoder.field(bytes, at, colon, colon + 2, stop);
+    at = stop + 2;
+  }
 }
 
 /** Writes the header block of a trailer section. Returns its end. */

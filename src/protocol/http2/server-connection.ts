@@ -148,7 +148,7 @@ export class Http2Connection implements ServerHandler, StreamsOwner, WriterOwner
   writeHeaders(id: number, head: Head, length: number, ends: boolean): void {
     const at = this.writer.beginHeaders(responseBound(head));
     const date = this.#context.clock.date();
-    const end = writeResponse(this.#encoder, this.writer.bytes, at, head, length, date);
+    const end = writeResponse(this.#encoder, this.writer.bytes, at, head, length, date, ends);
     this.writer.endHeaders(id, end, ends);
   }
 
