@@ -13,6 +13,8 @@ const authority = new Authority();
 authority.issue("api", { names: "DNS:api.internal,IP:127.0.0.1" });
 authority.issue("named", { names: "DNS:other.internal" });
 authority.issue("old", { names: "DNS:api.internal", days: -1 });
+authority.issue("future", { names: "DNS:api.internal", isFuture: true });
+new Authority(authority.directory, "self-signed");
 new Authority(authority.directory, "other-ca").issue("stranger", { names: "DNS:api.internal" });
 test.after(() => authority.remove());
 
@@ -40,7 +42,8 @@ async function startEndpoint(t: LiveTest, name: string, keepAlive = true): Promi
 testInUsualMode("verified endpoints serve, others are 502 with their cause", async (t) => {
   const plain = await startUpstream(t);
   const ports: Record<string, number> = { plain: plain.port };
-  for (const name of ["api", "named", "old", "stranger"]) ports[name] = await startEndpoint(t, name, name !== "api");
+  for (const name of ["api", "named", "old", "future", "self-signed", "stranger"])
+    ports[name] = await startEndpoint(t, name, name !== "api");
   ports.closing = await startEndpoint(t, "api", false);
   const cluster = (name: string, port: number, tls: string, more = "") =>
     `  ${name}: { endpoints: ["127.0.0.1:${port}"], tls: { ${tls} }, health: { passive: false${more} } }`;
@@ -51,6 +54,8 @@ testInUsualMode("verified endpoints serve, others are 502 with their cause", asy
     cluster("closing", ports.closing!, sni),
     cluster("named", ports.named!, sni),
     cluster("old", ports.old!, sni),
+    cluster("future", ports.future!, sni),
+    cluster("self-signed", ports["self-signed"]!, sni),
     cluster("stranger", ports.stranger!, sni),
     cluster("public", ports.api!, "sni: api.internal"),
     cluster("trusting", ports.stranger!, "verify: false"),
@@ -97,7 +102,7 @@ ${clusters.join("\n")}
     async () => (await sluice.metric("sluice_health_checks_total", { cluster: "api", result: "healthy" })) > 1,
     "checks use TLS",
   );
-  for (const name of ["named", "old", "stranger", "public"]) {
+  for (const name of ["named", "old", "future", "self-signed", "stranger", "public"]) {
     const { status, proxy } = await ask(name);
     assert.deepEqual([status, proxy], [502, "sluice; error=tls_certificate_error"], name);
   }
@@ -105,6 +110,8 @@ ${clusters.join("\n")}
   for (const [cluster, cause] of [
     ["named", /other\.internal/],
     ["old", /expired/],
+    ["future", /not yet valid/],
+    ["self-signed", /self-signed/],
     ["plain", /^wrong version number$/],
     ["stranger", /(unable to verify|issuer)[^;]*; expected its authority in `tls\.ca` of the cluster$/],
   ] as const)

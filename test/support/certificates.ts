@@ -10,6 +10,8 @@ export type IssueOptions = {
   readonly key?: "ec" | "rsa";
   /** Validity from now; negative: it has expired. */
   readonly days?: number;
+  /** Whether its validity begins in 2040 instead. */
+  readonly isFuture?: boolean;
   readonly passphrase?: string;
   readonly subject?: string;
   /** Further lines of its extensions. */
@@ -48,6 +50,7 @@ export class Authority {
     { names = "DNS:localhost,IP:127.0.0.1", key = "ec", days = 90, ...rest }: IssueOptions = {},
   ): void {
     const { passphrase, subject = `/CN=${name}`, extensions = ["extendedKeyUsage=serverAuth,clientAuth"] } = rest;
+    const { isFuture = false } = rest;
     const cipher = passphrase === undefined ? ["-nodes"] : ["-passout", `pass:${passphrase}`];
     this.#run(
       "req",
@@ -62,33 +65,28 @@ export class Authority {
       `${name}.csr`,
     );
     writeFileSync(join(this.directory, `${name}.ext`), [`subjectAltName=${names}`, ...extensions, ""].join("\n"));
-    this.#run(
-      "x509",
-      "-req",
-      "-in",
-      `${name}.csr`,
-      "-CA",
-      `${this.name}.pem`,
-      "-CAkey",
-      `${this.name}.key`,
-      "-CAcreateserial",
-      "-days",
-      String(days),
-      "-extfile",
-      `${name}.ext`,
-      "-out",
-      `${name}.pem`,
-    );
+    const files = ["-in", `${name}.csr`, "-extfile", `${name}.ext`, "-out", `${name}.pem`];
+    if (isFuture) {
+      const dates = ["-startdate", "20400101000000Z", "-enddate", "20410101000000Z"];
+      return this.#ca("-batch", "-notext", "-outdir", ".", ...dates, ...files);
+    }
+    const signer = ["-CA", `${this.name}.pem`, "-CAkey", `${this.name}.key`, "-CAcreateserial"];
+    this.#run("x509", "-req", ...signer, "-days", String(days), ...files);
   }
 
   /** Writes a revocation list of this authority that names the certificate. */
   revoke(name: string, list: string): void {
-    const settings = `[ca]\ndefault_ca=a\n[a]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=30\n`;
-    writeFileSync(this.path("index.txt"), "");
+    this.#ca("-revoke", `${name}.pem`);
+    this.#ca("-gencrl", "-out", list);
+  }
+
+  /** `openssl ca`; `-gencrl` lists what was revoked by the call before. */
+  #ca(...args: string[]): void {
+    const policy = "policy=p\n[p]\ncommonName=supplied\norganizationName=optional";
+    const settings = `[ca]\ndefault_ca=a\n[a]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=30\nrand_serial=yes\n${policy}\n`;
+    if (args[0] !== "-gencrl") writeFileSync(this.path("index.txt"), "");
     writeFileSync(this.path("ca.cnf"), settings);
-    const own = ["-config", "ca.cnf", "-keyfile", `${this.name}.key`, "-cert", `${this.name}.pem`];
-    this.#run("ca", ...own, "-revoke", `${name}.pem`);
-    this.#run("ca", ...own, "-gencrl", "-out", list);
+    this.#run("ca", "-config", "ca.cnf", "-keyfile", `${this.name}.key`, "-cert", `${this.name}.pem`, ...args);
   }
 
   path(file: string): string {
