@@ -8,13 +8,14 @@ import { readPeer } from "./address.ts";
 import { type Bandwidth, RECEIVED, SENT } from "./bandwidth.ts";
 import type { Block, Buffers } from "./buffers.ts";
 import type { Clock, Timed } from "./clock.ts";
+import { PendingBuffer } from "./pending-buffer.ts";
 import type { Proxied } from "./proxy-protocol.ts";
 import type { TlsFacts } from "./tls-facts.ts";
 import { resetTls } from "./tls-reset.ts";
 
 /** The protocol of a connection. An exception in one of these methods is reported to `broken`. */
 export interface ConnectionHandler {
-  /** Received `bytes[start, end)`, valid until this returns. */
+  /** Received `bytes[start, end)`, valid until this returns. Not called while reading is paused. */
   receive(bytes: Buffer, start: number, end: number): void;
   /** The peer ended its direction. */
   ended(): void;
@@ -88,6 +89,12 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   #awaitsFlush = false;
   readonly #onWritten = (): void => this.#written();
   #paused = false;
+  /**
+   * Received after `pause()`: a TLS socket still delivers the other records of what it has read, at most a block. And
+   * whether the peer has ended its direction behind them.
+   */
+  #kept: PendingBuffer | null = null;
+  #keptEnd = false;
   #error: Error | null = null;
 
   constructor(context: NetContext, owner: ConnectionOwner | null) {
@@ -148,7 +155,9 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     if (deliversData) socket.on("data", (data: Buffer) => this.guard(() => this.#copied(data)));
     // Only errors of a replaced socket matter: they also end the socket above it.
     socket.on("end", () => {
-      if (socket === this.#socket) this.guard(() => this.handler.ended());
+      if (socket !== this.#socket) return;
+      if (this.#kept !== null) this.#keptEnd = true;
+      else this.guard(() => this.handler.ended());
     });
     socket.on("error", (error) => {
       this.#error ??= error;
@@ -185,7 +194,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
 
   /** The peer ended its direction. */
   get hasEnded(): boolean {
-    return this.#socket!.readableEnded;
+    return this.#socket!.readableEnded && !this.#keptEnd;
   }
 
   get alive(): boolean {
@@ -269,7 +278,9 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   #received(size: number): void {
     if (this.#owner !== null) this.#owner.received(size);
     const start = this.#block.window.byteOffset - this.#block.bytes.byteOffset;
-    this.handler.receive(this.#block.bytes, start, start + size);
+    if (this.#paused || this.#kept !== null)
+      (this.#kept ??= new PendingBuffer()).append(this.#block.bytes, start, start + size);
+    else this.handler.receive(this.#block.bytes, start, start + size);
     if (this.bandwidth !== null) this.#limitReads(this.bandwidth.debit(RECEIVED, size));
   }
 
@@ -328,7 +339,21 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    if (this.#readPause === null) this.#socket!.resume();
+    // Not now: the caller is not prepared for more.
+    if (this.#kept !== null || this.#keptEnd) setImmediate(() => this.guard(() => this.#deliverKept()));
+    else if (this.#readPause === null) this.#socket!.resume();
+  }
+
+  #deliverKept(): void {
+    if (this.#paused || !this.alive) return;
+    const kept = this.#kept;
+    this.#kept = null;
+    if (kept !== null) this.handler.receive(kept.bytes, kept.start, kept.end);
+    if (this.#paused || !this.alive) return;
+    if (this.#keptEnd) {
+      this.#keptEnd = false;
+      this.handler.ended();
+    } else if (this.#readPause === null) this.#socket!.resume();
   }
 
   get paused(): boolean {

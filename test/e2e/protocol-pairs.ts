@@ -5,12 +5,15 @@ import { Agent, createServer, type IncomingMessage, request as requestHttp1, typ
 import {
   type ClientHttp2Session,
   constants,
+  createSecureServer as createHttp2SecureServer,
   createServer as createHttp2Server,
   type ServerHttp2Stream,
 } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { createServer as createHttpsServer, Agent as HttpsAgent, request as requestHttps } from "node:https";
+import type { AddressInfo, Server } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import type { TestContext } from "node:test";
+import { Authority } from "../support/certificates.ts";
 import { openSession } from "./http2.ts";
 import { atEnd, bounded } from "./program.ts";
 
@@ -63,13 +66,16 @@ export async function ask(client: Client, { body = Buffer.alloc(0), ...sent }: S
   return bounded(read(), `${client.name} ${sent.path}`);
 }
 
-export function http1Client(t: TestContext, port: number): Client {
-  const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+/** `ca`: over TLS, verified by this certificate; without it in plain text. */
+export function http1Client(t: TestContext, port: number, ca?: string): Client {
+  const options = { keepAlive: true, maxSockets: 64 };
+  const agent = ca === undefined ? new Agent(options) : new HttpsAgent({ ...options, ca });
+  const send = ca === undefined ? requestHttp1 : requestHttps;
   atEnd(t, () => agent.destroy());
   const open = ({ path, method = "GET", headers, trailers }: Omit<Sent, "body">): Call => {
     const hasBody = method !== "GET" && method !== "HEAD";
     const names = trailers === undefined ? {} : { Trailer: Object.keys(trailers).join() };
-    const request = requestHttp1({
+    const request = send({
       agent,
       port,
       host: "127.0.0.1",
@@ -91,11 +97,16 @@ export function http1Client(t: TestContext, port: number): Client {
     response.catch(() => undefined);
     return { request, response, interim, trailers: () => incoming?.trailers ?? {}, abort: () => request.destroy() };
   };
-  return { name: "HTTP/1", open };
+  return { name: ca === undefined ? "HTTP/1" : "HTTP/1 over TLS", open };
 }
 
-export async function http2Client(t: TestContext, port: number): Promise<Client> {
-  let session = await openSession(t, `http://127.0.0.1:${port}`);
+/** `ca`: as of `http1Client`. */
+export async function http2Client(t: TestContext, port: number, ca?: string): Promise<Client> {
+  const connect = (): Promise<ClientHttp2Session> =>
+    ca === undefined
+      ? openSession(t, `http://127.0.0.1:${port}`)
+      : openSession(t, `https://127.0.0.1:${port}`, { ca, ALPNProtocols: ["h2"] });
+  let session = await connect();
   const open = ({ path, method = "GET", headers, trailers }: Omit<Sent, "body">): Call => {
     const request = session.request(
       { ":path": path, ":method": method, ...headers },
@@ -119,11 +130,10 @@ export async function http2Client(t: TestContext, port: number): Promise<Client>
     response.catch(() => undefined);
     return { request, response, interim, trailers: () => received, abort: () => request.destroy(new Error("aborted")) };
   };
-  const renew = (): Promise<ClientHttp2Session> => openSession(t, `http://127.0.0.1:${port}`);
   return {
-    name: "HTTP/2",
+    name: ca === undefined ? "HTTP/2" : "HTTP/2 over TLS",
     open: (sent) => {
-      if (session.closed || session.destroyed) void renew().then((next) => (session = next));
+      if (session.closed || session.destroyed) void connect().then((next) => (session = next));
       return open(sent);
     },
   };
@@ -141,13 +151,18 @@ export function breakOff(outgoing: ServerResponse): void {
 
 export type Endpoint = { readonly name: string; readonly port: number; sessions: number };
 
-export async function startEndpoint(t: TestContext, protocol: "http1" | "http2", handle: Handler): Promise<Endpoint> {
+/** The key and certificate of a server. */
+type Certificate = { readonly key: string; readonly cert: string };
+
+export async function startEndpoint(
+  t: TestContext,
+  protocol: "http1" | "http2",
+  handle: Handler,
+  certificate?: Certificate,
+): Promise<Endpoint> {
   const sockets = new Set<{ destroy(): void }>();
-  const server =
-    protocol === "http1"
-      ? createServer({ maxHeaderSize: MAX_HEADER_SIZE }, handle)
-      : createHttp2Server(handle as never);
   const endpoint = { name: protocol, port: 0, sessions: 0 };
+  const server = makeServer(protocol, handle, certificate);
   server.on("connection", (socket) => {
     endpoint.sessions++;
     sockets.add(socket);
@@ -161,4 +176,61 @@ export async function startEndpoint(t: TestContext, protocol: "http1" | "http2",
     for (const socket of sockets) socket.destroy();
   });
   return Object.assign(endpoint, { port: (server.address() as AddressInfo).port });
+}
+
+function makeServer(protocol: "http1" | "http2", handle: Handler, certificate: Certificate | undefined): Server {
+  if (protocol === "http2") {
+    // MB of requests that are not read, and of responses. Node's default, 10, makes it refuse others.
+    const options = { maxSessionMemory: 1000 };
+    return certificate === undefined
+      ? createHttp2Server(options, handle as never)
+      : createHttp2SecureServer({ ...options, ...certificate }, handle as never);
+  }
+  const options = { maxHeaderSize: MAX_HEADER_SIZE };
+  return certificate === undefined
+    ? createServer(options, handle)
+    : createHttpsServer({ ...options, ...certificate }, handle);
+}
+
+/** What endpoints speak, and the names of their clusters. */
+export const UPSTREAMS = ["http1", "http2", "https1", "https2"] as const;
+export type Upstream = (typeof UPSTREAMS)[number];
+
+export const isHttp2 = (name: Upstream): boolean => name.endsWith("2");
+
+/** One certificate for the listener and the endpoints. */
+export function makeCertificate(): Authority {
+  const authority = new Authority();
+  authority.issue("server", { names: "DNS:localhost,IP:127.0.0.1" });
+  process.on("exit", () => authority.remove());
+  return authority;
+}
+
+/** Starts an endpoint of each kind. Returns their clusters as configuration; `more`: further keys of each. */
+export async function startUpstreams(
+  t: TestContext,
+  handle: Handler,
+  authority: Authority,
+  more = "",
+): Promise<string> {
+  const certificate = { key: authority.read("server.key"), cert: authority.read("server.pem") };
+  const clusters: string[] = [];
+  for (const name of UPSTREAMS) {
+    const isTls = name.startsWith("https");
+    const protocol = isHttp2(name) ? "http2" : "http1";
+    const { port } = await startEndpoint(t, protocol, handle, isTls ? certificate : undefined);
+    const tls = isTls ? `, tls: { ca: ${authority.path("ca.pem")}, sni: localhost }` : "";
+    clusters.push(`  ${name}: { protocol: ${protocol}, endpoints: ["127.0.0.1:${port}"]${tls}${more} }`);
+  }
+  return clusters.join("\n");
+}
+
+/** Clients of both protocols, in plain text to one port and over TLS to the other. */
+export async function startClients(t: TestContext, plain: number, secure: number, ca: string): Promise<Client[]> {
+  return [
+    http1Client(t, plain),
+    await http2Client(t, plain),
+    http1Client(t, secure, ca),
+    await http2Client(t, secure, ca),
+  ];
 }

@@ -4,7 +4,12 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from "node:tls";
+import {
+  type ConnectionOptions,
+  connect as connectTls,
+  createServer as createTlsServer,
+  type TLSSocket,
+} from "node:tls";
 import { type Acceptor, takeConnections } from "../../../src/net/accept.ts";
 import { Buffers, HEADROOM } from "../../../src/net/buffers.ts";
 import { Clock } from "../../../src/net/clock.ts";
@@ -288,14 +293,57 @@ test("an outgoing connection keeps reading after a failed write", async (t) => {
   connection.destroy();
 });
 
+/** A shared key in place of certificates. */
+const PSK = { key: Buffer.alloc(16, 1), identity: "test" };
+const PSK_OPTIONS = { ciphers: "PSK-AES128-GCM-SHA256", minVersion: "TLSv1.2", maxVersion: "TLSv1.2" } as const;
+
+test("while reading is paused nothing is delivered, also not of TLS records that were read with others", async (t) => {
+  const text = Array.from({ length: 4000 }, (_, i) => `<${i}>`).join("");
+  const server = createTlsServer({ ...PSK_OPTIONS, pskCallback: () => PSK.key }, (socket) => {
+    socket.on("error", () => {});
+    // Records of less than their maximum, and the end, in one write to the network.
+    socket.cork();
+    for (let at = 0; at < text.length; at += 100) socket.write(text.slice(at, at + 100));
+    socket.end();
+    socket.uncork();
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  t.after(() => server.close());
+  const connection = new Connection<Recorder>(makeContext(), null);
+  const handler = new Recorder();
+  connection.handler = handler;
+  handler.onReceive = () => {
+    assert.equal(connection.paused, false, "received while paused");
+    connection.pause();
+  };
+  const options = {
+    ...PSK_OPTIONS,
+    port: (server.address() as AddressInfo).port,
+    host: "127.0.0.1",
+    allowHalfOpen: true,
+    pskCallback: () => ({ psk: PSK.key, identity: PSK.identity }),
+    checkServerIdentity: () => undefined,
+    onread: connection.makeReads(),
+  };
+  const socket = connectTls(options as ConnectionOptions);
+  t.after(() => socket.destroy());
+  connection.attach(socket, false);
+  while (!handler.events.includes("ended")) {
+    await until(() => connection.paused || handler.events.length > 0);
+    for (let turn = 0; turn < 3; turn++) await setImmediate();
+    connection.resume();
+    assert.ok(connection.alive, handler.events.join());
+  }
+  assert.equal(handler.text, text);
+  assert.deepEqual([handler.events, connection.hasEnded], [["ended"], true]);
+  assert.ok(handler.chunks.length > 1);
+});
+
 test("the peer of a reset TLS connection sees no orderly end, for every kind of socket", async (t) => {
-  // A shared key in place of certificates.
-  const psk = { key: Buffer.alloc(16, 1), identity: "test" };
-  const common = { ciphers: "PSK-AES128-GCM-SHA256", minVersion: "TLSv1.2", maxVersion: "TLSv1.2" } as const;
   for (const kind of ["accepted", "dialled"])
     for (const way of ["reset", "end"] as const) {
       const sides: Record<string, TLSSocket> = {};
-      const server = createTlsServer({ ...common, pskCallback: () => psk.key }, (socket) => {
+      const server = createTlsServer({ ...PSK_OPTIONS, pskCallback: () => PSK.key }, (socket) => {
         sides.accepted = socket;
       });
       server.listen(0, "127.0.0.1");
@@ -303,10 +351,10 @@ test("the peer of a reset TLS connection sees no orderly end, for every kind of 
       t.after(() => server.close());
       const { port } = server.address() as AddressInfo;
       const client = connectTls({
-        ...common,
+        ...PSK_OPTIONS,
         port,
         host: "127.0.0.1",
-        pskCallback: () => ({ psk: psk.key, identity: psk.identity }),
+        pskCallback: () => ({ psk: PSK.key, identity: PSK.identity }),
         checkServerIdentity: () => undefined,
       });
       sides.dialled = client;
