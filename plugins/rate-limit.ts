@@ -19,7 +19,8 @@
 // have RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-11): `r` requests remain, and the full quota
 // is available after `t` seconds. A missing part of the key counts as an empty value.
 
-import { Config, Cookies, Headers, Hex, IpAddress, KeyValue, PerInstance, Query, Request, Response, kv, log, now, sha256, toUtf8 } from "sluice/sdk";
+import { Config, Headers, Hex, IpAddress, KeyValue, PerInstance, Request, Response, kv, log, now, sha256, toUtf8 } from "sluice/sdk";
+import { KeyPart, readKey } from "./shared/request-key";
 
 export const servesMany = true;
 
@@ -34,7 +35,7 @@ class Settings {
   /** Milliseconds per request at the even pace, and for the whole burst. */
   interval: f64 = 0;
   reserve: f64 = 0;
-  parts: string[] = [];
+  parts: KeyPart[] = [];
   v4: i32 = 32;
   v6: i32 = 64;
   dryRun: bool = false;
@@ -59,9 +60,7 @@ export function configure(): void {
   settings.v4 = bits("v4", 32);
   settings.v6 = bits("v6", 128, 64);
   settings.dryRun = Config.bool("dryRun");
-  settings.parts = Config.has("key") ? Config.list("key") : ["client-address"];
-  if (!settings.parts.length) Config.refuse("key", "at least one part");
-  for (let i = 0; i < settings.parts.length; i++) checkPart(settings.parts[i]);
+  settings.parts = readKey();
   settings.store = kv("rate-limit");
   current.set(settings);
 }
@@ -134,30 +133,11 @@ function keyOf(settings: Settings, req: Request): string {
   return Hex.encode(sha256(toUtf8(text)).slice<StaticArray<u8>>(0, 16));
 }
 
-function valueOf(settings: Settings, part: string, req: Request): string {
-  const colon = part.indexOf(":");
-  const name = part.substring(colon + 1);
-  let value: string | null = "";
-  if (part == "client-address") {
-    const address = IpAddress.parse(req.clientAddress);
-    return address ? address.network(settings.v4, settings.v6).toString() : req.clientAddress;
-  }
-  if (part == "method") return req.method;
-  if (part == "path") return req.path;
-  if (part == "host") return req.host.toLowerCase();
-  if (part == "route") return req.route;
-  if (part.startsWith("header:")) value = req.headers.get(name);
-  else if (part.startsWith("cookie:")) value = Cookies.get(req.headers, name);
-  else value = new Query(req.query).get(name);
-  return value === null ? "" : value;
-}
-
-function checkPart(part: string): void {
-  const isAttribute = ["client-address", "method", "path", "host", "route"].includes(part);
-  const colon = part.indexOf(":");
-  const kind = part.substring(0, max(colon, 0));
-  const isNamed = ["header", "cookie"].includes(kind) ? Headers.isToken(part.substring(colon + 1)) : kind == "query" && part.length > 6;
-  if (!isAttribute && !isNamed) throw new Error(`config key: expected client-address, header:NAME, cookie:NAME, query:NAME, method, path, host or route, found "${part}"`);
+function valueOf(settings: Settings, part: KeyPart, req: Request): string {
+  const value = part.valueIn(req);
+  if (value === null) return "";
+  const address = part.isAddress ? IpAddress.parse(value) : null;
+  return address ? address.network(settings.v4, settings.v6).toString() : value;
 }
 
 function seconds(time: f64): i32 {

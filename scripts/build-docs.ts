@@ -6,7 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describeSettings } from "../src/config/plugin-config.ts";
 import { readPluginSchema } from "../src/config/plugin-schema.ts";
-import { BUILTINS, configuration, LATER_BUILTINS } from "../src/config/schema.ts";
+import { BUILTINS, configuration } from "../src/config/schema.ts";
 import type { PluginSchema } from "../src/config/schema-keywords.ts";
 import type { AnyShape, Field, ObjectShape, Role, Shape } from "../src/config/shape.ts";
 import { root } from "./run-node.ts";
@@ -60,7 +60,7 @@ chain:
 \`\`\`
 
 The name is one under \`plugins\`, or a built-in: ${list("filter")} in a chain; ${list("strategy")} as a strategy.
-A plugin of your own replaces a built-in of the same name. Not implemented in this version: ${LATER_BUILTINS.map(code).join(", ")}.
+A plugin of your own replaces a built-in of the same name.
 `;
 
 const BUILTIN_INTRODUCTION = `## The configuration of built-in plugins

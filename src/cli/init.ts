@@ -26,7 +26,7 @@ listeners:
 # Groups of endpoints.
 clusters:
   app:
-    strategy: least-connections # or round-robin, random, power-of-two, ip-hash, or a plugin
+    strategy: least-connections # or round-robin, fastest-response, consistent-hash (docs/strategies.md), or a plugin
     endpoints:
       - 127.0.0.1:9001
       # - { address: 127.0.0.1:9002, weight: 3 }

@@ -8,6 +8,9 @@ export const BUILTINS: Readonly<Record<string, Role>> = {
   random: "strategy",
   "power-of-two": "strategy",
   "ip-hash": "strategy",
+  "consistent-hash": "strategy",
+  "fastest-response": "strategy",
+  adaptive: "strategy",
   headers: "filter",
   "request-id": "filter",
   rewrite: "filter",
@@ -34,6 +37,3 @@ export const BUILTIN_NAMESPACES: Readonly<Record<string, readonly string[]>> = {
 
 /** The key of a built-in's configuration that names the only target it may send requests to: a cluster, or a URL. */
 export const BUILTIN_FETCH: Readonly<Record<string, string>> = { "ext-auth": "cluster", "jwt-jwks": "jwks" };
-
-/** Names of built-ins that this version does not implement yet. */
-export const LATER_BUILTINS: readonly string[] = ["consistent-hash", "fastest-response", "adaptive"];

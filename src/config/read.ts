@@ -2,7 +2,7 @@
 import { dirname, isAbsolute, join as joinPath } from "node:path";
 import { adviseKey, translateName } from "./peer-words.ts";
 import { findNearest, hasProblem, hint, hintKeys, isOneEdit, type Place, type Problem } from "./place.ts";
-import { BUILTINS, LATER_BUILTINS } from "./schema.ts";
+import { BUILTINS } from "./schema.ts";
 import {
   type AnyShape,
   type Conversion,
@@ -179,7 +179,6 @@ export class Reader {
     if (kind === role) return use;
     const known = [...Object.keys(BUILTINS).filter((one) => BUILTINS[one] === role), ...this.#plugins];
     if (kind !== undefined) this.#report(use.at, `"${use.name}" is a ${kind}, expected a ${role}`);
-    else if (LATER_BUILTINS.includes(use.name)) this.#report(use.at, `"${use.name}" is not supported by this version`);
     else {
       const meant = findNearest(use.name, known) ?? translateName(use.name, known);
       this.#report(use.at, `unknown ${role} "${use.name}", ${hint(meant ?? use.name, known)}`);

@@ -15,7 +15,7 @@ import { convert, free, type Infer, list, named, object, optional, required, wit
 import { choice, count, debugToken, duration, name, percent, percentage, size, textOf } from "./values.ts";
 
 export { type Address, endpointAddress, isLoopback } from "./address-values.ts";
-export { BUILTIN_FETCH, BUILTIN_NAMESPACES, BUILTINS, LATER_BUILTINS } from "./builtins.ts";
+export { BUILTIN_FETCH, BUILTIN_NAMESPACES, BUILTINS } from "./builtins.ts";
 export type { ProbeConfig } from "./health-schema.ts";
 export type { Place, Problem } from "./place.ts";
 export type { NamedFile, Reference } from "./references.ts";

@@ -7,7 +7,16 @@ import type { EndpointView } from "../../src/cluster/endpoint-view.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { builtIn, Endpoints, exchange, type Loaded, load } from "./plugin-harness.ts";
 
-const STRATEGIES = ["round-robin", "least-connections", "random", "power-of-two", "ip-hash"] as const;
+const STRATEGIES = [
+  "round-robin",
+  "least-connections",
+  "random",
+  "power-of-two",
+  "ip-hash",
+  "consistent-hash",
+  "fastest-response",
+  "adaptive",
+] as const;
 type Name = (typeof STRATEGIES)[number];
 
 const REQUEST = exchange("GET / HTTP/1.1\nHost: example.com");
@@ -16,8 +25,8 @@ const REQUEST = exchange("GET / HTTP/1.1\nHost: example.com");
 class Strategy {
   readonly #loaded: Loaded;
 
-  constructor(name: Name) {
-    this.#loaded = load(builtIn(name));
+  constructor(name: Name, config: object = {}) {
+    this.#loaded = load(builtIn(name), { configs: [config] });
     open.push(this);
   }
 
@@ -294,62 +303,215 @@ describe("power-of-two", () => {
   });
 });
 
-describe("ip-hash", () => {
-  const CLIENTS = 6000;
-  const chosen = (strategy: Strategy, view: EndpointView) =>
-    Array.from({ length: CLIENTS }, (_, n) => strategy.choose(view, client(n)).address);
+for (const name of ["ip-hash", "consistent-hash"] as const) {
+  describe(`${name}, by client address`, () => {
+    const CLIENTS = 6000;
+    const chosen = (strategy: Strategy, view: EndpointView) =>
+      Array.from({ length: CLIENTS }, (_, n) => strategy.choose(view, client(n)).address);
 
-  test("picks the same endpoint for a client on every worker and in every order", () => {
-    const endpoints = Endpoints.ofWeights([1, 2, 3, 4, 5]);
-    const before = chosen(new Strategy("ip-hash").update(endpoints.view()), endpoints.view());
-    const reversed = endpoints.view([...endpoints.all].reverse());
-    assert.deepEqual(chosen(new Strategy("ip-hash").update(reversed), reversed), before);
+    test("picks the same endpoint for a client on every worker and in every order", () => {
+      const endpoints = Endpoints.ofWeights([1, 2, 3, 4, 5]);
+      const before = chosen(new Strategy(name).update(endpoints.view()), endpoints.view());
+      const reversed = endpoints.view([...endpoints.all].reverse());
+      assert.deepEqual(chosen(new Strategy(name).update(reversed), reversed), before);
+    });
+
+    test("depends on addresses, not on the process's ids", () => {
+      const list = ["a:1", "b:1", "c:1"].map((address) => ({ address }));
+      const one = new Endpoints(list);
+      const other = new Endpoints(list.map(({ address }, i) => ({ address, slot: 500 - i })));
+      const here = chosen(new Strategy(name).update(one.view()), one.view());
+      assert.deepEqual(chosen(new Strategy(name).update(other.view()), other.view()), here);
+    });
+
+    test("distributes clients by weight", () => {
+      const weights = [1, 2, 3, 4, 10];
+      const endpoints = Endpoints.ofWeights(weights);
+      const strategy = new Strategy(name).update(endpoints.view());
+      let n = 0;
+      assertShares(
+        count(20_000, 5, () => strategy.pick(endpoints.view(), client(n++))),
+        weights,
+      );
+    });
+
+    test("moves only the clients of a removed endpoint, and only to an added one", () => {
+      const endpoints = Endpoints.ofWeights([1, 1, 1, 2, 2, 1, 1, 3, 1, 1]);
+      const gone = endpoints.all[4]!;
+      const rest = endpoints.view(endpoints.all.filter((endpoint) => endpoint !== gone));
+      const strategy = new Strategy(name).update(endpoints.view());
+      const before = chosen(strategy, endpoints.view());
+      const without = chosen(strategy.update(rest), rest);
+      let moved = 0;
+      for (const [n, address] of before.entries()) {
+        if (address === gone.address) moved++;
+        else assert.equal(without[n], address);
+      }
+      // Its share is 2 of 14.
+      assert.ok(moved > 0 && moved < (CLIENTS * 2 * 1.2) / 14, `${moved} of ${CLIENTS} moved`);
+      assert.deepEqual(chosen(strategy.update(endpoints.view()), endpoints.view()), before);
+    });
+
+    test("picks for a retry the endpoint that the client would get if the tried one were removed", () => {
+      const endpoints = Endpoints.ofWeights([1, 2, 3, 1, 2, 3]);
+      const strategy = new Strategy(name).update(endpoints.view());
+      const other = new Strategy(name);
+      for (let n = 0; n < 200; n++) {
+        const tried = strategy.choose(endpoints.view(), client(n));
+        const rest = endpoints.view(endpoints.all.filter((endpoint) => endpoint !== tried));
+        assert.equal(strategy.choose(rest, client(n)), other.update(rest).choose(rest, client(n)));
+      }
+    });
+  });
+}
+
+describe("consistent-hash", () => {
+  const get = (headers: string): Exchange => exchange(`GET /a/b?id=7 HTTP/1.1\nHost: Example.com\n${headers}`);
+
+  test("depends on its key alone", () => {
+    const view = Endpoints.ofWeights(Array.from({ length: 50 }, () => 1)).view();
+    const parts = ["header:x-user", "cookie:session", "query:id", "method", "path", "host", "route", "client-address"];
+    const seen = new Set<number>();
+    for (const part of parts) {
+      const strategy = new Strategy("consistent-hash", { key: part }).update(view);
+      const headers = "X-User: ada\nCookie: session=1";
+      const first = strategy.pick(view, get(headers));
+      seen.add(first);
+      for (let i = 0; i < 5; i++) assert.equal(strategy.pick(view, get(`${headers}\nX-Other: ${i}`)), first, part);
+    }
+    assert.ok(seen.size > 4, [...seen].join(" "));
+    const byUser = new Strategy("consistent-hash", { key: ["header:x-user", "cookie:session"] }).update(view);
+    const users = Array.from({ length: 40 }, (_, i) => byUser.pick(view, get(`X-User: user${i}\nCookie: session=1`)));
+    assert.ok(new Set(users).size > 15, users.join(" "));
+    // The parts of a key are not confused with each other.
+    const pairs = [
+      "X-User: ab\nCookie: session=c",
+      "X-User: a\nCookie: session=bc",
+      "X-User: abc",
+      "Cookie: session=abc",
+    ];
+    assert.ok(new Set(pairs.map((pair) => byUser.pick(view, get(pair)))).size > 1);
   });
 
-  test("depends on addresses, not on the process's ids", () => {
-    const list = ["a:1", "b:1", "c:1"].map((address) => ({ address }));
-    const one = new Endpoints(list);
-    const other = new Endpoints(list.map(({ address }, i) => ({ address, slot: 500 - i })));
-    const here = chosen(new Strategy("ip-hash").update(one.view()), one.view());
-    assert.deepEqual(chosen(new Strategy("ip-hash").update(other.view()), other.view()), here);
+  test("distributes requests without a key by load", () => {
+    const endpoints = Endpoints.ofWeights([1, 1, 1]);
+    const strategy = new Strategy("consistent-hash", { key: "header:x-user" }).update(endpoints.view());
+    endpoints.setInFlight(1, 5);
+    const counts = count(3000, 3, () => strategy.pick(endpoints.view(), get("X-Other: 1")));
+    assert.equal(counts[1], 0);
+    assert.ok(counts[0]! > 1000 && counts[2]! > 1000, counts.join(" "));
   });
 
-  test("distributes clients by weight", () => {
-    const weights = [1, 2, 3, 4, 10];
+  test("bounds the load by balanceFactor, and keeps keys where it is not reached", () => {
+    const weights = [1, 2, 3, 4];
     const endpoints = Endpoints.ofWeights(weights);
-    const strategy = new Strategy("ip-hash").update(endpoints.view());
-    let n = 0;
-    assertShares(
-      count(20_000, 5, () => strategy.pick(endpoints.view(), client(n++))),
-      weights,
-    );
+    const view = endpoints.view();
+    const strategy = new Strategy("consistent-hash", { balanceFactor: 125 }).update(view);
+    const unbounded = new Strategy("consistent-hash").update(view);
+    const hot = client(1);
+    const counts = [0, 0, 0, 0];
+    for (let i = 1; i <= 1000; i++) {
+      const index = strategy.pick(view, hot);
+      endpoints.setInFlight(index, ++counts[index]!);
+      for (const [e, got] of counts.entries())
+        assert.ok(got <= Math.ceil((1.25 * i * weights[e]!) / 10), counts.join(" "));
+    }
+    for (let e = 0; e < 4; e++) endpoints.setInFlight(e, 100 * weights[e]!);
+    for (let n = 0; n < 200; n++) assert.equal(strategy.pick(view, client(n)), unbounded.pick(view, client(n)));
   });
 
-  test("moves only the clients of a removed endpoint, and only to an added one", () => {
-    const endpoints = Endpoints.ofWeights([1, 1, 1, 2, 2, 1, 1, 3, 1, 1]);
-    const gone = endpoints.all[4]!;
-    const rest = endpoints.view(endpoints.all.filter((endpoint) => endpoint !== gone));
-    const strategy = new Strategy("ip-hash").update(endpoints.view());
-    const before = chosen(strategy, endpoints.view());
-    const without = chosen(strategy.update(rest), rest);
-    let moved = 0;
-    for (const [n, address] of before.entries()) {
-      if (address === gone.address) moved++;
-      else assert.equal(without[n], address);
-    }
-    // Its share is 2 of 14.
-    assert.ok(moved > 0 && moved < (CLIENTS * 2 * 1.2) / 14, `${moved} of ${CLIENTS} moved`);
-    assert.deepEqual(chosen(strategy.update(endpoints.view()), endpoints.view()), before);
-  });
+  for (const [config, message] of [
+    [{ key: "header:" }, /config key: expected .*header:NAME.*found "header:"/],
+    [{ key: "colour" }, /config key: expected .*found "colour"/],
+    [{ key: [] }, /key.*at least one part/],
+    [{ balanceFactor: 99 }, /balanceFactor.*100 to 10000/],
+    [{ balanceFactor: 0 }, /balanceFactor.*100 to 10000/],
+    [{ keys: "path" }, /keys/],
+  ] as const) {
+    test(`refuses ${JSON.stringify(config)}`, () => {
+      assert.throws(() => new Strategy("consistent-hash", config), message);
+    });
+  }
+});
 
-  test("picks for a retry the endpoint that the client would get if the tried one were removed", () => {
-    const endpoints = Endpoints.ofWeights([1, 2, 3, 1, 2, 3]);
-    const strategy = new Strategy("ip-hash").update(endpoints.view());
-    const other = new Strategy("ip-hash");
-    for (let n = 0; n < 200; n++) {
-      const tried = strategy.choose(endpoints.view(), client(n));
-      const rest = endpoints.view(endpoints.all.filter((endpoint) => endpoint !== tried));
-      assert.equal(strategy.choose(rest, client(n)), other.update(rest).choose(rest, client(n)));
-    }
+/** Latency in milliseconds of each endpoint, and the seconds since. */
+function measured(endpoints: Endpoints, latencies: readonly number[], age = 0): void {
+  endpoints.columns.moveTo(performance.now() + 3_600_000);
+  for (const [i, latency] of latencies.entries())
+    endpoints.columns.setLatency(endpoints.all[i]!.slot, latency * 1000, age * 1000);
+}
+
+function fail(endpoints: Endpoints, index: number, attempts: number): void {
+  for (let i = 0; i < attempts; i++) endpoints.columns.sample(endpoints.all[index]!.slot, 0, true);
+}
+
+for (const name of ["fastest-response", "adaptive"] as const) {
+  describe(`${name}, by what was measured`, () => {
+    test("prefers the faster endpoint, and of equally fast ones the less loaded per weight", () => {
+      const endpoints = Endpoints.ofWeights([1, 1]);
+      const strategy = new Strategy(name).update(endpoints.view());
+      measured(endpoints, [40, 10]);
+      for (let i = 0; i < 50; i++) assert.equal(strategy.pick(endpoints.view()), 1);
+      measured(endpoints, [10, 10]);
+      endpoints.setInFlight(1, 1);
+      for (let i = 0; i < 50; i++) assert.equal(strategy.pick(endpoints.view()), 0);
+      endpoints.all[1]!.weight = 100;
+      strategy.update(endpoints.view());
+      for (let i = 0; i < 50; i++) assert.equal(strategy.pick(endpoints.view()), 1);
+    });
+
+    test("uses the slower endpoint when the faster one is loaded", () => {
+      const endpoints = Endpoints.ofWeights([1, 1]);
+      const strategy = new Strategy(name).update(endpoints.view());
+      measured(endpoints, [40, 10]);
+      endpoints.setInFlight(1, 9);
+      for (let i = 0; i < 50; i++) assert.equal(strategy.pick(endpoints.view()), 0);
+    });
+
+    test("an endpoint that fails fast does not attract requests", () => {
+      const endpoints = Endpoints.ofWeights([1, 1]);
+      const strategy = new Strategy(name).update(endpoints.view());
+      measured(endpoints, [5, 10]);
+      fail(endpoints, 0, 30);
+      for (let i = 0; i < 50; i++) assert.equal(strategy.pick(endpoints.view()), 1);
+    });
+
+    test("an endpoint without a sample is taken for a typical one", () => {
+      const endpoints = Endpoints.ofWeights([1, 1, 1]);
+      const strategy = new Strategy(name).update(endpoints.view());
+      measured(endpoints, [10, 20, 0]);
+      const counts = count(3000, 3, () => strategy.pick(endpoints.view()));
+      assert.ok(counts[0]! > counts[2]! && counts[2]! > counts[1]!, counts.join(" "));
+    });
+
+    test("an endpoint that was slow is tried again, but not flooded", () => {
+      const endpoints = Endpoints.ofWeights([1, 1, 1]);
+      const strategy = new Strategy(name).update(endpoints.view());
+      measured(endpoints, [10, 10, 1000]);
+      assert.equal(count(500, 3, () => strategy.pick(endpoints.view()))[2], 0);
+      // Two minutes later the host's average of the third has decayed to less than that of the others.
+      const [, , slow] = endpoints.all;
+      endpoints.columns.setLatency(slow!.slot, 1, 120_000);
+      let tried = 0;
+      for (let i = 0; i < 3000; i++) if (strategy.pick(endpoints.view()) === 2) endpoints.setInFlight(2, ++tried);
+      assert.ok(tried > 0 && tried < 3, `${tried}`);
+    });
+  });
+}
+
+describe("adaptive", () => {
+  test("follows the influence of each factor", () => {
+    const endpoints = Endpoints.ofWeights([1, 1]);
+    measured(endpoints, [10, 40]);
+    endpoints.setInFlight(0, 3);
+    fail(endpoints, 0, 5);
+    const [onlyLoad, onlyLatency, onlyErrors] = [
+      { load: 1, latency: 0, errors: 0 },
+      { load: 0, latency: 1, errors: 0 },
+      { load: 0, latency: 0, errors: 1 },
+    ].map((config) => new Strategy("adaptive", config).update(endpoints.view()).pick(endpoints.view()));
+    assert.deepEqual([onlyLoad, onlyLatency, onlyErrors], [1, 0, 1]);
+    assert.throws(() => new Strategy("adaptive", { load: -1 }), /load.*0 to 10/);
+    assert.throws(() => new Strategy("adaptive", { latency: 11 }), /latency.*0 to 10/);
   });
 });

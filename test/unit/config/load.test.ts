@@ -461,10 +461,6 @@ const wrong: [what: string, text: string, message: RegExp][] = [
 ];
 for (const [what, text, message] of wrong) test(`refuses ${what}`, () => complainOnce(text, message));
 
-test("features of other versions are reported as unsupported, not as unknown", () => {
-  complainOnce(cluster("strategy: consistent-hash"), /is not supported by this version/);
-});
-
 test("paths are normalised like those of requests", () => {
   const text = withRoutes(
     "{ match: { path: /caf%c3%a9/%7e }, cluster: app }",
