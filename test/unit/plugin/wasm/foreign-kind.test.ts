@@ -16,6 +16,8 @@ test("a module for another host is reported by its kind", () => {
     [`(import "env" "extism_input_length" (func)) ${MEMORY}`, /^an Extism plugin of 2023 or before/],
     [`(import "wasi_snapshot_preview1" "proc_exit" (func)) ${MEMORY} (func (export "_start"))`, /^a WASI program/],
     [`(import "wbg" "x" (func)) ${MEMORY}`, /^a module of wasm-bindgen/],
+    [`(import "gojs" "x" (func)) ${MEMORY}`, /^a module of Go, made for JavaScript \(GOOS=js\), expected/],
+    [`(import "go" "debug" (func)) ${MEMORY}`, /^a module of Go, made for JavaScript/],
     [`(import "env" "abort" (func)) ${MEMORY}`, /^a module of AssemblyScript without the SDK/],
     [`(import "env" "own" (func)) ${MEMORY}`, /^imports env\.own, which the host does not offer$/],
     [
