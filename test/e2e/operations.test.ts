@@ -6,6 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { promisify } from "node:util";
+import { TUNNEL_ENDS } from "../../src/net/tunnel.ts";
+import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS } from "../../src/observe/series.ts";
+import { ERROR } from "../../src/proxy/error.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { findFreePort } from "./free-port.ts";
 import { openSession, request } from "./http2.ts";
@@ -68,7 +71,8 @@ function assertSameForm(actual: unknown, shown: unknown, where: string, isMap = 
   if (Array.isArray(shown)) {
     assert.ok(Array.isArray(actual), where);
     if (shown.length > 0)
-      for (const [index, one] of actual.entries()) assertSameForm(one, shown[0], `${where}[${index}]`);
+      for (const [index, one] of [...shown.slice(1), ...actual].entries())
+        assertSameForm(one, shown[0], `${where}[${index}]`);
   } else if (typeof shown === "object") {
     const [is, like] = [actual as Record<string, unknown>, shown as Record<string, unknown>];
     if (!isMap) assert.deepEqual(Object.keys(is).sort(), Object.keys(like).sort(), where);
@@ -191,6 +195,46 @@ testInUsualMode(
     }
   },
 );
+
+/** The names in the first column of a table, by row, with the rest of the row. */
+function tableRows(title: string): [names: string[], rest: string][] {
+  const rows = section(title).matchAll(/^\| (`[^|]+`) \| (.*) \|$/gm);
+  return Array.from(rows, ([, names, rest]) => [names!.split(", ").map((name) => name.slice(1, -1)), rest!]);
+}
+
+test("every field of the access log is in the table, the default ones in their order", () => {
+  const rows = tableRows("Access log fields");
+  const names = rows.flatMap(([names]) => names).filter((name) => !name.includes(":"));
+  assert.deepEqual(names.toSorted(), ACCESS_FIELDS.toSorted());
+  const marked = rows.filter(([, rest]) => rest.startsWith("* ")).map(([[name]]) => name);
+  assert.deepEqual(marked, DEFAULT_ACCESS_FIELDS);
+  for (const kind of ["header", "upstream", "response", "proxy"])
+    assert.ok(
+      rows.some(([[name]]) => name === `${kind}:NAME`),
+      kind,
+    );
+});
+
+test("every outcome code is in the table, with the status of its response", () => {
+  const rows = tableRows("Outcome codes");
+  const errors = Object.values(ERROR);
+  const codes = new Set(["ok", "plugin_response", ...errors.map(({ code }) => code), ...TUNNEL_ENDS]);
+  assert.deepEqual(rows.flatMap(([names]) => names).sort(), [...codes].sort());
+  for (const { code, status } of errors) {
+    // Its response was sent already.
+    if (code === "upstream_broken") continue;
+    const [, rest] = rows.find(([[name]]) => name === code)!;
+    assert.match(rest, new RegExp(`\\(${status}[,)]`), code);
+  }
+});
+
+test("every path of the admin API is on the page", () => {
+  const source = readFileSync(join(root, "src/admin/server.ts"), "utf8");
+  const paths = Array.from(source.matchAll(/^ {2}"(\/[\w/*]*)": /gm), ([, path]) => path!);
+  assert.ok(paths.length > 10, "found");
+  const shown = page.replaceAll("$api", "/api/v1/clusters/app/endpoints");
+  for (const path of paths) assert.match(shown, new RegExp(`${path.replaceAll("*", "[\\w.:]+")}(?=[\\s\`])`), path);
+});
 
 test("the page describes the format of sluice status", () => {
   const [, shown = ""] = /```\n(degraded, version[\s\S]*?)```/.exec(section("Status")) ?? [];
