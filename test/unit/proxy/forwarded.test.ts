@@ -10,7 +10,7 @@ import type { Downstream } from "../../../src/proxy/downstream.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 import { applyForwarded, makeForwarded } from "../../../src/proxy/forwarded.ts";
 import type { ListenerState } from "../../../src/proxy/snapshot.ts";
-import { assertLinear } from "../../support/growth.ts";
+import { assertLinear } from "../../support/steps.ts";
 
 const trusted = new BlockList();
 trusted.addSubnet("10.0.0.0", 8, "ipv4");
@@ -223,9 +223,9 @@ test("X-Real-IP is used where no other header names the client", () => {
 
 test("long lists are read with work linear in their length", () => {
   for (const entry of ["10.0.0.2,", ",", "x,", "   ,", "1.1.1.1 "])
-    assertLinear(3750, (size) => see(`X-Forwarded-For: ${entry.repeat(size / entry.length)}`), entry);
+    assertLinear(300, (size) => see(`X-Forwarded-For: ${entry.repeat(size / entry.length)}`), entry);
   for (const part of ['for="', "for=1.1.1.1,", ";", " ;\t", 'a="\\', "a=b;"])
-    assertLinear(3125, (size) => see(`Forwarded: ${part.repeat(size / part.length)}`), part);
+    assertLinear(300, (size) => see(`Forwarded: ${part.repeat(size / part.length)}`), part);
 });
 
 test("the scheme is the connection's unless a trusted proxy reports another", () => {
