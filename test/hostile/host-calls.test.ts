@@ -408,22 +408,33 @@ function callAt(guest: Guest, hook: Hook, step: Step | null, place: Place, excha
   return [ending, ending === "done" && step !== null ? resultOf(memory, 0) : 0];
 }
 
-/** The maximum depth that a guest reaches. */
+/** The edges that were found last, by the number of wide frames: others are near them. */
+const edges = new Map<number, number>();
+
+/** The maximum depth that a guest reaches. Calls from as deep a stack as `tryAt` of the tests. */
 function findEdge(wide: number): number {
-  let low = 0;
-  let high = 200_000;
-  while (low < high) {
-    const narrow = (low + high + 1) >> 1;
-    const [ending] = callAt(startGuest(), "log", null, { ...FLAT, narrow, wide }, makeWholeExchange());
+  let [low, high] = [-1, Number.POSITIVE_INFINITY];
+  let guest: Guest | null = null;
+  for (let [narrow, step] = [edges.get(wide) ?? 0, 1]; low + 1 < high; step *= 2) {
+    guest ??= startGuest();
+    const [ending] = callAt(guest, "log", null, { ...FLAT, narrow, wide }, makeWholeExchange());
     if (ending === "done") low = narrow;
-    else high = narrow - 1;
+    else [high, guest] = [narrow, null];
+    if (high === Number.POSITIVE_INFINITY) narrow = low + step;
+    else narrow = low < 0 ? Math.max(0, high - step) : (low + high) >> 1;
   }
+  edges.set(wide, low);
   return low;
 }
 
 /** The hook in which a call has the most effects. */
 function hookOf(step: Step): Hook {
-  const results = HOOKS.map((hook) => callAt(startGuest(), hook, step, FLAT, makeWholeExchange()));
+  let guest: Guest | null = null;
+  const results = HOOKS.map((hook) => {
+    const ended = callAt((guest ??= startGuest()), hook, step, FLAT, makeWholeExchange());
+    if (ended[0] !== "done") guest = null;
+    return ended;
+  });
   const best = results.findIndex(([ending, result]) => ending === "done" && result >= 0);
   return HOOKS[
     best >= 0
