@@ -56,10 +56,7 @@ export class Pool<Connection extends Poolable> {
     return this.#room.left < 0;
   }
 
-  /**
-   * Pools a reusable connection, for SURPLUS_TIME if the pool has a surplus then; returns false if it takes none. The
-   * caller closes it.
-   */
+  /** Pools a reusable connection, a surplus one for SURPLUS_TIME; returns false if it takes none. */
   give(connection: Connection): boolean {
     if (this.#closed || this.#room.left <= -this.#surplus) return false;
     if (this.#suspendedUntil > 0 && this.#isSuspended()) return false;

@@ -32,10 +32,7 @@ export const IS = {
   hex: 16,
   /** RFC 3986 unreserved: an escape of such a byte means the byte itself. */
   unreserved: 32,
-  /**
-   * A registered name or IPv4 address: unreserved and sub-delims but the comma. Escapes are rejected, since they would
-   * allow two spellings.
-   */
+  /** A registered name or IPv4 address, without commas and escapes, which would allow two spellings. */
   host: 64,
   digit: 128,
 } as const;

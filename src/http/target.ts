@@ -96,10 +96,7 @@ function isDotSegment(bytes: Uint8Array, at: number, end: number): boolean {
   return after >= end || bytes[after] === SLASH;
 }
 
-/**
- * The byte that the escape at `at` decodes to; -1 when it is malformed, NUL, a backslash or the start of an overlong
- * form.
- */
+/** The byte that the escape at `at` decodes to; -1: malformed, NUL, a backslash or the start of an overlong form. */
 function readEscape(bytes: Uint8Array, at: number, end: number): number {
   const byte = decodeEscape(bytes, at, end);
   if (byte <= 0 || byte === BACKSLASH) return -1;
@@ -233,10 +230,7 @@ function isQuery(bytes: Uint8Array, start: number, end: number): boolean {
   return true;
 }
 
-/**
- * Sets path and query (`/path?query`, or `*` for OPTIONS) and normalises the path. False, and nothing changed, if not
- * valid.
- */
+/** Sets path (`*` for OPTIONS) and query, and normalises the path. False, and nothing changed, if not valid. */
 export function setTarget(head: Head, bytes: Uint8Array, start: number, end: number): boolean {
   if (end - start === 1 && bytes[start] === STAR) {
     if (!isOptionsMethod(head)) return false;

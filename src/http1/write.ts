@@ -199,10 +199,7 @@ export function writeChunkHead(out: Buffer, at: number, size: number): number {
   return writeLineEnd(out, end);
 }
 
-/**
- * Writes the last chunk, the trailers that may be forwarded (RFC 9110 section 6.5.1), and the empty line: at most
- * 5 bytes and `fieldsBound(trailers)`.
- */
+/** Writes the last chunk, trailers that may be forwarded, and CRLF: at most 5 bytes and `fieldsBound(trailers)`. */
 export function writeLastChunk(out: Buffer, at: number, trailers: Head | null): number {
   let to = writeBytes(out, at, LAST_CHUNK, 0, LAST_CHUNK.length);
   if (trailers !== null) to = writeTrailers(out, to, trailers);

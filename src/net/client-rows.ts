@@ -13,10 +13,7 @@ export function rowsOf(key: Uint8Array, name: string, count: number): ClientRows
   return { first: hash.readUInt32LE(0) % count, second: hash.readUInt32LE(4) % count };
 }
 
-/**
- * The addresses that count as one client: an IPv4 address, or the /64 network of an IPv6 address in the form of RFC
- * 5952.
- */
+/** The addresses that count as one client: an IPv4 address, or the /64 network of an IPv6 address (RFC 5952). */
 export function networkOf(address: string): string {
   if (!address.includes(":")) return address;
   const [head = "", tail] = address.split("::");

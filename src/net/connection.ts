@@ -393,18 +393,12 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     return more;
   }
 
-  /**
-   * Whether `bytes` is a block of this connection, valid for `sendLent`. It has HEADROOM and TAILROOM around the data,
-   * for framing written in place.
-   */
+  /** Whether `bytes` is a block of this connection, with HEADROOM and TAILROOM around the data for framing. */
   lends(bytes: Buffer): boolean {
     return bytes === this.#block.bytes && this.#block !== this.#context.buffers.shared && !this.#isLent;
   }
 
-  /**
-   * Writes `bytes[start, end)` of a block of `lender` without a copy. Returns false if `lender` should pause until
-   * `flushed`.
-   */
+  /** Writes bytes of a block of `lender` without a copy. Returns false if `lender` should pause until `flushed`. */
   sendLent(lender: Connection, bytes: Buffer, start: number, end: number): boolean {
     const more = this.#write(bytes.subarray(start, end));
     if (this.#socket!.writableLength === 0) return this.#writePause === null;

@@ -50,10 +50,7 @@ export type Handshake = {
   readonly context: SecureContext;
   /** The OCSP response for its certificate, or null. */
   readonly staple: Uint8Array | null;
-  /**
-   * Negotiated by ALPN: HTTP/2 and HTTP/1; or nothing; or the protocol by which an ACME server validates a name, where no
-   * client certificate is requested.
-   */
+  /** By ALPN: HTTP/2 and HTTP/1; nothing; or that of TLS-ALPN-01, where no client certificate is requested. */
   readonly protocols: "http" | "none" | "acme";
   /** The bytes received so far. */
   readonly hello: Buffer;

@@ -1,7 +1,4 @@
-/**
- * TLS of a listener on one worker: a secure context for each set of certificates, selected by the requested server name
- * (SNI, RFC 6066 section 3).
- */
+/** TLS of a listener on one worker: secure contexts for certificates, selected by the server name (SNI, RFC 6066). */
 import { constants, type KeyObject } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureVersion } from "node:tls";
 import { hasScheme, type Tls12Offer } from "./client-hello.ts";
@@ -174,10 +171,7 @@ export class TlsServer {
     return scheme === undefined ? chosen : single.get(scheme)!;
   }
 
-  /**
-   * For a handshake of TLS 1.2, selects the context of one certificate of `chosen`, so that its OCSP response can be
-   * sent.
-   */
+  /** For TLS 1.2, selects the context of one certificate of `chosen`, so that its OCSP response can be sent. */
   contextForTls12(chosen: ServerContext, offer: Tls12Offer): ServerContext {
     const schemes = chosen.tls12!.map((one) => one.schemes);
     const index = chooseForTls12(this.options.ciphers, schemes, offer);

@@ -3,10 +3,7 @@ import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { isIPv6 } from "node:net";
 
-/**
- * `host` is numeric, or "" for all interfaces. `reusePort`: several sockets share the address; the system distributes
- * clients.
- */
+/** `host`: numeric, or "" for all interfaces. `reusePort`: the system distributes clients over several sockets. */
 export type UdpPlace = { readonly host: string; readonly port: number; readonly reusePort: boolean };
 
 /** Bytes that the kernel keeps of received datagrams while the worker is busy. */

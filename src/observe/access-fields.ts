@@ -104,10 +104,7 @@ function most(kind: string): number | undefined {
 /** The configuration of the access log: conditions, format, fields, target. */
 export type AccessLogPlan = {
   readonly format: "json" | "combined";
-  /**
-   * Fields of JSON lines. `source`: one of ACCESS_FIELDS (`series.ts`), or `header:NAME`, `upstream:NAME`,
-   * `response:NAME`, `proxy:NAME`.
-   */
+  /** `source`: of ACCESS_FIELDS (`series.ts`), or `header:NAME`, `upstream:NAME`, `response:NAME`, `proxy:NAME`. */
   readonly fields: readonly { readonly key: string; readonly source: string }[];
   /** Absolute path; null: standard output. */
   readonly path: string | null;

@@ -62,10 +62,7 @@ export class TextWriter {
     this.length = at;
   }
 
-  /**
-   * Writes untrusted bytes like nginx in combined lines: quotes, backslashes and bytes that are not printable become
-   * `\xFF`.
-   */
+  /** Writes untrusted bytes like nginx in combined lines: quotes, backslashes and unprintable bytes as `\xFF`. */
   escaped(source: Buffer, start: number, stop: number, least = SPACE): void {
     const { out } = this;
     let at = this.length;

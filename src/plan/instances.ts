@@ -21,10 +21,7 @@ export type InstanceSources = {
 export type Origin = { readonly at: Place; readonly settings: Settings | undefined };
 
 const BUILTIN_BODY = 1024 * 1024;
-/**
- * For plugins with asynchronous calls: concurrent calls per worker, and milliseconds per call including its time in the
- * queue.
- */
+/** Of plugins with asynchronous calls: concurrent calls per worker, and ms per call, with its time in the queue. */
 const BUILTIN_SUSPENDABLE = { guests: 64, time: 120_000 };
 
 export class Instances {

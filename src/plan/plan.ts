@@ -159,10 +159,7 @@ export type EndpointPlan = {
 
 export type ListenerPlan = {
   readonly name: string;
-  /**
-   * As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; a port 0 is replaced by the bound
-   * port.
-   */
+  /** As configured: `127.0.0.1:8080`, `:8080`, `[::]:8080`, `unix:/run/sluice.sock`; with the bound port for 0. */
   readonly address: string;
   /** `auto`: the first bytes of a connection decide. */
   readonly protocol: "http" | "tcp" | "udp" | "auto";

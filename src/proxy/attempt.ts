@@ -46,10 +46,7 @@ export class Attempt {
   bodyEnd = 0;
   /** The body is complete with them. */
   bodyDone = false;
-  /**
-   * The endpoint has switched protocols on this connection (101) or stream (2xx over HTTP/2, here 101 too), which is read
-   * no further; null: it has not.
-   */
+  /** Where the endpoint has switched protocols (101, or 2xx of HTTP/2), read no further; null: it has not. */
   upgraded: TunnelConnection | null = null;
 
   /** Why it failed, and the cause for the log; null: it has not. */

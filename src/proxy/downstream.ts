@@ -35,10 +35,7 @@ export interface Downstream {
   sendInterim(head: Head): void;
   /** More of the request body can be sent. */
   resumeBody(): void;
-  /**
-   * Sends the 101, then relays between its client and `Attempt.upgraded`. Absent where no other protocol is possible:
-   * `Upgrade` is not forwarded then.
-   */
+  /** Sends the 101, then relays to `Attempt.upgraded`. Absent: no upgrade is possible, `Upgrade` is not forwarded. */
   openTunnel?(): void;
   /** Aborts the response, so that the peer can detect that it is incomplete. */
   reset(): void;

@@ -156,10 +156,7 @@ export class Exchange implements ExchangeContext {
   responseBody: FilteredBody | null = null;
   /** Plugins that have processed the response head. */
   filtersDone = 0;
-  /**
-   * A suspended call of a head hook or a wait for bandwidth, the phase that continues after any suspended call, and its
-   * outcome (-1: none).
-   */
+  /** A suspended head hook or wait for bandwidth; the phase after any suspended call; its outcome (-1: none). */
   suspension: Suspension | null = null;
   resumesAt = 0;
   outcome = -1;

@@ -33,10 +33,7 @@ const MAX_MESSAGE = 1024;
 /** Size of trailers with a status and a message. */
 const TRAILERS = 256;
 
-/**
- * Whether the exchange is a gRPC call. HTTP/1 cannot carry gRPC: there only a request that a plugin has translated is one.
- * Once it is, it remains one.
- */
+/** Whether it is a gRPC call, and remains one; over HTTP/1 only a request that a plugin has translated. */
 export function isCall(x: Exchange): boolean {
   if (x.isGrpc) return true;
   const { request } = x;
@@ -67,10 +64,7 @@ export function limitTime(x: Exchange, end: number): void {
   if (x.timeLimit !== null) x.timeLimit.deadline = end;
 }
 
-/**
- * Completes the headers of an attempt: the rest of the call's time, and the number of attempts before it. Returns false if
- * no time is left.
- */
+/** Sets the rest of the call's time and the number of earlier attempts. Returns false if no time is left. */
 export function beginCall(x: Exchange): boolean {
   if (x.callDeadline > 0) {
     const left = x.callDeadline - performance.now();

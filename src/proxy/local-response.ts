@@ -23,10 +23,7 @@ const prepared = new Map<ProxyError, Prepared>(
   }),
 );
 
-/**
- * Makes an error response: status, `Proxy-Status` (RFC 9209) and a short text, never the cause; of a gRPC call its
- * status.
- */
+/** Makes an error response: status, `Proxy-Status` (RFC 9209), a short text; of a gRPC call its status. No cause. */
 export function prepareErrorResponse(x: Exchange, error: ProxyError): void {
   const { body, message, proxyStatus } = prepared.get(error)!;
   const head = x.localResponse();

@@ -1,7 +1,4 @@
-/**
- * Names of request headers that filters own (`header_own`): no spelling of one that the client sent reaches the
- * endpoint.
- */
+/** Request headers that filters own (`header_own`): no spelling of one that the client sent reaches the endpoint. */
 import { isAlias, removeAliases } from "../http/aliases.ts";
 import { FIELD_WORDS, Head, NAME, NAME_END, NAME_START } from "../http/head.ts";
 

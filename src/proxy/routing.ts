@@ -1,7 +1,4 @@
-/**
- * Which route serves a request, and which cluster the route sends it to. Steps of the pipeline return the phase that
- * follows.
- */
+/** Selects the route of a request, and its cluster. Steps of the pipeline return the phase that follows. */
 import { HOOK } from "../abi/abi.ts";
 import type { RouteAction } from "../plan/plan.ts";
 import { OUTCOME } from "../plugin/host/outcome.ts";

@@ -1,7 +1,4 @@
-/**
- * Upgrades: decides which requests are forwarded with an Upgrade header. All other Upgrade headers are hop-by-hop and are
- * dropped.
- */
+/** Decides which requests are forwarded with an Upgrade header. Others are hop-by-hop, and dropped. */
 import { FLAG, FRAMING } from "../http/head.ts";
 import { isGetMethod } from "../http/method.ts";
 import { findProtocol, isWebSocket, type UpgradeProtocol } from "../http/upgrade.ts";

@@ -49,10 +49,7 @@ export interface UpstreamEvents {
   responseBody(attempt: Attempt, source: Connection | null, bytes: Buffer): boolean;
   /** More of the request's body can be taken. */
   writable(attempt: Attempt): void;
-  /**
-   * The attempt failed. `unprocessed`: the endpoint indicates that it did not process the request, so any method may be
-   * retried.
-   */
+  /** The attempt failed. `unprocessed`: the endpoint reports that it did not process it; any method may be retried. */
   failed(attempt: Attempt, error: ProxyError, problem: string, unprocessed?: boolean): void;
   /** The rest of the request was not received within the route's timeout; all received bytes were sent. */
   requestLate(attempt: Attempt): void;

@@ -22,10 +22,7 @@ export type CompiledExtra = {
   readonly not: readonly CompiledMatch[];
 };
 
-/**
- * A compiled `match`. Every key is present, so that all objects share one hidden class; null matches anything, a list
- * any of its values.
- */
+/** A compiled `match`, all of one hidden class: null matches anything, a list any of its values. */
 export type CompiledMatch = {
   readonly schemes: readonly Scheme[] | null;
   readonly hosts: readonly HostPattern<Uint8Array>[] | null;

@@ -1,7 +1,4 @@
-/**
- * The interface of the key-value store for host calls. An overlay that discards writes (dry run, tests) implements it
- * too.
- */
+/** The key-value store for host calls. An overlay that discards writes (dry run, tests) implements it too. */
 
 const NOTHING = Buffer.alloc(0);
 

@@ -122,10 +122,7 @@ export class Shard {
     return this.#words[(this.#base + SHARD.entries + 4 * namespace) >> 2]! > 0;
   }
 
-  /**
-   * Returns the first chain from `chain` on that has records, the number of chains if there is none, or the chain where
-   * `operation.work` reaches `most`.
-   */
+  /** The first chain from `chain` on with records, the number of chains, or where `operation.work` reaches `most`. */
   nextChain(operation: Operation, chain: number, most: number): number {
     const words = this.#words;
     const end = this.#bits + ((this.#mask + 1) >> 5);
@@ -140,10 +137,7 @@ export class Shard {
     return ((at - this.#bits) << 5) | (31 - Math.clz32(bits & -bits));
   }
 
-  /**
-   * Appends the keys of one chain with the prefix to `out` at `written`; returns the new length, or -1 if they do not all
-   * fit.
-   */
+  /** Appends the chain's keys with the prefix to `out` at `written`; returns the new length, or -1 if not all fit. */
   listChain(operation: Operation, chain: number, written: number): number {
     const { namespace, now, out, outStart, cap, keyStart, keyEnd } = operation;
     const prefix = keyEnd - keyStart;
@@ -415,10 +409,7 @@ export class Shard {
 
   // ── Repair ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /**
-   * Rebuilds chains and counts from the ring, and drops incomplete records. A ring that cannot be parsed is emptied;
-   * returns false then.
-   */
+  /** Rebuilds chains and counts, drops incomplete records. Empties a ring that cannot be parsed: returns false. */
   repair(): boolean {
     const sound = this.#isWalkable();
     this.#words.fill(0, this.#chains, this.#ring >> 2);

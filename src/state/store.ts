@@ -150,10 +150,7 @@ export class KeyValueStore implements KeyValue {
     return written;
   }
 
-  /**
-   * Ends a page; the next begins at `cursor`. Returns a STATUS if nothing was written and the next call would not
-   * progress.
-   */
+  /** Ends a page; the next begins at `cursor`. Returns a STATUS if nothing was written, nor would be by the next. */
   #pause(operation: Operation, cursor: number, written: number, why: number): number {
     if (written === 0 && why < 0) return why;
     operation.cursor = cursor;
@@ -168,10 +165,7 @@ export class KeyValueStore implements KeyValue {
     return hashKey(this.#seed, namespace, key, keyStart, keyEnd);
   }
 
-  /**
-   * Locks and returns the shard of a hash, whose low bits select the chain; null if another thread holds the lock too
-   * long.
-   */
+  /** Locks and returns the shard of a hash, whose low bits select the chain; null if it is locked for too long. */
   #enter(hash: number, operation: Operation): Shard | null {
     const shard = this.#shards[(hash >>> 20) % this.#shards.length]!;
     if (this.#enterShard(shard)) return shard;

@@ -50,10 +50,7 @@ export type TracedChunk = {
   after: number;
   /** Whether it ends the body. */
   readonly last: boolean;
-  /**
-   * The chunk before and after the hook. Only in a dry run, whose body its caller supplied, and only valid UTF-8 of at
-   * most 4 KiB.
-   */
+  /** The chunk before and after the hook, in a dry run only, if it is valid UTF-8 of at most 4 KiB. */
   readonly seen?: string;
   passed?: string;
 };

@@ -24,10 +24,7 @@ export class EndpointPools {
     this.#events = events;
   }
 
-  /**
-   * The endpoints of a cluster with their connectors. `used`: the keys of the version's pools, to which theirs are
-   * added.
-   */
+  /** The endpoints of a cluster with their connectors. Adds the keys of their pools to `used`, those of the version. */
   members(plan: ClusterPlan, used: Set<string>): Member<Connector>[] {
     return plan.set.endpoints.map((endpointPlan) => {
       const key = poolKey(plan, endpointPlan);

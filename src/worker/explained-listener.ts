@@ -5,10 +5,7 @@ import type { ExplainRequest } from "./messages.ts";
 
 type Listener = { readonly plan: Pick<ListenerPlan, "name" | "address" | "protocol" | "tls"> };
 
-/**
- * The listener by name; else by the URL's address, by its port, the first for its scheme; for a path, the first for
- * requests. @throws Error
- */
+/** The listener by name, else by the URL: address, port, scheme; of a path the first for requests. @throws Error */
 export function findListener<L extends Listener>(all: readonly L[], { listener, url }: ExplainRequest): L {
   const names = all.map(({ plan }) => plan.name).join(", ");
   const named = all.find(({ plan }) => plan.name === listener);

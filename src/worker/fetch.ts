@@ -115,10 +115,7 @@ class PluginFetcher {
     request.end(this.#body.length > 0 ? this.#body : undefined);
   }
 
-  /**
-   * The origin closed an idle connection while the request was sent (RFC 9112 section 9.3.1): retried once if
-   * idempotent.
-   */
+  /** The origin closed an idle connection meanwhile (RFC 9112 section 9.3.1): retried once if idempotent. */
   #mayRepeat({ reusedSocket, socket }: ClientRequest, { code }: NodeJS.ErrnoException, read: number): boolean {
     const isStale = reusedSocket && (code === "ECONNRESET" || code === "EPIPE") && socket?.bytesRead === read;
     return isStale && this.#isIdempotent && this.#done !== null;

@@ -32,10 +32,7 @@ export class Listener implements Acceptor {
   readonly #former = new Set<Port>();
   /** Servers of this worker alone (`reusePort`). */
   readonly #servers: Server[] = [];
-  /**
-   * Servers whose connections are distributed over all workers: the only one of its address, or of a worker that has
-   * left.
-   */
+  /** Servers whose connections all workers share: the only one of its address, or of a worker that has left. */
   readonly #shared: Server[] = [];
   /** Bound sockets. They listen from the first `serve` on: earlier connections could only be closed. */
   readonly #bound: { socket: BoundSocket; shared: boolean }[] = [];
@@ -133,10 +130,7 @@ export class Listener implements Acceptor {
     for (const socket of this.#early.splice(0)) this.addConnection(socket);
   }
 
-  /**
-   * The snapshot of the former state is retained until the last of its connections closes: they are counted in its
-   * cells.
-   */
+  /** The former state's snapshot is retained until its last connection closes: they are counted in its cells. */
   #replacePort(drainIdle: number): void {
     const former = this.#port;
     this.#port = this.#makePort();

@@ -72,10 +72,7 @@ export class Listeners {
     }
   }
 
-  /**
-   * Stops accepting and calls `drained` after the last connection has closed; after `grace` ms resets the remaining
-   * ones.
-   */
+  /** Stops accepting; calls `drained` after the last connection has closed; after `grace` ms resets the rest. */
   drain(grace: number): void {
     this.#draining = true;
     const drainIdle = Math.min(LAST_REQUEST, grace / 2);

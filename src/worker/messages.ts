@@ -118,10 +118,7 @@ export type FromWorker =
   | ({ type: "plugin" } & PluginEvent)
   /** The listening socket of a leaving worker was transferred to the sender. */
   | { type: "transferred"; address: string }
-  /**
-   * A client wants a certificate for this server name, which the listener's `onDemand` matches; reply
-   * `certificateDecided`.
-   */
+  /** A client wants a certificate for this name, which `onDemand` matches; reply `certificateDecided`. */
   | { type: "certificateWanted"; name: string }
   | { type: "challengesReady"; number: number }
   /** A traced exchange has ended; `dropped`: requests not traced since the last one because of the rate limit. */

@@ -250,10 +250,7 @@ export class TlsStart implements Waiting {
     this.#connection.reset();
   }
 
-  /**
-   * Sends the bytes and ends the write direction; the connection is destroyed `ALERT_LINGER` ms later, so that they can
-   * be read.
-   */
+  /** Sends the bytes and ends; the connection is destroyed `ALERT_LINGER` ms later, so that they can be read. */
   #reject(bytes: Buffer, error: HandshakeError): void {
     this.#end(error);
     this.#connection.send(bytes, bytes.length);

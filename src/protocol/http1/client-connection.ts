@@ -66,10 +66,7 @@ export class ClientConnection implements DialHandler, Poolable, UpstreamStream {
   #writeProblem = "";
   /** The deadline limits a write. */
   #stalled = false;
-  /**
-   * Idle time after which the connection is closed, ms: `pool.idleFor`, or less if the endpoint's Keep-Alive requires
-   * it.
-   */
+  /** Longest idle time, ms: `pool.idleFor`, or less if the endpoint's Keep-Alive requires it. */
   #idleFor: number;
   readonly #frame: BodyFrame = { chunked: false, last: false, trailers: null };
 

@@ -1,7 +1,4 @@
-/**
- * The end of a client's HTTP/2 connection: GOAWAY, the streams that are still served, and the close (RFC 9113 section
- * 6.8).
- */
+/** The end of a client's HTTP/2 connection: GOAWAY, the streams still served, and the close (RFC 9113 section 6.8). */
 import { CODE, MAX_WINDOW } from "../../http2/frames.ts";
 import type { AcceptedConnection } from "../../proxy/port.ts";
 import type { FrameWriter } from "./frame-writer.ts";

@@ -1,7 +1,4 @@
-/**
- * Joins the content of successive DATA frames of a stream within one read: otherwise each would cost a write to the
- * endpoint.
- */
+/** Joins successive DATA frames of a stream within one read: otherwise each would cost a write to the endpoint. */
 
 interface ReceivingStream {
   receive(bytes: Buffer, start: number, end: number, ends: boolean): void;

@@ -1,7 +1,4 @@
-/**
- * The receiving direction of a stream: its window, and the credit for received bytes, which is withheld until they are
- * consumed.
- */
+/** The receiving direction of a stream: its window, and credit, which is withheld until received bytes are consumed. */
 import type { FrameWriter } from "./frame-writer.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 

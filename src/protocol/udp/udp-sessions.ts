@@ -35,10 +35,7 @@ export type UdpSessionsOptions = {
   readonly hasRoom: () => boolean;
   /** Passes the datagram to a listener of this address that drains, if it has a session for it; returns whether one has. */
   readonly passBack: (bytes: Buffer, from: RemoteInfo) => boolean;
-  /**
-   * The listener drains, or does not serve yet: passes the datagram of a new client to the one that has the address now;
-   * false: there is none.
-   */
+  /** The listener drains or does not serve yet: passes a new client's datagram to the one in service; false: none. */
   readonly passOn: (bytes: Buffer, from: RemoteInfo) => boolean;
   /**
    * Whether the listener opens sessions while it drains: the address is served on by other workers, and the system goes on
