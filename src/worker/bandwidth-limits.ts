@@ -3,23 +3,19 @@ import { Bandwidth, OwnBucket, SharedBucket } from "../net/bandwidth.ts";
 import { networkOf } from "../net/client-rows.ts";
 import type { RateTable } from "../net/rate-table.ts";
 import { BANDWIDTH_LIMITS, WORKER_CELLS } from "../observe/series.ts";
-import type { ThrottledLog } from "../observe/throttled-log.ts";
 import type { ListenerPlan, RoutePlan } from "../plan/plan.ts";
+import type { WorkerContext } from "../proxy/context.ts";
 import { isTrusted } from "../proxy/forwarded.ts";
 import type { AcceptedConnection } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
 
-export type BandwidthLimitsOptions = {
-  readonly cells: Float64Array;
-  readonly warnings: ThrottledLog;
-  readonly rates: RateTable;
-};
-
 export class BandwidthLimits {
-  readonly #options: BandwidthLimitsOptions;
+  readonly #context: WorkerContext;
+  readonly #rates: RateTable;
 
-  constructor(options: BandwidthLimitsOptions) {
-    this.#options = options;
+  constructor(context: WorkerContext, rates: RateTable) {
+    this.#context = context;
+    this.#rates = rates;
   }
 
   /** Of a client's connection: its own, and that of the client; null: none. */
@@ -30,7 +26,7 @@ export class BandwidthLimits {
       connection === undefined ? [] : [{ limit: "connection", bucket: new OwnBucket(connection) } as const];
     // A trusted proxy has connections of many clients.
     const isShared = perClient !== undefined && client !== "" && !isTrusted(state, client);
-    const bucket = isShared && new SharedBucket(this.#options.rates, `${slot} ${networkOf(client)}`, perClient);
+    const bucket = isShared && new SharedBucket(this.#rates, `${slot} ${networkOf(client)}`, perClient);
     const all = bucket === false ? buckets : [...buckets, { limit: "client", bucket } as const];
     if (all.length === 0) return null;
     return new Bandwidth(
@@ -42,12 +38,12 @@ export class BandwidthLimits {
   /** Of all requests and connections of a route, on the side of the endpoints; null: none. */
   ofRoute({ name: listener }: ListenerPlan, { name: route, bandwidth }: RoutePlan): Bandwidth | null {
     if (bandwidth === undefined) return null;
-    const bucket = new SharedBucket(this.#options.rates, `${listener} ${route}`, bandwidth);
+    const bucket = new SharedBucket(this.#rates, `${listener} ${route}`, bandwidth);
     return new Bandwidth([bucket], () => this.#paused("route", `${listener} ${route}`, { listener, route }));
   }
 
   #paused(limit: (typeof BANDWIDTH_LIMITS)[number], object: string, fields: Record<string, string>): void {
-    const { cells, warnings } = this.#options;
+    const { cells, warnings } = this.#context;
     cells[WORKER_CELLS.bandwidthPauses + BANDWIDTH_LIMITS.indexOf(limit)]!++;
     if (warnings.admits("bandwidth_limited", `${object} ${limit}`))
       warnings.write("a connection pauses: its bandwidth is limited", { limit, ...fields });

@@ -19,19 +19,17 @@ export type Client = Pick<Connection, "peerAddress" | "proxied">;
 
 type Refusal = (typeof REFUSALS)[number];
 
-export type ClientAdmissionOptions = {
-  readonly context: WorkerContext;
-  readonly clients: ClientCounts;
-  readonly rates: RateTable;
-};
-
 export class ClientAdmission {
-  readonly #options: ClientAdmissionOptions;
+  readonly #context: WorkerContext;
+  readonly #clients: ClientCounts;
+  readonly #rates: RateTable;
   /** Connections that are counted for their client: those accepted under `limits.connectionsPerClient`. */
   readonly #counted = new Map<Client, ClientRows>();
 
-  constructor(options: ClientAdmissionOptions) {
-    this.#options = options;
+  constructor(context: WorkerContext, clients: ClientCounts, rates: RateTable) {
+    this.#context = context;
+    this.#clients = clients;
+    this.#rates = rates;
   }
 
   /** Counts a new connection for its client; returns false if it is refused. */
@@ -51,7 +49,7 @@ export class ClientAdmission {
     const { slot, limits } = port.state!.plan;
     const rate = limits.connectionRatePerClient;
     if (rate === undefined) return true;
-    const { rates } = this.#options;
+    const rates = this.#rates;
     if (rates.take(rates.rowsOf(`connections ${slot} ${networkOf(client)}`), rate)) return true;
     return this.refuse(port, "connectionRatePerClient", { limit: rate.rate, client });
   }
@@ -61,7 +59,7 @@ export class ClientAdmission {
     const limit = limits.connectionsPerClient;
     if (limit === 0) return true;
     const { peerAddress: client } = connection;
-    const rows = this.#options.clients.enter(slot, client, limit);
+    const rows = this.#clients.enter(slot, client, limit);
     if (rows === null) return this.refuse(port, "connectionsPerClient", { limit, client });
     this.#counted.set(connection, rows);
     return true;
@@ -69,7 +67,7 @@ export class ClientAdmission {
 
   /** Counts and logs a refused connection. */
   refuse(port: Port, reason: Refusal, fields: Readonly<Record<string, string | number>>): false {
-    const { cells, warnings } = this.#options.context;
+    const { cells, warnings } = this.#context;
     const { plan } = port.state!;
     cells[plan.cells + LISTENER_CELLS.refused + REFUSALS.indexOf(reason)]!++;
     if (warnings.admits("connection_refused", `${plan.name} ${reason}`)) {
@@ -84,7 +82,7 @@ export class ClientAdmission {
     const rows = this.#counted.get(connection);
     if (rows === undefined) return;
     this.#counted.delete(connection);
-    this.#options.clients.leave(rows);
+    this.#clients.leave(rows);
   }
 }
 

@@ -1,32 +1,24 @@
 /** Counts TLS handshakes with clients by result, and logs failures, rate-limited. */
 import { HANDSHAKES, HandshakeError } from "../net/tls-server.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
-import type { ThrottledLog } from "../observe/throttled-log.ts";
+import type { WorkerContext } from "../proxy/context.ts";
 import type { Port } from "../proxy/port.ts";
-
-export type HandshakeLogOptions = { readonly cells: Float64Array; readonly warnings: ThrottledLog };
 
 /** Errors of peers that close or reset the connection during the handshake, as port scans and TCP checks do. */
 const ABORTED = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT"]);
 
-export class HandshakeLog {
-  readonly #cells: Float64Array;
-  readonly #warnings: ThrottledLog;
-
-  constructor({ cells, warnings }: HandshakeLogOptions) {
-    this.#cells = cells;
-    this.#warnings = warnings;
-  }
-
-  /** `error`: the failure; null: the handshake is complete. */
-  ended({ state }: Port, client: string, error: Error | null): void {
-    const result = error === null ? "ok" : resultOf(error);
-    const { plan } = state!;
-    this.#cells[plan.cells + LISTENER_CELLS.handshakes + HANDSHAKES.indexOf(result)]!++;
-    if (error === null || result === "aborted") return;
-    if (!this.#warnings.admits("tls_handshake", `${plan.name} ${result}`)) return;
-    this.#warnings.write("TLS handshake failed", { listener: plan.name, client, result, cause: causeOf(error) });
-  }
+/** `error`: the failure; null: the handshake is complete. */
+export function logHandshake(
+  { cells, warnings }: WorkerContext,
+  { state }: Port,
+  client: string,
+  error: Error | null,
+): void {
+  const result = error === null ? "ok" : resultOf(error);
+  const { plan } = state!;
+  cells[plan.cells + LISTENER_CELLS.handshakes + HANDSHAKES.indexOf(result)]!++;
+  if (error === null || result === "aborted" || !warnings.admits("tls_handshake", `${plan.name} ${result}`)) return;
+  warnings.write("TLS handshake failed", { listener: plan.name, client, result, cause: causeOf(error) });
 }
 
 function resultOf(error: Error): (typeof HANDSHAKES)[number] {

@@ -6,27 +6,24 @@
 import { hasAddress } from "../net/networks.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import type { Proxied } from "../net/proxy-protocol.ts";
-import type { Admission, AdmissionHandler, PendingAdmission } from "../proxy/admission.ts";
+import { logDenied } from "../protocol/relay/relay-exchange.ts";
+import type { AdmissionHandler, PendingAdmission } from "../proxy/admission.ts";
 import type { ConnectionChoice } from "../proxy/connection-choice.ts";
+import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Accepted, AcceptedConnection, HelloFacts, Port, ServerHandler } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
 import type { BandwidthLimits } from "./bandwidth-limits.ts";
 import type { ClientAdmission } from "./client-admission.ts";
-import { type ProxyLogOptions, ProxyStart } from "./proxy-start.ts";
+import { ProxyStart } from "./proxy-start.ts";
 import { TlsStart, type TlsStartEvents, type TlsStartOptions } from "./tls-start.ts";
 
 /** Most bytes buffered during admission; then reading pauses. Reading until then detects a reset. */
 const MAX_PENDING = 64 * 1024;
 
-export type IncomingOptions = {
-  readonly admission: Admission;
+export type IncomingOptions = TlsStartOptions & {
+  readonly pipeline: Pipeline;
   /** Creates the protocol's handler. `choice`: the initial cluster of the connection's requests. */
   readonly makeHandler: (accepted: Accepted) => ServerHandler;
-  /** A plugin denied the connection; `outcome`: one of OUTCOME. */
-  readonly denied: (connection: AcceptedConnection, port: Port, outcome: number) => void;
-  readonly internal: (error: unknown) => void;
-  readonly tls: TlsStartOptions;
-  readonly proxyLog: ProxyLogOptions;
   readonly clients: Pick<ClientAdmission, "admit">;
   readonly bandwidth: Pick<BandwidthLimits, "ofConnection">;
 };
@@ -61,7 +58,7 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
     if (this.#hasGone) return this.#connection.destroy();
     const { proxies } = this.#port.state!;
     if (proxies !== null && isOneOf(proxies, this.#connection.peerAddress))
-      this.#proxy = new ProxyStart(this.#connection, this.#port, this.#options.proxyLog);
+      this.#proxy = new ProxyStart(this.#connection, this.#port, this.#options.context);
     else this.#admit();
   }
 
@@ -78,8 +75,8 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
     if (!this.#options.clients.admit(this.#connection, this.#port)) return this.#connection.reset();
     const { tls, plan } = this.#port.state!;
     if (tls !== null || plan.relay?.readsHello)
-      this.#tls = new TlsStart(this.#connection, this.#port, this.#options.tls, this);
-    this.#admission = this.#options.admission.evaluate(this.#port.state!, this);
+      this.#tls = new TlsStart(this.#connection, this.#port, this.#options, this);
+    this.#admission = this.#options.pipeline.admission.evaluate(this.#port.state!, this);
   }
 
   get peer(): string {
@@ -134,7 +131,8 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
 
   denied(outcome: number): void {
     this.#admission = null;
-    this.#options.denied(this.#connection, this.#port, outcome);
+    if (this.#port.state!.plan.protocol === "tcp")
+      logDenied(this.#options.pipeline, this.#connection, this.#port, outcome);
     this.#connection.reset();
   }
 
@@ -175,7 +173,7 @@ export class Incoming implements ServerHandler, AdmissionHandler, TlsStartEvents
   }
 
   broken(error: unknown): void {
-    this.#options.internal(error);
+    this.#options.pipeline.internal(null, error);
     this.#connection.destroy();
   }
 

@@ -2,10 +2,8 @@
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { type Proxied, type ProxyRead, readProxyHeader } from "../net/proxy-protocol.ts";
 import { LISTENER_CELLS, PROXY_HEADERS } from "../observe/series.ts";
-import type { ThrottledLog } from "../observe/throttled-log.ts";
+import type { WorkerContext } from "../proxy/context.ts";
 import type { AcceptedConnection, Port } from "../proxy/port.ts";
-
-export type ProxyLogOptions = { readonly cells: Float64Array; readonly warnings: ThrottledLog };
 
 type Result = (typeof PROXY_HEADERS)[number];
 
@@ -15,7 +13,7 @@ type Identified = (bytes: Buffer, start: number, end: number) => void;
 export class ProxyStart {
   readonly #connection: AcceptedConnection;
   readonly #port: Port;
-  readonly #log: ProxyLogOptions;
+  readonly #context: WorkerContext;
   /** The address of the load balancer. */
   readonly #peer: string;
   /** A partial header, at most MAX_HEADER bytes and one read. */
@@ -23,10 +21,10 @@ export class ProxyStart {
   #ended = false;
 
   /** The header must be complete within `timeouts.handshake`. */
-  constructor(connection: AcceptedConnection, port: Port, log: ProxyLogOptions) {
+  constructor(connection: AcceptedConnection, port: Port, context: WorkerContext) {
     this.#connection = connection;
     this.#port = port;
-    this.#log = log;
+    this.#context = context;
     this.#peer = connection.peerAddress;
     connection.arm(port.state!.plan.timeouts.handshake);
   }
@@ -77,7 +75,7 @@ export class ProxyStart {
     if (this.#ended) return;
     this.#ended = true;
     this.#connection.deadline = 0;
-    const { cells, warnings } = this.#log;
+    const { cells, warnings } = this.#context;
     const { plan } = this.#port.state!;
     cells[plan.cells + LISTENER_CELLS.proxyHeaders + PROXY_HEADERS.indexOf(result)]!++;
     if (problem === "" || !warnings.admits("proxy_protocol", `${plan.name} ${result}`)) return;

@@ -4,7 +4,6 @@
  * `timeouts.detect` where there is no TLS to terminate.
  */
 import { Head } from "../http/head.ts";
-import type { Challenges } from "../net/acme/challenges.ts";
 import {
   type ClientHello,
   MAX_HELLO,
@@ -15,9 +14,10 @@ import {
 import { PendingBuffer } from "../net/pending-buffer.ts";
 import { secure } from "../net/tls-accept.ts";
 import { HandshakeError, type NoContext, plainName, type ServerContext, type TlsServer } from "../net/tls-server.ts";
+import type { WorkerContext } from "../proxy/context.ts";
 import type { AcceptedConnection, HelloFacts, Port } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
-import type { HandshakeLog } from "./handshake-log.ts";
+import { logHandshake } from "./handshake-log.ts";
 import type { Waiting, WantedCertificates } from "./wanted-certificates.ts";
 
 /** Most bytes buffered until the hello is complete, with the headers of its records. */
@@ -51,8 +51,7 @@ export interface TlsStartEvents {
 }
 
 export type TlsStartOptions = {
-  readonly log: HandshakeLog;
-  readonly challenges: Challenges;
+  readonly context: WorkerContext;
   readonly wanted: WantedCertificates;
 };
 
@@ -192,7 +191,7 @@ export class TlsStart implements Waiting {
 
   /** An ACME server requests the certificate that validates a name, and closes. Returns false if none is pending. */
   #respondToChallenge(serverName: string): boolean {
-    const context = this.#options.challenges.contextFor(serverName);
+    const context = this.#options.context.challenges.contextFor(serverName);
     if (context !== null) this.#secure({ context, staple: "", single: new Map(), tls12: null }, "acme");
     return context !== null;
   }
@@ -295,6 +294,6 @@ export class TlsStart implements Waiting {
     this.#awaited = "";
     if (this.#ended) return;
     this.#ended = true;
-    this.#options.log.ended(this.#port, this.#connection.peerAddress, error);
+    logHandshake(this.#options.context, this.#port, this.#connection.peerAddress, error);
   }
 }

@@ -14,7 +14,6 @@ import { AccessLog } from "../observe/access-log.ts";
 import { WORKER_CELLS } from "../observe/series.ts";
 import { type Report, ThrottledLog } from "../observe/throttled-log.ts";
 import { PluginHost } from "../plugin/host/host.ts";
-import { logDenied } from "../protocol/relay/relay-exchange.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import { Pipeline } from "../proxy/pipeline.ts";
 import { KeyValueStore } from "../state/store.ts";
@@ -23,8 +22,6 @@ import { boundReport } from "./bounded-report.ts";
 import { ClientAdmission } from "./client-admission.ts";
 import { EndpointPools } from "./endpoint-pools.ts";
 import { Origins } from "./fetch.ts";
-import { HandshakeLog } from "./handshake-log.ts";
-import type { IncomingOptions } from "./incoming.ts";
 import { Listeners } from "./listeners.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "./messages.ts";
 import { PluginChecks } from "./plugin-checks.ts";
@@ -78,24 +75,32 @@ class Worker {
     this.#heartbeat = new Int32Array(init.heartbeat);
     const context = (this.#context = makeContext(init));
     const { cells, clock, report, warnings } = context;
-    this.#pipeline = new Pipeline(context);
+    const pipeline = (this.#pipeline = new Pipeline(context));
     const rates = new RateTable(init.rates);
-    const bandwidth = new BandwidthLimits({ cells, warnings, rates });
-    const clients = new ClientAdmission({ context, clients: new ClientCounts(init.clients, init.worker), rates });
+    const bandwidth = new BandwidthLimits(context, rates);
+    const clients = new ClientAdmission(context, new ClientCounts(init.clients, init.worker), rates);
     const counts = new ConnectionCounts(init.connections, init.worker);
+    const handlers = new ProtocolHandlers(context, pipeline);
     this.#listeners = new Listeners({
       context,
       counts,
       clients,
-      incoming: this.#incoming(clients, bandwidth),
+      incoming: {
+        context,
+        pipeline,
+        wanted: this.#wanted,
+        clients,
+        bandwidth,
+        makeHandler: (one) => handlers.make(one),
+      },
       transferred: (address) => post({ type: "transferred", address }),
       isPrepared: (address) => this.#snapshots.isPrepared(address),
       isDrained: () => this.#udp.isDrained,
       drained: () => this.#drained(),
     });
     const closed = () => this.#listeners.checkDrained();
-    this.#udp = new UdpListeners({ context, pipeline: this.#pipeline, counts, clients, closed });
-    this.#pluginChecks = new PluginChecks(this.#pipeline.exchanges, (number, result) =>
+    this.#udp = new UdpListeners({ context, pipeline, counts, clients, closed });
+    this.#pluginChecks = new PluginChecks(pipeline.exchanges, (number, result) =>
       post({ type: "checked", number, result }),
     );
     this.#slotsInUse = new SlotsInUse(init.worker, context.columns);
@@ -116,12 +121,12 @@ class Worker {
     });
     this.#snapshots = new Snapshots({
       context,
-      pipeline: this.#pipeline,
+      pipeline,
       listeners: this.#listeners,
       udp: this.#udp,
       plugins: this.#plugins,
       pluginChecks: this.#pluginChecks,
-      pools: new EndpointPools(context, this.#pipeline.attempts),
+      pools: new EndpointPools(context, pipeline.attempts),
       origins: new Origins((target, cause) => this.#fetchFailed(target, cause)),
       bandwidth,
       tls: this.#tls,
@@ -130,26 +135,8 @@ class Worker {
     });
     clock.start(
       () => this.#tick(),
-      (error) => this.#pipeline.internal(null, error),
+      (error) => pipeline.internal(null, error),
     );
-  }
-
-  /** What accepted connections use until their protocol's handler takes them over. */
-  #incoming(clients: ClientAdmission, bandwidth: BandwidthLimits): IncomingOptions {
-    const { cells, warnings, challenges } = this.#context;
-    const handlers = new ProtocolHandlers(this.#context, this.#pipeline);
-    return {
-      admission: this.#pipeline.admission,
-      makeHandler: (accepted) => handlers.make(accepted),
-      denied: (connection, port, outcome) => {
-        if (port.state!.plan.protocol === "tcp") logDenied(this.#pipeline, connection, port, outcome);
-      },
-      internal: (error) => this.#pipeline.internal(null, error),
-      proxyLog: { cells, warnings },
-      clients,
-      bandwidth,
-      tls: { log: new HandshakeLog({ cells, warnings }), challenges, wanted: this.#wanted },
-    };
   }
 
   receive(message: ToWorker): void {

@@ -25,7 +25,6 @@ import { type ListenerState, Snapshot } from "../../../src/proxy/snapshot.ts";
 import type { Connector } from "../../../src/proxy/upstream-stream.ts";
 import { Router } from "../../../src/route/match.ts";
 import { makeConnector, makePool } from "../../../src/worker/endpoint-pools.ts";
-import { HandshakeLog } from "../../../src/worker/handshake-log.ts";
 import { Incoming, type IncomingOptions } from "../../../src/worker/incoming.ts";
 import { Listener } from "../../../src/worker/listener.ts";
 import { WantedCertificates } from "../../../src/worker/wanted-certificates.ts";
@@ -131,18 +130,12 @@ export class Plane {
       this.disposed = true;
     });
     const incoming: IncomingOptions = {
-      admission: pipeline.admission,
+      context: this.context,
+      pipeline,
       makeHandler: (accepted) => new ServerConnection(this.context, pipeline, accepted),
-      denied: () => {},
-      internal: (error) => pipeline.internal(null, error),
-      proxyLog: this.context,
       clients: { admit: () => true },
       bandwidth: { ofConnection: () => null },
-      tls: {
-        log: new HandshakeLog(this.context),
-        challenges: this.context.challenges,
-        wanted: new WantedCertificates(() => {}),
-      },
+      wanted: new WantedCertificates(() => {}),
     };
     this.listener = new Listener("127.0.0.1:0", {
       dispatch: () => false,
