@@ -2,13 +2,13 @@
 import { type ConnectionCounts, UDP_SESSIONS } from "../net/connection-counts.ts";
 import { bindUdp, openFilesLimit, type UdpPlace } from "../net/udp.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";
+import { UdpListener } from "../protocol/udp/udp-listener.ts";
 import type { UdpSession } from "../protocol/udp/udp-session.ts";
 import type { WorkerContext } from "../proxy/context.ts";
 import type { Pipeline } from "../proxy/pipeline.ts";
 import type { Port } from "../proxy/port.ts";
 import type { ListenerState } from "../proxy/snapshot.ts";
-import type { ClientAdmission } from "./client-admission.ts";
-import { UdpListener } from "./udp-listener.ts";
+import { type ClientAdmission, refusingList } from "./client-admission.ts";
 
 /** Milliseconds without a datagram after which a session ends while its listener or worker drains. */
 const LAST_DATAGRAM = 2000;
@@ -51,6 +51,7 @@ export class UdpListeners {
       leaving: this.#leaving,
       hasRoom: () => this.#options.counts.open(UDP_SESSIONS) < this.#most,
       admit: (port, session) => this.#admit(port, session),
+      isAllowed: ({ state }, client) => refusingList(state!, client) === null,
       ended: (port, session) => this.#ended(port, session),
     });
     this.#listeners.set(address, listener);
@@ -80,8 +81,8 @@ export class UdpListeners {
     for (const [address, listener] of this.#listeners) {
       const state = states.get(address)!;
       const { state: before } = listener.port;
-      if (before !== null) this.#count(before, -listener.sessions);
-      this.#count(state, listener.sessions);
+      if (before !== null) this.#count(before, -listener.size);
+      this.#count(state, listener.size);
       listener.serve(state);
     }
   }

@@ -26,7 +26,7 @@ const MAX_QUEUED = 1024 * 1024;
 
 export type DatagramDrop = (typeof DATAGRAM_DROPS)[number];
 
-/** The table of the sessions (`UdpSessions`). */
+/** The listener of the session (`UdpListener`). */
 export interface SessionOwner {
   readonly context: WorkerContext;
   readonly pipeline: Pipeline;

@@ -1,17 +1,20 @@
 /**
- * The UDP sessions of one listening address on this worker, by the client's address and port; with `udp.quic` also by
- * connection ID (RFC 9000 section 5.1), because a NAT may give a client another address during a connection. At
- * most MAX_SESSIONS are open, and not more than the process has sockets for: each has one, and source addresses can be
+ * A UDP address of this worker with its sessions. It outlives snapshots: sessions reach the current one through its port.
+ *
+ * Sessions are found by the client's address and port; with `udp.quic` also by connection ID (RFC 9000 section 5.1),
+ * because a NAT may give a client another address during a connection. At most MAX_SESSIONS are open, and not more than the process has sockets for: each has one, and source addresses can be
  * forged. Beyond that, the oldest session whose client has sent nothing since its endpoint's first datagram is ended; if
  * there is none, the datagram is dropped.
  */
 import type { RemoteInfo, Socket } from "node:dgram";
 import { readPeer } from "../../net/address.ts";
 import { hasLongHeader, readLongHeader, readShortHeader } from "../../net/quic-ids.ts";
+import type { UdpPlace } from "../../net/udp.ts";
 import { DATAGRAM_DROPS, LISTENER_CELLS } from "../../observe/series.ts";
 import type { WorkerContext } from "../../proxy/context.ts";
 import type { Pipeline } from "../../proxy/pipeline.ts";
-import type { Port } from "../../proxy/port.ts";
+import { Port } from "../../proxy/port.ts";
+import type { ListenerState } from "../../proxy/snapshot.ts";
 import { type DatagramDrop, type SessionOwner, UdpSession } from "./udp-session.ts";
 
 const MAX_SESSIONS = 16_384;
@@ -27,35 +30,43 @@ const MAX_IDS = 4;
 /** How long a client must have been silent at its address before its session follows it to another one, ms. */
 const REBIND_AFTER = 1000;
 
-export type UdpSessionsOptions = {
+/** Milliseconds between two searches for sessions whose time is over. */
+const SWEEP = 1000;
+
+export type UdpListenerOptions = {
   readonly context: WorkerContext;
   readonly pipeline: Pipeline;
-  readonly port: Port;
+  readonly place: UdpPlace;
+  /** As in the plan. */
+  readonly address: string;
+  /** The listener in service at the address; undefined: there is none. */
+  readonly current: (place: UdpPlace) => UdpListener | undefined;
+  /** The listeners that drain. */
+  readonly leaving: Iterable<UdpListener>;
   /** Whether the process has sockets left for another session. */
   readonly hasRoom: () => boolean;
-  /** Passes the datagram to a listener of this address that drains, if it has a session for it; returns whether one has. */
-  readonly passBack: (bytes: Buffer, from: RemoteInfo) => boolean;
-  /** The listener drains or does not serve yet: passes a new client's datagram to the one in service; false: none. */
-  readonly passOn: (bytes: Buffer, from: RemoteInfo) => boolean;
-  /**
-   * Whether the listener opens sessions while it drains: the address is served on by other workers, and the system goes on
-   * to assign new clients to this socket until it is closed.
-   */
-  readonly opensDraining: () => boolean;
   /** Counts a new session; returns false if it is refused. */
-  readonly admit: (session: UdpSession) => boolean;
+  readonly admit: (port: Port, session: UdpSession) => boolean;
   /** Whether `allow` and `deny` admit the address. */
-  readonly isAllowed: (client: string) => boolean;
+  readonly isAllowed: (port: Port, client: string) => boolean;
   /** A counted session has ended. */
-  readonly ended: (session: UdpSession) => void;
+  readonly ended: (port: Port, session: UdpSession) => void;
 };
 
-export class UdpSessions implements SessionOwner {
+export class UdpListener implements SessionOwner {
   readonly context: WorkerContext;
   readonly pipeline: Pipeline;
   readonly port: Port;
+  readonly place: UdpPlace;
+  readonly address: string;
+  /**
+   * Other workers serve the address while this listener drains. It opens sessions then: the system goes on to assign new
+   * clients to this socket until it is closed.
+   */
+  hasSuccessor = false;
+  isClosed = false;
   readonly kept = { bytes: 0 };
-  readonly #options: UdpSessionsOptions;
+  readonly #options: UdpListenerOptions;
   readonly #socket: Socket;
   readonly #byClient = new Map<string, UdpSession>();
   readonly #byId = new Map<string, UdpSession>();
@@ -67,15 +78,23 @@ export class UdpSessions implements SessionOwner {
   /** Received before the port had a state. */
   readonly #early: { readonly bytes: Buffer; readonly from: RemoteInfo }[] = [];
   #earlyBytes = 0;
+  #sweptAt = 0;
+  #stopped: () => void = () => {};
 
-  constructor(socket: Socket, options: UdpSessionsOptions) {
+  constructor(socket: Socket, options: UdpListenerOptions) {
     this.#options = options;
     this.#socket = socket;
     this.context = options.context;
     this.pipeline = options.pipeline;
-    this.port = options.port;
+    this.place = options.place;
+    this.address = options.address;
+    this.port = new Port(this.context.cells, () => {});
+    socket.on("message", (bytes: Buffer, from: RemoteInfo) => this.receive(bytes, from));
+    // A datagram could not be sent to its client.
+    socket.on("error", () => this.dropped("failed"));
   }
 
+  /** Number of sessions. */
   get size(): number {
     return this.#sessions.size;
   }
@@ -83,15 +102,15 @@ export class UdpSessions implements SessionOwner {
   /** A datagram of a client. */
   receive(bytes: Buffer, from: RemoteInfo): void {
     if (this.port.state === null) return this.#receiveEarly(bytes, from);
-    if (this.receiveKnown(bytes, from)) return;
-    if (this.port.draining ? this.#options.passOn(bytes, from) : this.#options.passBack(bytes, from)) return;
+    if (this.#receiveKnown(bytes, from)) return;
+    if (this.port.draining ? this.#passOn(bytes, from) : this.#passBack(bytes, from)) return;
     this.port.received(bytes.length);
     const session = this.#open(keyOf(from), from);
     session?.guard(() => session.send(bytes));
   }
 
   /** Receives a datagram of an open session; returns false if there is none for it. */
-  receiveKnown(bytes: Buffer, from: RemoteInfo): boolean {
+  #receiveKnown(bytes: Buffer, from: RemoteInfo): boolean {
     const key = keyOf(from);
     const session = this.#byClient.get(key) ?? this.#findById(bytes, from, key);
     if (session === undefined) return false;
@@ -100,25 +119,41 @@ export class UdpSessions implements SessionOwner {
     return true;
   }
 
+  /** Passes the datagram of a new client to the listener that has the address now; returns false if there is none. */
+  #passOn(bytes: Buffer, from: RemoteInfo): boolean {
+    const current = this.#options.current(this.place);
+    current?.receive(bytes, from);
+    return current !== undefined;
+  }
+
+  /** Passes the datagram to a listener of this address that drains, if it has a session for it; returns whether one has. */
+  #passBack(bytes: Buffer, from: RemoteInfo): boolean {
+    const { host, port } = this.place;
+    for (const listener of this.#options.leaving)
+      if (listener.place.host === host && listener.place.port === port && listener.#receiveKnown(bytes, from))
+        return true;
+    return false;
+  }
+
   /** The system distributes clients over this socket from the moment it is bound. */
   #receiveEarly(bytes: Buffer, from: RemoteInfo): void {
-    if (this.#options.passOn(bytes, from) || this.#earlyBytes + bytes.length > MAX_EARLY) return;
+    if (this.#passOn(bytes, from) || this.#earlyBytes + bytes.length > MAX_EARLY) return;
     this.#early.push({ bytes, from });
     // Of empty ones, too.
     this.#earlyBytes += bytes.length + EARLY_COST;
   }
 
-  /** The port has a state now. */
-  begin(): void {
+  serve(state: ListenerState): void {
+    this.port.serve(state);
     for (const { bytes, from } of this.#early.splice(0)) this.receive(bytes, from);
   }
 
   #open(key: string, from: RemoteInfo): UdpSession | null {
-    if (this.port.draining && !this.#options.opensDraining()) return this.#refuse("draining");
+    if (this.port.draining && !this.hasSuccessor) return this.#refuse("draining");
     if (this.#isFull) this.#evict();
     if (this.#isFull) return this.#refuse("limit");
     const session = new UdpSession(this, from, readPeer(from.address));
-    if (!this.#options.admit(session)) return this.#refuse("limit");
+    if (!this.#options.admit(this.port, session)) return this.#refuse("limit");
     this.#byClient.set(key, session);
     this.#unconfirmed.add(session);
     this.#sessions.add(session);
@@ -145,7 +180,7 @@ export class UdpSessions implements SessionOwner {
     if (this.#byId.size === 0) return undefined;
     const session = this.#sessionOf(bytes);
     if (session === undefined || this.context.clock.now - session.receivedAt < REBIND_AFTER) return undefined;
-    if (!this.#options.isAllowed(readPeer(from.address))) return undefined;
+    if (!this.#options.isAllowed(this.port, readPeer(from.address))) return undefined;
     this.#byClient.delete(keyOf(session.from));
     this.#byClient.set(key, session);
     session.from = from;
@@ -189,7 +224,8 @@ export class UdpSessions implements SessionOwner {
     const key = keyOf(session.from);
     if (this.#byClient.get(key) === session) this.#byClient.delete(key);
     for (const id of session.ids) this.#byId.delete(id);
-    this.#options.ended(session);
+    this.#options.ended(this.port, session);
+    this.#checkDrained();
   }
 
   dropped(reason: DatagramDrop): void {
@@ -202,15 +238,35 @@ export class UdpSessions implements SessionOwner {
   }
 
   /** Ends the sessions whose time is over. */
-  sweep(): void {
-    if (this.size === 0) return;
+  tick(now: number): void {
+    if ((now - this.#sweptAt < SWEEP && !this.port.draining) || this.size === 0) return;
+    this.#sweptAt = now;
     const { idle, lifetime } = this.port.state!.plan.relay!;
     const limit = this.port.idleLimit(idle === 0 ? IDLE : idle);
-    for (const session of this.#sessions) session.guard(() => session.sweep(this.context.clock.now, limit, lifetime));
+    for (const session of this.#sessions) session.guard(() => session.sweep(now, limit, lifetime));
+  }
+
+  /**
+   * Opens no new sessions unless it `hasSuccessor`, and ends each one after `drainIdle` ms without a datagram; after the
+   * last one has ended, closes the socket and calls `stopped`.
+   */
+  drain(drainIdle: number, stopped: () => void): void {
+    if (this.port.draining) return;
+    this.port.drain(drainIdle);
+    this.#stopped = stopped;
+    this.#checkDrained();
+  }
+
+  #checkDrained(): void {
+    if (this.port.draining && this.size === 0) this.close();
   }
 
   close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
     for (const session of [...this.#sessions]) session.end("drained");
+    this.#socket.close();
+    this.#stopped();
   }
 }
 
