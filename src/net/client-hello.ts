@@ -18,6 +18,16 @@ const SIGNATURE_ALGORITHMS = 13;
 const PROTOCOL_NAMES = 16;
 const SUPPORTED_VERSIONS = 43;
 const SIGNATURE_ALGORITHMS_CERT = 50;
+/** Those that are read; a hello may have thousands of others. */
+const READ: readonly number[] = [
+  SERVER_NAME,
+  STATUS_REQUEST,
+  SUPPORTED_GROUPS,
+  SIGNATURE_ALGORITHMS,
+  PROTOCOL_NAMES,
+  SUPPORTED_VERSIONS,
+  SIGNATURE_ALGORITHMS_CERT,
+];
 const TLS_1_3 = 0x0304;
 /** The only protocol that a CA offers when it validates a name by TLS-ALPN-01 (RFC 8737 section 3). */
 const ACME_ONLY = Buffer.from("\0\x0b\x0aacme-tls/1", "latin1");
@@ -72,12 +82,9 @@ export function readClientHello(bytes: Buffer, start: number, end: number): Clie
 
 /** The protocols that a complete hello offers (ALPN, RFC 7301), one character per byte; empty without that extension. */
 export function readOfferedProtocols(bytes: Buffer, start: number, end: number): string[] {
-  const message = joinRecords(bytes, start, end);
-  if (message === null || message.length < MESSAGE_HEADER) return [];
-  const hello = message.subarray(MESSAGE_HEADER, MESSAGE_HEADER + message.readUIntBE(1, 3));
   const names: string[] = [];
-  const list = findExtension(hello, PROTOCOL_NAMES);
-  if (list === null || list.length < 2 || list.readUInt16BE(0) !== list.length - 2) return names;
+  const list = extensionsOf(helloOf(bytes, start, end)).get(PROTOCOL_NAMES);
+  if (list === undefined || list.length < 2 || list.readUInt16BE(0) !== list.length - 2) return names;
   for (let at = 2; at < list.length && names.length < MAX_PROTOCOLS; at += 1 + list[at]!) {
     if (at + 1 + list[at]! > list.length) return [];
     names.push(list.toString("latin1", at + 1, at + 1 + list[at]!));
@@ -93,37 +100,39 @@ export type Tls12Offer = { readonly suites: Buffer; readonly schemes: Buffer; re
  * the signatures of certificates further; otherwise null.
  */
 export function readTls12Offer(bytes: Buffer, start: number, end: number): Tls12Offer | null {
-  const message = joinRecords(bytes, start, end);
-  if (message === null || message.length < MESSAGE_HEADER) return null;
-  const hello = message.subarray(MESSAGE_HEADER, MESSAGE_HEADER + message.readUIntBE(1, 3));
+  const hello = helloOf(bytes, start, end);
   const at = skip(hello, VERSION_AND_RANDOM, 1);
   const after = skip(hello, at, 2);
-  const schemes = findExtension(hello, SIGNATURE_ALGORITHMS);
-  const groups = findExtension(hello, SUPPORTED_GROUPS);
-  if (after < 0 || after > hello.length || schemes === null || groups === null) return null;
-  if (findExtension(hello, STATUS_REQUEST) === null) return null;
-  if (findExtension(hello, SIGNATURE_ALGORITHMS_CERT) !== null) return null;
+  const extensions = extensionsOf(hello);
+  const schemes = extensions.get(SIGNATURE_ALGORITHMS);
+  const groups = extensions.get(SUPPORTED_GROUPS);
+  if (after < 0 || after > hello.length || schemes === undefined || groups === undefined) return null;
+  if (!extensions.has(STATUS_REQUEST) || extensions.has(SIGNATURE_ALGORITHMS_CERT)) return null;
   return { suites: hello.subarray(at + 2, after), schemes, groups };
 }
 
-/** The content of the first extension of that type; null without one. */
-function findExtension(hello: Buffer, type: number): Buffer | null {
-  let at = findExtensions(hello);
-  if (at < 0) return null;
-  const end = at + 2 + hello.readUInt16BE(at);
-  if (end > hello.length) return null;
-  for (at += 2; at + 4 <= end; at += 4 + hello.readUInt16BE(at + 2))
-    if (hello.readUInt16BE(at) === type)
-      return hello.subarray(at + 4, Math.min(end, at + 4 + hello.readUInt16BE(at + 2)));
-  return null;
+/** The content of a complete hello; empty if it is malformed. */
+function helloOf(bytes: Buffer, start: number, end: number): Buffer {
+  const message = joinRecords(bytes, start, end);
+  if (message === null || message.length < MESSAGE_HEADER) return NO_BYTES;
+  return message.subarray(MESSAGE_HEADER, MESSAGE_HEADER + message.readUIntBE(1, 3));
 }
 
-/** The position of the length of the extensions; -1 if there are none. */
-function findExtensions(hello: Buffer): number {
-  let at = skip(hello, VERSION_AND_RANDOM, 1);
-  at = skip(hello, at, 2);
-  at = skip(hello, at, 1);
-  return at < 0 || at + 2 > hello.length ? -1 : at;
+/** The extensions in READ by type. Of several of a type the first counts; OpenSSL rejects such a hello. */
+function extensionsOf(hello: Buffer): ReadonlyMap<number, Buffer> {
+  const found = new Map<number, Buffer>();
+  let at = VERSION_AND_RANDOM;
+  for (const width of [1, 2, 1]) at = skip(hello, at, width);
+  if (at < 0 || at + 2 > hello.length) return found;
+  const end = at + 2 + hello.readUInt16BE(at);
+  if (end > hello.length) return found;
+  for (at += 2; at + 4 <= end; ) {
+    const type = hello.readUInt16BE(at);
+    const next = at + 4 + hello.readUInt16BE(at + 2);
+    if (READ.includes(type)) found.getOrInsert(type, hello.subarray(at + 4, Math.min(end, next)));
+    at = next;
+  }
+  return found;
 }
 
 const more = (missing: number): ClientHello => ({ state: "more", ...NONE, missing });
@@ -143,37 +152,19 @@ function joinRecords(bytes: Buffer, start: number, end: number): Buffer | null {
 }
 
 type Extensions = Pick<ClientHello, "serverName" | "staplingSchemes" | "isChallenge" | "offersTls13">;
-/** Of several extensions of a type the first counts; OpenSSL rejects such a hello. */
+
 function readExtensions(hello: Buffer): Extensions {
-  let at = findExtensions(hello);
-  if (at < 0) return NONE;
-  const end = at + 2 + hello.readUInt16BE(at);
-  if (end > hello.length) return NONE;
-  at += 2;
-  let name: Buffer | null = null;
-  let versions: Buffer | null = null;
-  let schemes: Buffer | null = null;
+  const extensions = extensionsOf(hello);
+  const versions = extensions.get(SUPPORTED_VERSIONS);
+  const schemes = extensions.get(SIGNATURE_ALGORITHMS);
+  const offersTls13 = versions !== undefined && hasNumber(versions, 1, TLS_1_3);
   // A client with own rules for signatures of certificates may not accept what OpenSSL would not choose.
-  let isLimited = false;
-  let asksForStatus = false;
-  let isChallenge = false;
-  while (at + 4 <= end) {
-    const type = hello.readUInt16BE(at);
-    const next = at + 4 + hello.readUInt16BE(at + 2);
-    if (type === SERVER_NAME) name ??= hello.subarray(at + 4, Math.min(end, next));
-    else if (type === STATUS_REQUEST) asksForStatus = true;
-    else if (type === SIGNATURE_ALGORITHMS) schemes ??= hello.subarray(at + 4, Math.min(end, next));
-    else if (type === PROTOCOL_NAMES) isChallenge = ACME_ONLY.equals(hello.subarray(at + 4, Math.min(end, next)));
-    else if (type === SUPPORTED_VERSIONS) versions ??= hello.subarray(at + 4, Math.min(end, next));
-    else if (type === SIGNATURE_ALGORITHMS_CERT) isLimited = true;
-    at = next;
-  }
-  const offersTls13 = versions !== null && hasNumber(versions, 1, TLS_1_3);
-  const isKnown = asksForStatus && !isLimited && offersTls13 && schemes !== null;
+  const isLimited = extensions.has(SIGNATURE_ALGORITHMS_CERT);
+  const isKnown = offersTls13 && extensions.has(STATUS_REQUEST) && !isLimited;
   return {
-    serverName: name === null ? "" : readServerName(name),
-    staplingSchemes: isKnown ? schemes! : NO_BYTES,
-    isChallenge,
+    serverName: readServerName(extensions.get(SERVER_NAME) ?? NO_BYTES),
+    staplingSchemes: (isKnown ? schemes : undefined) ?? NO_BYTES,
+    isChallenge: ACME_ONLY.equals(extensions.get(PROTOCOL_NAMES) ?? NO_BYTES),
     offersTls13,
   };
 }
