@@ -343,8 +343,6 @@ class TunnelSide implements ConnectionHandler {
     this.tunnel.drain();
   }
 
-  connected(): void {}
-
   /** Of a dialled connection: the endpoint accepts no more bytes; those that it has sent are still read. */
   writeFailed(error: Error): void {
     this.isWriteBroken = true;

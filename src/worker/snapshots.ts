@@ -69,7 +69,6 @@ export class Snapshots {
       for (const { address, socket, shared, udp } of sockets)
         if (udp === null) this.#options.listeners.addSocket(address, socket, shared);
         else await this.#options.udp.bind(address, udp);
-      if (this.#preparing !== plan) this.#options.udp.dropUnserved(); // aborted meanwhile
       const outgoing = new Outgoing(this.#options.pipeline, this.#options.origins);
       const parts = { ...pluginParts(plan), rollouts: plan.rollouts, fetcher: outgoing };
       const instances = await this.#options.plugins.prepareInSlices(parts, () => this.#preparing === plan);

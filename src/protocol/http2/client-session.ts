@@ -27,8 +27,8 @@ import { SendScheduler } from "./send-scheduler.ts";
 const MAX_RESETS = 50;
 /** Control frames that an endpoint may send at once, and per second. */
 const CONTROL_FRAMES = { burst: 1000, perSecond: 100 };
-/** What the deadline of the connection limits. */
-const AWAITS = { connection: 0, settings: 1, flush: 2, ping: 3, life: 4, use: 5 } as const;
+/** What the deadline of the connection limits; `rest`: what the endpoint sent before a write failed. */
+const AWAITS = { connection: 0, settings: 1, flush: 2, rest: 3, ping: 4, life: 5, use: 6 } as const;
 
 /** The pool that a session belongs to. */
 export interface SessionOwner {
@@ -192,6 +192,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     this.#streams.read(bytes, start, end);
     if (isResponse) this.#pings.responded(this.#streams.received);
     if (this.#awaits >= AWAITS.ping) this.#armNext();
+    else if (this.#awaits === AWAITS.rest) this.connection.arm(this.#plan.timeouts.connect);
   }
 
   settingsReceived(isFirst: boolean): void {
@@ -283,7 +284,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     if (this.#streams.isEmpty) return this.#abort(error.message);
     this.#retire();
     this.#writeProblem = error.message;
-    this.#awaits = AWAITS.ping;
+    this.#awaits = AWAITS.rest;
     this.connection.arm(this.#plan.timeouts.connect);
   }
 
@@ -310,7 +311,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
 
   /** While it has streams, silence is limited; without, the time until it is used again. */
   #armNext(isUsed = !this.#streams.isEmpty): void {
-    if (this.#ended || this.#awaits <= AWAITS.flush) return;
+    if (this.#ended || this.#awaits <= AWAITS.rest) return;
     const { timeouts, pool } = this.#plan;
     this.#awaits = isUsed ? AWAITS.life : AWAITS.use;
     this.connection.arm(isUsed ? this.#pings.wait(timeouts.ping, this.#streams.received) : pool.idleFor);
@@ -334,7 +335,9 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
       case AWAITS.flush:
         return this.#abort("the endpoint has read nothing within timeouts.idle");
       case AWAITS.ping:
-        return this.#abort(this.#writeProblem || `no response to a PING within ${timeouts.connect} ms`);
+        return this.#abort(`no response to a PING within ${timeouts.connect} ms`);
+      case AWAITS.rest:
+        return this.#abort(this.#writeProblem);
       case AWAITS.life:
         return this.#sendPing();
       default:

@@ -1,10 +1,10 @@
 /** A stream of an HTTP/2 connection to an endpoint: one attempt, its request and its response. */
 
-import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME } from "../../http/head.ts";
+import { FLAG, FRAMING, type Head, NAME } from "../../http/head.ts";
 import { isWebSocket, type UpgradeProtocol } from "../../http/upgrade.ts";
 import { acceptOf, findKey } from "../../http/websocket.ts";
 import { CODE, DEFAULT_WINDOW } from "../../http2/frames.ts";
-import { findFieldProblem } from "../../http2/request-head.ts";
+import { findTrailersProblem } from "../../http2/request-head.ts";
 import { readResponse } from "../../http2/response-head.ts";
 import type { Timed } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
@@ -23,7 +23,6 @@ import { type BandwidthOwner, StreamBandwidth } from "./stream-bandwidth.ts";
 import type { StreamTunnel } from "./stream-tunnel.ts";
 
 const NOTHING = Buffer.alloc(0);
-const COLON = 0x3a;
 const ACCEPT = Buffer.from("sec-websocket-accept");
 
 /** `waiting`: for a connection. `head`, `body`: of the response, until its end was received or the stream was reset. */
@@ -242,11 +241,8 @@ export class ClientStream implements UpstreamStream, SendOwner, BandwidthOwner, 
     const { limits } = this.target.plan;
     if (isTooLarge) return this.#fault(`trailers over ${limits.head} bytes or ${limits.headers} fields`);
     if (!ends) return this.#fault("trailers that do not end the stream");
-    for (let i = 0; i < trailers.count; i++) {
-      const isPseudo = trailers.bytes[trailers.fields[i * FIELD_WORDS]!] === COLON;
-      const problem = isPseudo ? "a pseudo-header field in trailers" : findFieldProblem(trailers, i);
-      if (problem !== "") return this.#fault(problem);
-    }
+    const problem = findTrailersProblem(trailers);
+    if (problem !== "") return this.#fault(problem);
     this.#attempt!.trailers = trailers.copy();
     this.receive(NOTHING, 0, 0, true);
   }
