@@ -98,20 +98,29 @@ export const HTTP2_ERRORS = [
   "enhance_your_calm",
 ] as const;
 
-/** An endpoint's cells, from `EndpointPlan.cells`; `failures`: one per UPSTREAM_FAILURES. */
-export const UPSTREAM_CELLS = {
-  duration: 0,
+/** The first cell of each entry, in order, and the number of all cells as `size`. `counts`: how many cells each has. */
+function layOut<Name extends string>(counts: Readonly<Record<Name, number>>): Readonly<Record<Name | "size", number>> {
+  let size = 0;
+  const cells: Record<string, number> = {};
+  for (const [name, count] of Object.entries<number>(counts)) {
+    cells[name] = size;
+    size += count;
+  }
+  return Object.freeze({ ...cells, size }) as Record<Name | "size", number>;
+}
+
+/** An endpoint's cells, from `EndpointPlan.cells`. */
+export const UPSTREAM_CELLS = layOut({
+  duration: HISTOGRAM_CELLS,
   /** Connections closed because of bytes outside of a response. */
-  unsolicited: HISTOGRAM_CELLS,
-  failures: HISTOGRAM_CELLS + 1,
+  unsolicited: 1,
+  failures: UPSTREAM_FAILURES.length,
   /** Open HTTP/2 connections; GOAWAY frames received on them; those replaced because of their resets. */
-  sessions: HISTOGRAM_CELLS + 1 + UPSTREAM_FAILURES.length,
-  goAways: HISTOGRAM_CELLS + 2 + UPSTREAM_FAILURES.length,
-  replaced: HISTOGRAM_CELLS + 3 + UPSTREAM_FAILURES.length,
-  /** One for each of HTTP2_ERRORS. */
-  http2Errors: HISTOGRAM_CELLS + 4 + UPSTREAM_FAILURES.length,
-  size: HISTOGRAM_CELLS + 4 + UPSTREAM_FAILURES.length + HTTP2_ERRORS.length,
-} as const;
+  sessions: 1,
+  goAways: 1,
+  replaced: 1,
+  http2Errors: HTTP2_ERRORS.length,
+});
 
 /** Why a listener refuses a connection: its limits, and its lists of addresses. */
 export const REFUSALS = ["connections", "connectionsPerClient", "connectionRatePerClient", "allow", "deny"] as const;
@@ -138,17 +147,6 @@ export const CONNECTION_RESULTS = [
 
 /** Protocols of connections to listeners with `protocol: auto`, the label `protocol`; `tls`: relayed as it is. */
 export const DETECTED_PROTOCOLS = ["http1", "http2", "tcp", "tls"] as const;
-
-/** The first cell of each entry, in order, and the number of all cells as `size`. `counts`: how many cells each has. */
-function layOut<Name extends string>(counts: Readonly<Record<Name, number>>): Readonly<Record<Name | "size", number>> {
-  let size = 0;
-  const cells: Record<string, number> = {};
-  for (const [name, count] of Object.entries<number>(counts)) {
-    cells[name] = size;
-    size += count;
-  }
-  return Object.freeze({ ...cells, size }) as Record<Name | "size", number>;
-}
 
 /** A listener's cells, from `ListenerPlan.cells`. Where there are several, one for each reason or result in the list. */
 export const LISTENER_CELLS = layOut({
@@ -244,18 +242,17 @@ export const WORKER_CELLS = {
 /** A plugin's cells, from `InstancePlan.cells`: most per hook, `failures` per hook and reason. */
 export const MAX_HOOKS = 20;
 export const MAX_REASONS = 12;
-export const PLUGIN_CELLS = {
-  calls: 0,
+export const PLUGIN_CELLS = layOut({
+  calls: MAX_HOOKS,
   fuel: MAX_HOOKS,
   /** Index: hook × MAX_REASONS + reason. */
-  failures: 2 * MAX_HOOKS,
-  refused: 2 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
+  failures: MAX_HOOKS * MAX_REASONS,
+  refused: MAX_HOOKS,
   /** Calls rejected because the plugin's queue was full. */
-  rejected: 3 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
+  rejected: MAX_HOOKS,
   /** Dropped log lines of the plugin. */
-  logDropped: 4 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS,
-  size: 4 * MAX_HOOKS + MAX_HOOKS * MAX_REASONS + 1,
-} as const;
+  logDropped: 1,
+});
 
 /** Cells of a canary rollout: those of the baseline, then those of the canary version. */
 export const ROLLOUT_CELLS = {

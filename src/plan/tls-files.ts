@@ -1,5 +1,5 @@
 /** Reads and checks the certificates, keys, authorities and revocation lists of a configuration. */
-import { createHash, createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { getCiphers } from "node:tls";
@@ -8,6 +8,7 @@ import { managedId, type TlsCertificate } from "../net/managed-certificates.ts";
 import { TlsClient, type TlsClientOptions } from "../net/tls-client.ts";
 import { signatureSchemes, TlsServer, type TlsServerOptions } from "../net/tls-server.ts";
 import { checkAcme, findUnusedNames } from "./acme-check.ts";
+import { digest } from "./instances.ts";
 import { type CertificateOcsp, checkOcsp } from "./tls-ocsp.ts";
 import { authoritiesWithoutList, problemOfDates, readRevocationLists } from "./tls-revocation.ts";
 
@@ -118,17 +119,11 @@ class TlsCheck {
       rejectsUnknownNames: tls.unknownName === "reject",
       clients,
     };
-    const key = createHash("sha256")
-      .update(JSON.stringify([listener, options]))
-      .digest("hex");
-    const server = { ...options, key };
-    try {
-      new TlsServer(server, null);
-      return server;
-    } catch (error) {
-      this.#report(tls.at, `invalid TLS settings: ${(error as Error).message}`);
-      return undefined;
-    }
+    return this.#accepted(
+      tls.at,
+      { ...options, key: digest([listener, options]) },
+      (made) => new TlsServer(made, null),
+    );
   }
 
   /** Undefined if there are problems, which are then reported. */
@@ -148,17 +143,16 @@ class TlsCheck {
       certificate: pair ? { cert: pair.cert, key: pair.pem, passphrase } : null,
     };
     if (this.problems.length > before) return undefined;
-    const client = {
-      ...options,
-      key: createHash("sha256")
-        .update(JSON.stringify([name, options]))
-        .digest("hex"),
-    };
+    return this.#accepted(tls.at, { ...options, key: digest([name, options]) }, (made) => new TlsClient(made));
+  }
+
+  /** The options; undefined if OpenSSL refuses them. */
+  #accepted<Options>(at: Place, options: Options, make: (options: Options) => unknown): Options | undefined {
     try {
-      new TlsClient(client);
-      return client;
+      make(options);
+      return options;
     } catch (error) {
-      this.#report(tls.at, `invalid TLS settings: ${(error as Error).message}`);
+      this.#report(at, `invalid TLS settings: ${(error as Error).message}`);
       return undefined;
     }
   }

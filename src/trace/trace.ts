@@ -52,13 +52,9 @@ export type Names = { readonly clusters: readonly string[]; readonly strategies:
 export class Trace implements ExchangeTrace {
   readonly id: string;
   readonly mask: Mask;
-  readonly #exchange: Exchange;
-  readonly #isDryRun: boolean;
   readonly instant: boolean;
-  readonly #why: TraceRecord["why"];
-  readonly #fetchStatus: number | null;
-  readonly #names: Names | null;
-  readonly #ended: TraceInit["ended"];
+  readonly #init: TraceInit;
+  readonly #exchange: Exchange;
   readonly #snapshot: Snapshot | null;
   readonly #time = new Date();
   readonly #began = performance.now();
@@ -76,19 +72,14 @@ export class Trace implements ExchangeTrace {
   readonly #uses = new Map<string, number[]>();
 
   constructor(x: Exchange, init: TraceInit) {
-    const { id, why, mask, isDryRun = false, instant = false, fetchStatus = null, names = null } = init;
-    this.id = id;
-    this.mask = mask;
+    this.id = init.id;
+    this.mask = init.mask;
+    this.instant = init.instant === true;
+    this.#init = init;
     this.#exchange = x;
-    this.#isDryRun = isDryRun;
-    this.instant = instant;
-    this.#why = why;
-    this.#fetchStatus = fetchStatus;
-    this.#names = names;
-    this.#ended = init.ended;
     this.#snapshot = x.listener?.snapshot ?? null;
     this.#recorded = captureState(x);
-    this.#most = isDryRun ? Number.POSITIVE_INFINITY : MAX_LISTED;
+    this.#most = init.isDryRun ? Number.POSITIVE_INFINITY : MAX_LISTED;
     const { request } = x;
     const [path, query] = [request.partText(PART.path), request.partText(PART.query)];
     this.#request = {
@@ -96,7 +87,7 @@ export class Trace implements ExchangeTrace {
       ...(x.scheme === "http" ? {} : { scheme: x.scheme }),
       ...(request.version === VERSION.http11 ? {} : { protocol: VERSION_NUMBERS[request.version]! }),
       authority: this.text(request.partText(PART.authority)),
-      target: this.text(query === "" ? path : `${path}?${mask.query(query)}`),
+      target: this.text(query === "" ? path : `${path}?${this.mask.query(query)}`),
       headers: this.#fields(listFields(request)),
     };
   }
@@ -181,17 +172,17 @@ export class Trace implements ExchangeTrace {
 
   /** A dry run's body chunk as text; undefined for live traffic, or if it is not UTF-8 or too long. */
   chunkText(bytes: Buffer): string | undefined {
-    if (!this.#isDryRun || bytes.length > Math.min(MAX_CHUNK, this.#remaining) || !isUtf8(bytes)) return undefined;
+    if (!this.#init.isDryRun || bytes.length > Math.min(MAX_CHUNK, this.#remaining) || !isUtf8(bytes)) return undefined;
     this.#remaining -= bytes.length;
     return bytes.toString("utf8");
   }
 
   clusterNamed(index: number): string {
-    return this.#names?.clusters[index] ?? this.#snapshot?.clusters[index]?.plan.name ?? "";
+    return this.#init.names?.clusters[index] ?? this.#snapshot?.clusters[index]?.plan.name ?? "";
   }
 
   strategyNamed(index: number): string {
-    return this.#names?.strategies[index] ?? this.#snapshot?.strategyNames[index] ?? "";
+    return this.#init.names?.strategies[index] ?? this.#snapshot?.strategyNames[index] ?? "";
   }
 
   get steps(): readonly Step[] {
@@ -285,11 +276,11 @@ export class Trace implements ExchangeTrace {
 
   /** Adds the trace's id to the response, if the request carried the debug token. */
   addIdHeader(): void {
-    if (this.#why === "token") this.#exchange.response.add(ID_HEADER, Buffer.from(this.id), 0);
+    if (this.#init.why === "token") this.#exchange.response.add(ID_HEADER, Buffer.from(this.id), 0);
   }
 
   finish(): void {
-    this.#ended?.(this.#record());
+    this.#init.ended?.(this.#record());
   }
 
   #record(): TraceRecord {
@@ -324,11 +315,12 @@ export class Trace implements ExchangeTrace {
 
   #recordRequest(): Omit<TraceRecord, "response" | "took" | "cut"> {
     const x = this.#exchange;
+    const { why, fetchStatus } = this.#init;
     return {
       version: TRACE_VERSION,
       id: this.id,
       time: this.#time.toISOString(),
-      why: this.#why,
+      why,
       configVersion: x.listener!.snapshot.version,
       listener: x.listenerName,
       route: x.routeName,
@@ -336,7 +328,7 @@ export class Trace implements ExchangeTrace {
       client: x.clientAddress,
       // A route for connections is known only after the request of a dry run.
       request: x.request.version === VERSION.tcp ? { ...this.#request, protocol: "tcp" } : this.#request,
-      ...(this.#fetchStatus === null ? {} : { fetchStatus: this.#fetchStatus }),
+      ...(fetchStatus === undefined ? {} : { fetchStatus }),
       steps: this.#steps,
     };
   }
