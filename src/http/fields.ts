@@ -8,7 +8,7 @@ import * as layout from "./head.ts";
 
 // Constants of this module, since V8 folds those into the code but loads and checks an imported one at every use.
 const { CLASS, COLON, DOT, IS } = octets;
-const { FIELD_WORDS, NAME, PART, VALUE_END, VALUE_START } = layout;
+const { NAME, PART } = layout;
 
 const HYPHEN = 45;
 const LONGEST_NAME = 19;
@@ -181,11 +181,7 @@ export function writeHost(head: Head): void {
   const start = head.parts[PART.authority]!;
   const end = head.parts[PART.authority + 1]!;
   const index = head.findKnown(NAME.host);
-  if (index >= 0) {
-    head.fields[index * FIELD_WORDS + VALUE_START] = start;
-    head.fields[index * FIELD_WORDS + VALUE_END] = end;
-    return;
-  }
+  if (index >= 0) return head.setValue(index, start, end);
   const name = head.append(HOST, 0, HOST.length);
   head.push(name, name + HOST.length, start, end, NAME.host);
 }

@@ -4,7 +4,7 @@
  */
 
 import { toLower } from "./bytes.ts";
-import { FIELD_WORDS, type Head, NAME, VALUE_END, VALUE_START } from "./head.ts";
+import { type Head, NAME } from "./head.ts";
 
 /** Status codes of gRPC. */
 export const GRPC = {
@@ -46,9 +46,9 @@ const MAX_TIMEOUT_DIGITS = 8;
 export function findGrpcType(head: Head): number {
   const index = head.findKnown(NAME["content-type"]);
   if (index < 0) return -1;
-  const { bytes, fields } = head;
-  const start = fields[index * FIELD_WORDS + VALUE_START]!;
-  const end = fields[index * FIELD_WORDS + VALUE_END]!;
+  const { bytes } = head;
+  const start = head.valueStart(index);
+  const end = head.valueEnd(index);
   const rest = start + GRPC_TYPE.length;
   if (rest > end || (rest < end && bytes[rest] !== PLUS && bytes[rest] !== SEMICOLON)) return -1;
   for (let i = 0; i < GRPC_TYPE.length; i++) if (toLower(bytes[start + i]!) !== GRPC_TYPE[i]) return -1;
@@ -63,9 +63,9 @@ export function readTimeout(head: Head): number {
   const index = head.find(GRPC_TIMEOUT, 0, GRPC_TIMEOUT.length);
   if (index < 0) return -1;
   if (head.find(GRPC_TIMEOUT, 0, GRPC_TIMEOUT.length, 1) >= 0) return -2;
-  const { bytes, fields } = head;
-  const start = fields[index * FIELD_WORDS + VALUE_START]!;
-  const last = fields[index * FIELD_WORDS + VALUE_END]! - 1;
+  const { bytes } = head;
+  const start = head.valueStart(index);
+  const last = head.valueEnd(index) - 1;
   if (last <= start || last - start > MAX_TIMEOUT_DIGITS) return -2;
   const value = readDigits(bytes, start, last);
   const unit = UNITS[String.fromCharCode(bytes[last]!)];
@@ -85,8 +85,7 @@ export function formatTimeout(ms: number): string {
 export function readNumber(head: Head, name: Buffer): number {
   const index = head.find(name, 0, name.length);
   if (index < 0) return -1;
-  const { bytes, fields } = head;
-  const value = readDigits(bytes, fields[index * FIELD_WORDS + VALUE_START]!, fields[index * FIELD_WORDS + VALUE_END]!);
+  const value = readDigits(head.bytes, head.valueStart(index), head.valueEnd(index));
   return value < 0 ? -2 : value;
 }
 

@@ -281,6 +281,26 @@ export class Head {
     this.parts[part + 1] = at + (end - start);
   }
 
+  /** Where the value of field `index` begins in `bytes`, and where it ends. */
+  valueStart(index: number): number {
+    return this.fields[index * FIELD_WORDS + VALUE_START]!;
+  }
+
+  valueEnd(index: number): number {
+    return this.fields[index * FIELD_WORDS + VALUE_END]!;
+  }
+
+  /** Makes `bytes[start, end)`, which are in the area, the value of field `index`. */
+  setValue(index: number, start: number, end: number): void {
+    this.fields[index * FIELD_WORDS + VALUE_START] = start;
+    this.fields[index * FIELD_WORDS + VALUE_END] = end;
+  }
+
+  /** Replaces the value of field `index`. The caller has validated it. */
+  replaceValue(index: number, value: Uint8Array): void {
+    this.setValue(index, this.append(value, 0, value.length), this.end);
+  }
+
   /** The bytes of a part or field as a string, one code unit per byte. For cold paths: logs, errors, tests. */
   text(start: number, end: number): string {
     return this.bytes.toString("latin1", start, end);
@@ -298,8 +318,7 @@ export class Head {
 
   /** The value of field `index`, like `text`. */
   valueText(index: number): string {
-    const at = index * FIELD_WORDS;
-    return this.text(this.fields[at + VALUE_START]!, this.fields[at + VALUE_END]!);
+    return this.text(this.valueStart(index), this.valueEnd(index));
   }
 
   /** The value of the first field of that (lower-case or any-case) name as a string, or undefined. Cold. */

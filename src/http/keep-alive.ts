@@ -1,6 +1,6 @@
 /** The field Keep-Alive of HTTP/1 (RFC 2068 section 19.7.1.1). */
 import { equalsWord } from "./bytes.ts";
-import { FIELD_WORDS, type Head, NAME, VALUE_END, VALUE_START } from "./head.ts";
+import { type Head, NAME } from "./head.ts";
 
 const TIMEOUT = Buffer.from("timeout=");
 
@@ -11,9 +11,9 @@ const TIMEOUT = Buffer.from("timeout=");
 export function keepAliveTimeout(head: Head): number {
   const index = head.findKnown(NAME["keep-alive"]);
   if (index < 0) return Number.POSITIVE_INFINITY;
-  const { bytes, fields } = head;
-  const end = fields[index * FIELD_WORDS + VALUE_END]!;
-  for (let at = fields[index * FIELD_WORDS + VALUE_START]! + TIMEOUT.length; at < end; at++) {
+  const { bytes } = head;
+  const end = head.valueEnd(index);
+  for (let at = head.valueStart(index) + TIMEOUT.length; at < end; at++) {
     if (!equalsWord(bytes, at - TIMEOUT.length, at, TIMEOUT)) continue;
     let seconds = 0;
     for (let digit = at; digit < end && bytes[digit]! >= 48 && bytes[digit]! <= 57; digit++)

@@ -1,6 +1,6 @@
 /** Max-Forwards of OPTIONS (RFC 9110 section 7.6.2): the number of proxies that may still forward the request. */
 import { CLASS, IS } from "./bytes.ts";
-import { FIELD_WORDS, type Head, VALUE_END, VALUE_START } from "./head.ts";
+import type { Head } from "./head.ts";
 
 const MAX_FORWARDS = Buffer.from("max-forwards");
 /** Larger numbers are forwarded as this one. */
@@ -15,9 +15,8 @@ export const HOP = { forward: 0, respond: 1, malformed: 2 } as const;
 export function countHop(head: Head): number {
   const index = head.find(MAX_FORWARDS, 0, MAX_FORWARDS.length);
   if (index < 0) return HOP.forward;
-  const { bytes, fields } = head;
-  const word = index * FIELD_WORDS;
-  const [start, end] = [fields[word + VALUE_START]!, fields[word + VALUE_END]!];
+  const { bytes } = head;
+  const [start, end] = [head.valueStart(index), head.valueEnd(index)];
   if (start === end || head.find(MAX_FORWARDS, 0, MAX_FORWARDS.length, 1) >= 0) return HOP.malformed;
   let left = 0;
   for (let i = start; i < end; i++) {
@@ -25,8 +24,6 @@ export function countHop(head: Head): number {
     left = Math.min(MAX_VALUE, left * 10 + bytes[i]! - 48);
   }
   if (left === 0) return HOP.respond;
-  const value = Buffer.from(String(left - 1));
-  fields[word + VALUE_START] = head.append(value, 0, value.length);
-  fields[word + VALUE_END] = head.end;
+  head.replaceValue(index, Buffer.from(String(left - 1)));
   return HOP.forward;
 }

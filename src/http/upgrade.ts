@@ -1,6 +1,6 @@
 /** Upgrade headers (RFC 9110 section 7.8) of requests and of 101 responses. */
 import { COMMA, equalsWord, skipBlanks, trimBlanks } from "./bytes.ts";
-import { FIELD_WORDS, FLAG, type Head, NAME, VALUE_END, VALUE_START } from "./head.ts";
+import { FLAG, type Head, NAME } from "./head.ts";
 
 /** A protocol that a route allows: `text` as configured, `word` in lower case. */
 export type UpgradeProtocol = { readonly text: Buffer; readonly word: Buffer };
@@ -22,10 +22,10 @@ export function confirmsUpgrade(response: Head, protocol: UpgradeProtocol): bool
 
 /** Returns the first of the head's Upgrade protocols that is one of `protocols`, or null. */
 export function findProtocol(head: Head, protocols: readonly UpgradeProtocol[]): UpgradeProtocol | null {
-  const { bytes, fields } = head;
+  const { bytes } = head;
   for (let i = head.findKnown(NAME.upgrade); i >= 0; i = head.findKnown(NAME.upgrade, i + 1)) {
-    const end = fields[i * FIELD_WORDS + VALUE_END]!;
-    for (let at = fields[i * FIELD_WORDS + VALUE_START]!; at < end; ) {
+    const end = head.valueEnd(i);
+    for (let at = head.valueStart(i); at < end; ) {
       let stop = bytes.indexOf(COMMA, at);
       if (stop < 0 || stop > end) stop = end;
       const from = skipBlanks(bytes, at, stop);

@@ -3,18 +3,8 @@
  * written as an HTTP/1 head and scanned as one, so that both versions have the same strictness.
  */
 import { CLASS, equalsBytes, IS, isBlank, SLASH, SPACE, STAR } from "../http/bytes.ts";
-import {
-  FIELD_WORDS,
-  FLAG,
-  FRAMING,
-  type Head,
-  NAME,
-  NAME_END,
-  NAME_ID,
-  reject,
-  VALUE_END,
-  VALUE_START,
-} from "../http/head.ts";
+import { isToken } from "../http/fields.ts";
+import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, NAME_END, NAME_ID, reject } from "../http/head.ts";
 import { VERSION } from "../http/protocol.ts";
 import { makeKey } from "../http/websocket.ts";
 import { type HeadLimits, scanRequest } from "../http1/scan.ts";
@@ -110,10 +100,11 @@ function findProblem(list: Head): string {
   const isConnect = equalsValue(list, pseudo[METHOD]!, CONNECT);
   if (pseudo[PROTOCOL]! >= 0) {
     if (!isConnect) return "a :protocol of another method than CONNECT";
-    if (!isToken(list, pseudo[PROTOCOL]!)) return "a :protocol that is not a token";
+    if (!isToken(list.bytes, list.valueStart(pseudo[PROTOCOL]!), list.valueEnd(pseudo[PROTOCOL]!)))
+      return "a :protocol that is not a token";
   } else if (isConnect) return "";
   if (pseudo[SCHEME]! < 0 || pseudo[PATH]! < 0) return `no ${pseudo[SCHEME]! < 0 ? ":scheme" : ":path"}`;
-  const path = list.bytes[list.fields[pseudo[PATH]! * FIELD_WORDS + VALUE_START]!];
+  const path = list.bytes[list.valueStart(pseudo[PATH]!)];
   if (path !== SLASH && path !== STAR) return "a :path that does not begin with /";
   return findHostProblem(list);
 }
@@ -126,20 +117,13 @@ function takePseudo(list: Head, index: number): string {
   if (which === PSEUDO.length) return "an unknown pseudo-header field";
   if (pseudo[which]! >= 0) return `more than one ${PSEUDO[which]!.toString("latin1")}`;
   pseudo[which] = index;
-  const start = fields[at + VALUE_START]!;
-  const end = fields[at + VALUE_END]!;
+  const start = list.valueStart(index);
+  const end = list.valueEnd(index);
   if (end === start) return `an empty ${PSEUDO[which]!.toString("latin1")}`;
   // No blank or control character, which would end this part of the text. Above ASCII only where HTTP/1 allows it.
   for (let i = start; i < end; i++)
     if (bytes[i]! <= SPACE || bytes[i] === 0x7f) return "a blank in a pseudo-header field";
   return "";
-}
-
-function isToken({ bytes, fields }: Head, index: number): boolean {
-  const end = fields[index * FIELD_WORDS + VALUE_END]!;
-  for (let i = fields[index * FIELD_WORDS + VALUE_START]!; i < end; i++)
-    if ((CLASS[bytes[i]!]! & IS.token) === 0) return false;
-  return true;
 }
 
 /** Checks a field of a request, a response or a trailer section; returns "" if it is valid (RFC 9113 section 8.2). */
@@ -154,8 +138,8 @@ export function findFieldProblem(list: Head, index: number): string {
     if (byte >= 65 && byte <= 90) return "a field name in upper case";
     if ((CLASS[byte]! & IS.token) === 0) return "a field name that is not a token";
   }
-  const start = fields[at + VALUE_START]!;
-  const end = fields[at + VALUE_END]!;
+  const start = list.valueStart(index);
+  const end = list.valueEnd(index);
   for (let i = start; i < end; i++)
     if ((CLASS[bytes[i]!]! & IS.value) === 0) return "a control character in a field value";
   if (end > start && (isBlank(bytes[start]!) || isBlank(bytes[end - 1]!))) return "blanks around a field value";
@@ -180,8 +164,8 @@ function findHostProblem(list: Head): string {
   const host = list.findKnown(NAME.host);
   if (host < 0) return pseudo[AUTHORITY]! < 0 ? "neither :authority nor Host" : "";
   if (pseudo[AUTHORITY]! < 0) return "";
-  const at = pseudo[AUTHORITY]! * FIELD_WORDS;
-  const authority = list.bytes.subarray(list.fields[at + VALUE_START]!, list.fields[at + VALUE_END]!);
+  const at = pseudo[AUTHORITY]!;
+  const authority = list.bytes.subarray(list.valueStart(at), list.valueEnd(at));
   return equalsValue(list, host, authority) ? "" : "a Host other than :authority";
 }
 
@@ -217,7 +201,7 @@ function writeText(list: Head): void {
   for (let i = first, at = first * FIELD_WORDS; i < count; i++, at += FIELD_WORDS) {
     if (crumbs && fields[at + NAME_ID] === NAME.cookie) continue;
     if (isUpgrade && equalsBytes(list.bytes, fields[at]!, fields[at + NAME_END]!, KEY)) continue;
-    put(list.bytes, fields[at]!, fields[at + VALUE_END]! + 2);
+    put(list.bytes, fields[at]!, list.valueEnd(i) + 2);
   }
   if (crumbs) {
     put(COOKIE, 0, COOKIE.length);
@@ -242,8 +226,8 @@ function putUpgrade(list: Head): void {
   put(CRLF, 0, 2);
 }
 
-function putValue({ bytes, fields }: Head, index: number): void {
-  put(bytes, fields[index * FIELD_WORDS + VALUE_START]!, fields[index * FIELD_WORDS + VALUE_END]!);
+function putValue(list: Head, index: number): void {
+  put(list.bytes, list.valueStart(index), list.valueEnd(index));
 }
 
 function put(bytes: Buffer, start: number, end: number): void {
@@ -251,9 +235,8 @@ function put(bytes: Buffer, start: number, end: number): void {
   textEnd += end - start;
 }
 
-function equalsValue({ bytes, fields }: Head, index: number, word: Uint8Array): boolean {
-  const at = index * FIELD_WORDS;
-  return equalsBytes(bytes, fields[at + VALUE_START]!, fields[at + VALUE_END]!, word);
+function equalsValue(list: Head, index: number, word: Uint8Array): boolean {
+  return equalsBytes(list.bytes, list.valueStart(index), list.valueEnd(index), word);
 }
 
 const scanLimits: HeadLimits = { head: 0, target: 0, headers: 0 };

@@ -1,6 +1,6 @@
 /** Makes a response's head from decoded fields (RFC 9113 section 8.3.2). */
 import { CLASS, equalsBytes, IS } from "../http/bytes.ts";
-import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, NAME_END, VALUE_END, VALUE_START } from "../http/head.ts";
+import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, NAME_END } from "../http/head.ts";
 import { VERSION } from "../http/protocol.ts";
 import { parseLength } from "../http1/scan-fields.ts";
 import { findFieldProblem } from "./request-head.ts";
@@ -32,9 +32,9 @@ export function readResponse(head: Head, requestIsHead: boolean, endsStream: boo
 
 function takeStatus(head: Head): string {
   const { bytes, fields } = head;
-  const start = fields[VALUE_START]!;
+  const start = head.valueStart(0);
   if (head.count === 0 || !equalsBytes(bytes, fields[0]!, fields[NAME_END]!, STATUS)) return "no :status";
-  if (fields[VALUE_END]! - start !== 3) return "a :status that is not a number of three digits";
+  if (head.valueEnd(0) - start !== 3) return "a :status that is not a number of three digits";
   for (let i = start; i < start + 3; i++)
     if ((CLASS[bytes[i]!]! & IS.digit) === 0) return "a :status that is not a number of three digits";
   head.status = (bytes[start]! - 48) * 100 + (bytes[start + 1]! - 48) * 10 + bytes[start + 2]! - 48;
@@ -52,8 +52,5 @@ function findProblem(head: Head): string {
   const index = head.findKnown(NAME["content-length"]);
   if (index < 0) return "";
   if (head.findKnown(NAME["content-length"], index + 1) >= 0) return "more than one Content-Length";
-  const at = index * FIELD_WORDS;
-  return parseLength(head.bytes, head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!, head) < 0
-    ? head.problem
-    : "";
+  return parseLength(head.bytes, head.valueStart(index), head.valueEnd(index), head) < 0 ? head.problem : "";
 }

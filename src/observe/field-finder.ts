@@ -1,6 +1,6 @@
 /** Finds the value of a header for the access log: `start` and `end` in the head's bytes. */
 import { equalsWord, skipBlanks, trimBlanks } from "../http/bytes.ts";
-import { FIELD_WORDS, type Head, NAME_END, NAME_START, VALUE_END, VALUE_START } from "../http/head.ts";
+import { FIELD_WORDS, type Head, NAME_END, NAME_START } from "../http/head.ts";
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -13,8 +13,8 @@ export class FieldFinder {
   find(head: Head, name: Buffer): boolean {
     const index = head.find(name, 0, name.length);
     if (index < 0) return false;
-    this.start = head.fields[index * FIELD_WORDS + VALUE_START]!;
-    this.end = head.fields[index * FIELD_WORDS + VALUE_END]!;
+    this.start = head.valueStart(index);
+    this.end = head.valueEnd(index);
     return true;
   }
 

@@ -11,7 +11,7 @@
  */
 import { equalsWord, skipBlanks } from "../http/bytes.ts";
 import { isAuthority, portOf } from "../http/fields.ts";
-import { FIELD_WORDS, type Head, NAME, NAME_ID, PART, VALUE_END, VALUE_START } from "../http/head.ts";
+import { FIELD_WORDS, type Head, NAME, NAME_ID, PART } from "../http/head.ts";
 import { type Scheme, VERSION_NUMBERS } from "../http/protocol.ts";
 import { readAddress, readNode } from "../net/address.ts";
 import { hasAddress } from "../net/networks.ts";
@@ -158,13 +158,12 @@ function keepLast(head: Head, id: number): number {
     head.removeAt(last);
     last = next;
   }
-  const at = last * FIELD_WORDS;
-  const { bytes, fields } = head;
-  const end = fields[at + VALUE_END]!;
-  let start = fields[at + VALUE_START]!;
+  const { bytes } = head;
+  const end = head.valueEnd(last);
+  let start = head.valueStart(last);
   const comma = bytes.subarray(start, end).lastIndexOf(",");
   if (comma >= 0) start += comma + 1;
-  fields[at + VALUE_START] = skipBlanks(bytes, start, end);
+  head.setValue(last, skipBlanks(bytes, start, end), end);
   return last;
 }
 
@@ -172,8 +171,7 @@ function applyScheme(x: Exchange): void {
   const head = x.request;
   const index = keepLast(head, PROTO);
   if (index < 0) return;
-  const at = index * FIELD_WORDS;
-  const [start, end] = [head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!];
+  const [start, end] = [head.valueStart(index), head.valueEnd(index)];
   const is = (word: Buffer): boolean => equalsWord(head.bytes, start, end, word);
   const scheme = is(HTTPS) || is(WSS) ? HTTPS : is(HTTP) || is(WS) ? HTTP : null;
   if (scheme === null) {
@@ -181,16 +179,13 @@ function applyScheme(x: Exchange): void {
     return;
   }
   x.scheme = scheme === HTTPS ? "https" : "http";
-  const valueAt = head.append(scheme, 0, scheme.length);
-  head.fields[at + VALUE_START] = valueAt;
-  head.fields[at + VALUE_END] = valueAt + scheme.length;
+  head.replaceValue(index, scheme);
 }
 
 function applyHost(head: Head): void {
   const index = keepLast(head, HOST);
   if (index < 0) return;
-  const at = index * FIELD_WORDS;
-  const [start, end] = [head.fields[at + VALUE_START]!, head.fields[at + VALUE_END]!];
+  const [start, end] = [head.valueStart(index), head.valueEnd(index)];
   if (isAuthority(head.bytes, start, end)) {
     head.parts[PART.authority] = start;
     head.parts[PART.authority + 1] = end;

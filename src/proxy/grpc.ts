@@ -21,7 +21,7 @@ import {
   readStatus,
   readTimeout,
 } from "../http/grpc.ts";
-import { FIELD_WORDS, FLAG, Head, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
+import { FLAG, Head, NAME } from "../http/head.ts";
 import { VERSION } from "../http/protocol.ts";
 import { reasonOf } from "../http/status.ts";
 import type { ProxyError } from "./error.ts";
@@ -40,8 +40,7 @@ export function isCall(x: Exchange): boolean {
   if (request.version !== VERSION.http2 && request.end === x.originalEnd) return false;
   const index = findGrpcType(request);
   if (index < 0 || x.isSubrequest) return false;
-  if (request.version !== VERSION.http2 && request.fields[index * FIELD_WORDS + VALUE_START]! < x.originalEnd)
-    return false;
+  if (request.version !== VERSION.http2 && request.valueStart(index) < x.originalEnd) return false;
   // Required by gRPC, and hop-by-hop: the client of a bridge cannot send it.
   request.flags |= FLAG.teTrailers;
   x.isGrpc = true;
@@ -84,10 +83,8 @@ export function beginCall(x: Exchange): boolean {
 function setField(head: Head, name: Buffer, text: string): void {
   const value = Buffer.from(text, "latin1");
   const index = head.find(name, 0, name.length);
-  if (index < 0) return head.add(name, value, NAME.other);
-  const start = head.append(value, 0, value.length);
-  head.fields[index * FIELD_WORDS + VALUE_START] = start;
-  head.fields[index * FIELD_WORDS + VALUE_END] = start + value.length;
+  if (index < 0) head.add(name, value, NAME.other);
+  else head.replaceValue(index, value);
 }
 
 /** Takes the status of the endpoint, if it is in these headers (a response of trailers only) or trailers. */

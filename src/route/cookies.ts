@@ -1,14 +1,14 @@
 /** Compares the cookies of a request, read as the SDK's `Cookies` reads them (RFC 6265 section 5.4). */
 import { EQUALS, SEMICOLON, skipBlanks, startsWith, trimBlanks } from "../http/bytes.ts";
-import { FIELD_WORDS, type Head, NAME, VALUE_END, VALUE_START } from "../http/head.ts";
+import { type Head, NAME } from "../http/head.ts";
 import { matchesValue, type NamedTest } from "./values.ts";
 
 /** Whether the first cookie of that name has such a value. */
 export function hasCookie(test: NamedTest, head: Head): boolean {
-  const { bytes, fields } = head;
+  const { bytes } = head;
   for (let i = head.findKnown(NAME.cookie); i >= 0; i = head.findKnown(NAME.cookie, i + 1)) {
-    const end = fields[i * FIELD_WORDS + VALUE_END]!;
-    for (let at = fields[i * FIELD_WORDS + VALUE_START]!; at < end; ) {
+    const end = head.valueEnd(i);
+    for (let at = head.valueStart(i); at < end; ) {
       let stop = bytes.indexOf(SEMICOLON, at);
       if (stop < 0 || stop > end) stop = end;
       const start = skipBlanks(bytes, at, stop);

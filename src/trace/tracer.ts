@@ -1,6 +1,5 @@
 /** Decides which requests of one configuration are traced: those with the debug token, and a sample. */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { FIELD_WORDS, VALUE_END, VALUE_START } from "../http/head.ts";
 import type { TracePlan } from "../plan/plan.ts";
 import type { Exchange } from "../proxy/exchange.ts";
 import type { ExchangeTracer } from "../proxy/snapshot.ts";
@@ -63,8 +62,7 @@ export class Tracer implements ExchangeTracer {
     for (;;) {
       const index = request.find(header, 0, header.length);
       if (index < 0) return right;
-      const at = index * FIELD_WORDS;
-      const value = request.bytes.subarray(request.fields[at + VALUE_START]!, request.fields[at + VALUE_END]!);
+      const value = request.bytes.subarray(request.valueStart(index), request.valueEnd(index));
       if (timingSafeEqual(digest(value), token)) right = true;
       request.removeAt(index);
     }

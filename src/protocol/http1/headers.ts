@@ -1,5 +1,5 @@
 /** Writes message heads: drops hop-by-hop fields, sets Via and X-Forwarded-* (RFC 9110 section 7.6). */
-import { FIELD_WORDS, FLAG, FRAMING, type Head, NAME, PART, VALUE_END, VALUE_START } from "../../http/head.ts";
+import { FLAG, FRAMING, type Head, NAME, PART } from "../../http/head.ts";
 import { VERSION, VERSION_NUMBERS } from "../../http/protocol.ts";
 import type { UpgradeProtocol } from "../../http/upgrade.ts";
 import {
@@ -69,10 +69,9 @@ function put(out: Buffer, at: number, bytes: Buffer): number {
 }
 
 function putValue(out: Buffer, at: number, head: Head, field: number): number {
-  const word = field * FIELD_WORDS;
-  const { bytes, fields } = head;
-  const end = fields[word + VALUE_END]!;
-  for (let i = fields[word + VALUE_START]!; i < end; i++) out[at++] = bytes[i]!;
+  const { bytes } = head;
+  const end = head.valueEnd(field);
+  for (let i = head.valueStart(field); i < end; i++) out[at++] = bytes[i]!;
   return at;
 }
 

@@ -1,6 +1,6 @@
 /** A stream of a client's HTTP/2 connection: one request and its response. */
 
-import { FIELD_WORDS, FLAG, FRAMING, type Head, VALUE_END, VALUE_START } from "../../http/head.ts";
+import { FLAG, FRAMING, type Head } from "../../http/head.ts";
 import { parsePriority } from "../../http/priority.ts";
 import type { Scheme } from "../../http/protocol.ts";
 import { CODE } from "../../http2/frames.ts";
@@ -103,14 +103,8 @@ export class ServerStream implements Downstream, SendOwner, Timed {
       return this.refuse(ERROR.bodyTooLarge, `a body of ${length} bytes is over the limit of ${limits.body}`);
     const { request } = x;
     const field = request.find(PRIORITY, 0, PRIORITY.length);
-    if (field >= 0 && !this.#isReprioritized) {
-      const at = field * FIELD_WORDS;
-      this.output.priority = parsePriority(
-        request.bytes,
-        request.fields[at + VALUE_START]!,
-        request.fields[at + VALUE_END]!,
-      );
-    }
+    if (field >= 0 && !this.#isReprioritized)
+      this.output.priority = parsePriority(request.bytes, request.valueStart(field), request.valueEnd(field));
     if ((request.flags & FLAG.connect) !== 0) {
       // All that follows belongs to the tunnel.
       x.requestComplete = true;
