@@ -1,26 +1,11 @@
 /** Every case runs through the npm package of Extism and through our host, and both give the same output, logs and failures. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OUTCOME } from "../../src/plugin/host/host.ts";
-import { requestBody } from "../../src/proxy/filtered-body.ts";
-import { type Called, extismModule, openOracle, place } from "../support/extism.ts";
-import { call, exchange, type Loaded, load } from "./plugin-harness.ts";
+import { extismModule, openOracle, place } from "../support/extism.ts";
+import { callExtism } from "./extism-call.ts";
+import { load } from "./plugin-harness.ts";
 
 const HOOK = "on_request_body";
-
-/** A call in our host: a body goes through byte for byte, as an input of the package does. */
-function callOurs(loaded: Loaded, input: Uint8Array<ArrayBuffer>): Called {
-  loaded.reports.length = 0;
-  const x = exchange("POST / HTTP/1.1\nHost: a");
-  const { chunk } = requestBody(x);
-  chunk.set(Buffer.from(input.buffer), 0, input.length, true);
-  const failed = call(loaded, "request_body", x) === OUTCOME.failed;
-  const { made } = chunk;
-  // An unchanged chunk, which is not an output, is distinguished from an equal output by its memory.
-  const isSet = made.buffer !== input.buffer;
-  const logs = loaded.reports.filter((line) => !line.includes(" failed in "));
-  return { output: failed || !isSet ? null : made.toString("latin1"), failed, logs };
-}
 
 type Case = {
   readonly name: string;
@@ -219,7 +204,7 @@ for (const { name, body, texts = [], inputs = ["in"], config = {}, outputs } of 
     for (const text of inputs) {
       // Of its own memory: the package takes all of the buffer for the input.
       const input = new Uint8Array(Buffer.from(text, "latin1"));
-      const ours = callOurs(loaded, input);
+      const ours = callExtism(loaded, input);
       assert.deepEqual(ours, await oracle.call(HOOK, input), JSON.stringify(text.slice(0, 40)));
       seen.push(ours.output);
     }

@@ -10,6 +10,7 @@ import type { Runtime } from "../../src/compiler/compile.ts";
 import type { BuildReport } from "../../src/compiler/compiler-process.ts";
 import { scanRequest, scanResponse } from "../../src/http1/scan.ts";
 import { PLUGIN_CELLS } from "../../src/observe/series.ts";
+import type { HookNames } from "../../src/plugin/abi/abi.ts";
 import type { Instance } from "../../src/plugin/host/instance.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { Exchange } from "../../src/proxy/exchange.ts";
@@ -34,6 +35,8 @@ export type LoadOptions = {
   readonly hidden?: readonly string[];
   /** Milliseconds since 1970. */
   readonly now?: () => number;
+  /** The functions of an Extism module that are hooks. */
+  readonly hooks?: HookNames;
 };
 
 export type Loaded = {
@@ -88,9 +91,10 @@ export function load(wasm: Uint8Array, options: LoadOptions = {}): Loaded {
     namespaces,
     hidden = [],
     now,
+    hooks,
   } = options;
   const reports: string[] = [];
-  const { set } = loadPlugin(buildModule(wasm, { memory }), {
+  const { set } = loadPlugin(buildModule(wasm, hooks === undefined ? { memory } : { memory, hooks }), {
     cells: new Float64Array(PLUGIN_CELLS.size),
     report: (level, message) => void reports.push(`${level}: ${message}`),
     configs,
