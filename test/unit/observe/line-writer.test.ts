@@ -1,7 +1,18 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, truncateSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+} from "node:fs";
 import { stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -197,4 +208,22 @@ test("a named pipe without a reader does not block the writer", async (t) => {
   writer.end(writer.length + out.write("x\n", writer.length), 0);
   await writer.close();
   assert.equal(dropped, 1);
+});
+
+test("writes to a pipe as of a shell never block, and the mode of the shared pipe is not changed", {
+  skip: process.platform !== "linux",
+}, (t) => {
+  const fifo = join(makeDirectory(t), "fifo");
+  execFileSync("mkfifo", [fifo]);
+  const shared = openSync(fifo, "r+");
+  const target = new LogTarget({ fd: shared });
+  t.after(() => {
+    target.close();
+    closeSync(shared);
+  });
+  const isNonBlocking = (fd: number) => {
+    const [, flags = ""] = /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8")) ?? [];
+    return (Number.parseInt(flags, 8) & constants.O_NONBLOCK) !== 0;
+  };
+  assert.deepEqual([isNonBlocking(target.fd), isNonBlocking(shared), target.isPipe], [true, false, true]);
 });
