@@ -1,14 +1,22 @@
 /** Unsolicited responses: none is forwarded as the response to the next request. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
+import { createServer } from "node:tls";
 import { pollBatch } from "../../../src/net/poll-batch.ts";
 import { UPSTREAM_CELLS } from "../../../src/observe/series.ts";
-import { connectTo, type Peer, startRawUpstream } from "../../e2e/peers.ts";
-import { until } from "../../e2e/program.ts";
+import { connectTo, Peer, startRawUpstream } from "../../e2e/peers.ts";
+import { atEnd, until } from "../../e2e/program.ts";
+import { Authority } from "../../support/certificates.ts";
 import { CELLS, type Plane, type Settings, startPlane } from "./kit.ts";
 
 const TRIES = 200;
+
+const authority = new Authority();
+authority.issue("server");
+test.after(() => authority.remove());
 
 const response = (text: string): string => `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
 const get = (number: number): string => `GET /${number} HTTP/1.1\r\nHost: a\r\n\r\n`;
@@ -174,6 +182,35 @@ for (const mode of ["handle", "public"]) {
     assert.deepEqual(plane.warnings, []);
   });
 }
+
+test("bytes received before a request was written are not its response over TLS", async (t) => {
+  const last: { peer: Peer | null } = { peer: null };
+  const options = { cert: authority.read("server.pem"), key: authority.read("server.key") };
+  const server = createServer(options, async (socket) => {
+    const peer = new Peer(socket);
+    for (;;) {
+      const [, number = ""] = /^\w+ \/(\d+) /.exec(await peer.head().catch(() => "")) ?? [];
+      if (number === "") return;
+      last.peer = peer;
+      peer.send(response(number));
+    }
+  });
+  server.on("tlsClientError", () => undefined);
+  atEnd(t, () => server.close());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const tls = { key: "unsolicited", verify: false, serverName: "", ca: [], certificate: null };
+  let now = 0;
+  const settings = { cluster: { tls }, poolClock: () => (now += 3_600_000) };
+  const plane = startIn(t, "handle", [(server.address() as AddressInfo).port], settings);
+  const client = await connectTo(t, plane.port);
+  assert.equal((await client.send(get(0)).readResponse()).body.toString(), "0");
+  for (let number = 1; number <= 20; number++) {
+    client.send(get(number));
+    last.peer!.send(forged);
+    assert.equal((await client.readResponse()).body.toString(), String(number));
+  }
+  assert.equal(unsolicited(plane), 20);
+});
 
 test("the batch number changes with each poll, and only then", async () => {
   const seen = new Set<number>();
