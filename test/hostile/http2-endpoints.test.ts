@@ -249,6 +249,59 @@ testInUsualMode("an endpoint that does not speak HTTP/2 gets no request, and is 
   }
 });
 
+testInUsualMode("the size of a response head, and of all interim ones, is the cluster's setting", async (t) => {
+  let size = 0;
+  let interim = 0;
+  /** A header block in as many frames as it takes. */
+  const inFrames = (stream: number, fields: readonly Field[], flags: number): Buffer => {
+    const bytes = block(fields);
+    const frames: Buffer[] = [];
+    for (let at = 0; at < bytes.length; at += 16_384) {
+      const isLast = at + 16_384 >= bytes.length ? FRAME_FLAG.endHeaders : 0;
+      const [type, first] = at === 0 ? [FRAME.headers, flags] : [FRAME.continuation, 0];
+      frames.push(frame(type, first | isLast, stream, bytes.subarray(at, at + 16_384)));
+    }
+    return Buffer.concat(frames);
+  };
+  const endpoint = await startHttp2Endpoint(t, ({ socket }, { type, stream }) => {
+    if (type !== FRAME.headers) return;
+    const hints: Field[] = [[":status", "103"]];
+    for (let i = 0; i < interim; i++) socket.write(inFrames(stream, [...hints, ["link", "a".repeat(1000)]], 0));
+    socket.write(inFrames(stream, [...OK, ["x-big", "a".repeat(size)]], FRAME_FLAG.endStream));
+  });
+  const cluster = `endpoints: ["127.0.0.1:${endpoint.port}"], protocol: http2`;
+  const sluice = await startSluice(
+    t,
+    ({ web }) => `listeners:
+  web: { address: "127.0.0.1:${web}", routes: [{ match: { path: /large }, cluster: large }, { cluster: usual }] }
+clusters: { usual: { ${cluster} }, large: { ${cluster}, limits: { head: 256KiB } } }
+`,
+  );
+  const ask = async (path: string, bytes: number, hints = 0): Promise<number> => {
+    [size, interim] = [bytes, hints];
+    const client = connect(sluice.port, "127.0.0.1");
+    atEnd(t, () => client.destroy());
+    client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    const text = (await bounded(client.toArray(), "a response")).join("");
+    return Number(
+      text
+        .match(/^HTTP\/1\.1 (?!1)\d+/gm)!
+        .at(-1)!
+        .slice(9),
+    );
+  };
+  for (const [path, bytes, hints, status] of [
+    ["/usual", 60_000, 20, 200],
+    ["/usual", 70_000, 0, 502],
+    ["/usual", 10, 80, 502],
+    ["/large", 70_000, 80, 200],
+    ["/large", 250_000, 0, 200],
+    ["/large", 270_000, 0, 502],
+    ["/large", 10, 300, 502],
+  ] as const)
+    assert.equal(await ask(path, bytes, hints), status, `${path}: ${bytes} bytes, ${hints} interim responses`);
+});
+
 testInUsualMode("GOAWAY and refusals without end do not repeat a request for ever", async (t) => {
   let opened = 0;
   const refuse = frame(FRAME.resetStream, 0, 1, uint32(CODE.refusedStream));
