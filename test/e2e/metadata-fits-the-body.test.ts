@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { makePlugin } from "./bad-plugins.ts";
+import { openSession, request } from "./http2.ts";
 import { connectTo, exchange, type Recorded, startUpstream } from "./peers.ts";
 import { startSluice, testInUsualMode } from "./program.ts";
 
@@ -105,6 +106,23 @@ ${Object.keys(PLUGINS)
     const seen = await ask("/watches", options);
     assert.deepEqual([seen.status, seen.kept, seen.length, seen.body], [status, OF_THE_BODY, length, body], how);
     assert.equal(seen.headers["content-range"], status === 206 ? "bytes 0-1/5" : undefined);
+  }
+  // The same for clients of HTTP/2.
+  const session = await openSession(t, sluice.url);
+  for (const [fields, status, length, body] of [
+    [{}, 200, "6", "hello!"],
+    [{ ":method": "HEAD" }, 200, undefined, ""],
+    [{ "if-none-match": '"a"' }, 304, undefined, ""],
+    [{ range: "bytes=0-1" }, 200, "6", "hello!"],
+  ] as const) {
+    const got = await request(session, { ":path": "/rewrites", ...fields });
+    assert.deepEqual([got.status, got.headers["content-length"], got.body.toString()], [status, length, body]);
+    assert.deepEqual(
+      OF_THE_BODY.filter((name) => got.headers[name] !== undefined),
+      [],
+    );
+    const kept = await request(session, { ":path": "/watches", ...fields });
+    assert.equal(kept.headers["content-length"], "range" in fields ? "2" : "5");
   }
   assert.ok(
     app.requests
