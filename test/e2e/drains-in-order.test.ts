@@ -1,9 +1,25 @@
 /** SIGTERM: running requests complete, new connections are refused, and the exit code is 0. */
 import assert from "node:assert/strict";
 import { connect } from "node:net";
+import { test } from "node:test";
+import { connect as connectTls } from "node:tls";
+import { Authority } from "../support/certificates.ts";
 import { openSession, request } from "./http2.ts";
 import { connectTo, type Peer, startRawUpstream, startUpstream } from "./peers.ts";
-import { bounded, type Program, simpleConfig, startSluice, testInAllModes, testInUsualMode, until } from "./program.ts";
+import {
+  bounded,
+  type Ports,
+  type Program,
+  simpleConfig,
+  startSluice,
+  testInAllModes,
+  testInUsualMode,
+  until,
+} from "./program.ts";
+
+const authority = new Authority();
+authority.issue("server");
+test.after(() => authority.remove());
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -26,11 +42,18 @@ testInAllModes("drains-in-order: a running request completes, and its connection
       else peer.send(ok);
     }
   });
-  const sluice = await startSluice(t, simpleConfig(upstream.port), { workers: 2 });
+  const tls = `tls: { certificates: [{ cert: ${authority.path("server.pem")}, key: ${authority.path("server.key")} }] }`;
+  const config = ({ web, secure }: Ports) => `listeners:
+  web: { address: "127.0.0.1:${web}", cluster: app }
+  secure: { address: "127.0.0.1:${secure}", cluster: app, ${tls} }
+clusters: { app: ["127.0.0.1:${upstream.port}"] }
+`;
+  const sluice = await startSluice(t, config, { workers: 2, ports: ["secure"] });
   assert.deepEqual([await isReady(sluice), await sluice.metric("sluice_ready")], [200, 1]);
   const connect = (): Promise<Peer> => connectTo(t, sluice.port);
   const [idle, late, busy, begun] = [await connect(), await connect(), await connect(), await connect()];
   const unused = await connect();
+  const unsecured = (await connectTo(t, sluice.ports.secure!)).socket.removeAllListeners("data");
   busy.send(get.replace("/", "/busy"));
   begun.send(get.replace("/", "/begun"));
   const [busyPeer, begunPeer] = [await busyAsked.promise, await begunAsked.promise];
@@ -53,6 +76,10 @@ testInAllModes("drains-in-order: a running request completes, and its connection
   // One that has sent nothing yet may still be of HTTP/2.
   const session = await openSession(t, sluice.url, { createConnection: () => unused.socket });
   assert.deepEqual((await request(session, { ":path": "/" })).body.toString(), "ok");
+  // One whose handshake has not begun.
+  const secured = connectTls({ socket: unsecured, rejectUnauthorized: false });
+  secured.write(get);
+  assert.match((await bounded(secured.toArray(), "a response")).join(""), /^HTTP\/1\.1 200 .*ok$/s);
   assert.equal((await sluice.ask("/health")).status, 200);
   await until(() => isRefused(sluice.port), "new connections are refused");
   await idle.waits(() => idle.ended, "the idle connection's end");
