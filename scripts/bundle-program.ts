@@ -3,7 +3,7 @@
  * hundreds of programs, and a start from the sources spends half of its processor time on finding, reading and linking some
  * 500 modules.
  */
-import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
@@ -32,6 +32,8 @@ export async function bundleProgram(): Promise<string> {
     writeFileSync(join(target, path), readFileSync(join(root, path)));
   // The kit for tests of plugins runs from the sources: it tells its own stack frames by their directory.
   for (const path of ["plugins", "sdk", "src/testing"]) symlinkSync(join(root, path), join(target, path));
+  // An example starts the program beside it. Its modules are newer than their sources, or `sluice dev` would build them.
+  cpSync(join(root, "examples"), join(target, "examples"), { recursive: true, preserveTimestamps: true });
   await build({
     entryPoints: ENTRIES.map((file) => join(src, file)),
     outbase: src,

@@ -7,8 +7,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { pathToFileURL } from "node:url";
-import { promisify } from "node:util";
+import { Commands, type Ended } from "../support/commands.ts";
 import { extismModule } from "../support/extism.ts";
 import { launcher } from "./program.ts";
 
@@ -17,34 +16,18 @@ const directory = mkdtempSync(join(tmpdir(), "sluice-plugin-"));
 writeFileSync(join(directory, "package.json"), '{ "private": true, "type": "commonjs" }');
 after(() => rmSync(directory, { recursive: true, force: true }));
 
-type Ended = { readonly code: number; readonly stdout: string; readonly stderr: string };
+/** Loads the program, and the compiler, once for all of them. */
+const commands = new Commands(directory);
+after(() => commands.close());
+const sluice = (...args: string[]): Promise<Ended> => commands.run(...args);
 
-function sluice(...args: string[]): Promise<Ended> {
+/** As a user runs it. */
+function sluiceAlone(...args: string[]): Promise<Ended> {
   return new Promise((resolve) => {
     execFile(process.execPath, [launcher, ...args], { cwd: directory }, (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
     );
   });
-}
-
-/** Runs commands one after the other in one process: a start takes longer than most of them. */
-async function sluiceTimes(commands: readonly string[][]): Promise<Ended[]> {
-  const script = `import { cli } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, "../../src/cli/cli.ts")))};
-// Each command adds a listener.
-process.stdout.setMaxListeners(0);
-const print = process.stdout.write.bind(process.stdout);
-const ended = [];
-for (const args of ${JSON.stringify(commands)}) {
-  let [stdout, stderr] = ["", ""];
-  process.stdout.write = (text) => { stdout += text; return true; };
-  process.stderr.write = (text) => { stderr += text; return true; };
-  ended.push({ code: await cli(args), stdout, stderr });
-}
-print(JSON.stringify(ended));`;
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
-    cwd: directory,
-  });
-  return JSON.parse(stdout) as Ended[];
 }
 
 const COST = /\n {4}\w+ +\d+ ns, \d+ units of fuel, no memory growth\n$/;
@@ -57,19 +40,17 @@ const HOOKS = {
 
 for (const kind of ["filter", "router", "strategy", "health"] as const) {
   test(`a ${kind} plugin is scaffolded, tested, built and inspected, and its configuration is valid`, async () => {
-    const [made, unbuilt] = await sluiceTimes([
-      ["plugin", "new", `my-${kind}`, "--kind", kind],
-      ["check", "-c", `my-${kind}/sluice.yaml`],
-    ]);
-    assert.equal(made!.code, 0, made!.stderr);
-    assert.equal(unbuilt!.code, 1);
+    const made = await sluice("plugin", "new", `my-${kind}`, "--kind", kind);
+    assert.equal(made.code, 0, made.stderr);
+    const unbuilt = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
+    assert.equal(unbuilt.code, 1);
     assert.match(
-      unbuilt!.stdout,
+      unbuilt.stdout,
       new RegExp(
         `plugins\\.my-${kind}\\.wasm: there is no file \\S+: run \`sluice plugin build my-${kind}/plugin\\.ts\`\\n`,
       ),
     );
-    const tested = await sluice("plugin", "test", `my-${kind}`);
+    const tested = await sluiceAlone("plugin", "test", `my-${kind}`);
     assert.equal(tested.code, 0, tested.stdout + tested.stderr);
     assert.match(tested.stdout, /^ℹ pass [23]$/m);
     assert.equal(tested.stderr, "");
@@ -82,11 +63,9 @@ for (const kind of ["filter", "router", "strategy", "health"] as const) {
     assert.ok(map.sources.includes("plugin.ts"), map.sources.join(" "));
     // From the source once, and otherwise from what is built: compiling again would be most of this test.
     const benched = kind === "filter" ? "my-filter" : `my-${kind}/plugin.wasm`;
-    const [inspected, checked, measured] = (await sluiceTimes([
-      ["plugin", "inspect", `my-${kind}/plugin.wasm`],
-      ["check", "-c", `my-${kind}/sluice.yaml`],
-      ["plugin", "bench", benched, "-H", "x-canary: 1"],
-    ])) as [Ended, Ended, Ended];
+    const inspected = await sluice("plugin", "inspect", `my-${kind}/plugin.wasm`);
+    const checked = await sluice("check", "-c", `my-${kind}/sluice.yaml`);
+    const measured = await sluice("plugin", "bench", benched, "-H", "x-canary: 1");
     assert.equal(inspected.code, 0, inspected.stderr);
     assert.match(inspected.stdout, new RegExp(`\\n  hooks    ${HOOKS[kind]}\\n`));
     // The time of a suspended call is not its cost.
@@ -126,7 +105,7 @@ test("rejects a malformed size", async () => {
 });
 `;
   writeFileSync(join(directory, "looks.test.ts"), text);
-  const tested = await sluice("plugin", "test", "looks.test.ts", "--clusters", "app,other");
+  const tested = await sluiceAlone("plugin", "test", "looks.test.ts", "--clusters", "app,other");
   assert.equal(tested.code, 0, tested.stdout);
   assert.match(tested.stdout, /^ℹ pass 2$/m);
 });
@@ -174,7 +153,7 @@ const guest = await plugin("./fails.ts");
 test("divides", () => void guest.request());
 `;
   writeFileSync(join(directory, "fails.test.ts"), text);
-  const tested = await sluice("plugin", "test", "fails.test.ts");
+  const tested = await sluiceAlone("plugin", "test", "fails.test.ts");
   assert.equal(tested.code, 1);
   assert.match(tested.stdout, /PluginFailure: .*request_head: divide by zero\n\s+at request_head \(fails\.ts:4:/);
 });
@@ -183,7 +162,7 @@ test("plugin build takes an output file and the garbage-collected runtime", asyn
   const source =
     'import { Request } from "sluice/sdk";\nlet last = "";\nexport function onRequest(req: Request): void { last = req.path; }\n';
   writeFileSync(join(directory, "keeps.ts"), source);
-  const built = await sluice("plugin", "build", "keeps.ts", "--runtime", "gc", "--out", "other.wasm");
+  const built = await sluiceAlone("plugin", "build", "keeps.ts", "--runtime", "gc", "--out", "other.wasm");
   assert.equal(built.code, 0, built.stderr);
   assert.ok(existsSync(join(directory, "other.wasm")) && existsSync(join(directory, "other.wasm.map")));
   assert.ok(!existsSync(join(directory, "keeps.wasm")));
@@ -224,15 +203,14 @@ test("an error is one line and has its exit code", async () => {
     [["inspect", "none.wasm"], 1, /^sluice: none\.wasm: no such file$/m],
     [["inspect"], 64, /plugin inspect takes one FILE\.wasm/],
   ];
-  const ends = await sluiceTimes(cases.map(([args]) => ["plugin", ...args]));
-  for (const [index, { code, stderr }] of ends.entries()) {
-    const [args, expected, message] = cases[index]!;
+  for (const [args, expected, message] of cases) {
+    const { code, stderr } = await sluice("plugin", ...args);
     assert.equal(code, expected, `${args.join(" ")}: ${stderr}`);
     assert.match(stderr, message);
     assert.equal(stderr.trimEnd().split("\n").length, 1, stderr);
   }
-  assert.equal(ends.length, cases.length);
-  const [first, twice] = await sluiceTimes([1, 2].map(() => ["plugin", "new", "twice"]));
-  assert.deepEqual([first!.code, twice!.code], [0, 1]);
-  assert.match(twice!.stderr, /twice already exists/);
+  const first = await sluice("plugin", "new", "twice");
+  const twice = await sluice("plugin", "new", "twice");
+  assert.deepEqual([first.code, twice.code], [0, 1]);
+  assert.match(twice.stderr, /twice already exists/);
 });

@@ -6,9 +6,11 @@ import { readFileSync } from "node:fs";
 import { type IncomingHttpHeaders, type OutgoingHttpHeaders, type RequestOptions, request } from "node:http";
 import { join } from "node:path";
 import { findFreePort } from "./free-port.ts";
-import { bounded, environment, type LiveTest } from "./program.ts";
+import { bounded, environment, type LiveTest, launcher } from "./program.ts";
 
 export const examples = join(import.meta.dirname, "../../examples");
+/** Those that start the launcher of the tests. */
+const besideLauncher = join(launcher, "../../examples");
 
 type ExampleResponse = { status: number; headers: IncomingHttpHeaders; body: string };
 type Seen = { upstream: string; headers: Record<string, string> };
@@ -33,7 +35,7 @@ type Place = {
 export async function startExample(
   t: LiveTest,
   name: string,
-  { root = examples, node = process.execPath, path = process.env.PATH, command }: Place = {},
+  { root = besideLauncher, node = process.execPath, path = process.env.PATH, command }: Place = {},
 ): Promise<Example> {
   const env: NodeJS.ProcessEnv = { ...environment(t), PATH: path };
   for (const port of portVariables(name)) env[port] = String(await findFreePort());

@@ -10,7 +10,12 @@ import { once } from "node:events";
 export type Ended = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
 export class Commands {
-  readonly #child: ChildProcess = fork(import.meta.filename, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  readonly #child: ChildProcess;
+
+  /** `cwd`: their working directory. */
+  constructor(cwd?: string) {
+    this.#child = fork(import.meta.filename, { cwd, stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  }
 
   async run(...args: string[]): Promise<Ended> {
     this.#child.send(args);
@@ -34,4 +39,8 @@ async function runHere(args: readonly string[]): Promise<Ended> {
   return { code: await cli(args), ...written };
 }
 
-if (import.meta.main) process.on("message", async (args: string[]) => process.send!(await runHere(args)));
+if (import.meta.main) {
+  // Each command adds a listener.
+  process.stdout.setMaxListeners(0);
+  process.on("message", async (args: string[]) => process.send!(await runHere(args)));
+}
