@@ -30,8 +30,9 @@ export function checkAccess(request: IncomingMessage, path: string, access: Acce
 
 /** Checks `Host`: a page whose own name resolves to this machine (DNS rebinding) still sends that name. */
 export function checkHost({ headers }: IncomingMessage, { hosts }: Access, address: Address): Denial | null {
-  if (address.path !== "") return null;
-  const name = nameOf(headers.host ?? "");
+  // Browsers always send a Host; health checks of HAProxy, by HTTP/1.0, do not.
+  if (address.path !== "" || headers.host === undefined) return null;
+  const name = nameOf(headers.host);
   if (isIP(name) !== 0 || name === "localhost" || name === address.host || name === hostname().toLowerCase())
     return null;
   if (hosts.some((host) => (host.startsWith("*.") ? name.endsWith(host.slice(1)) : host === name))) return null;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
+import { connect } from "node:net";
 import { type TestContext, test } from "node:test";
 import type {
   CertificateStatus,
@@ -372,6 +373,19 @@ test("a rejected reload responds with its problems, a failing handler without a 
   const failed = await call("GET", "/api/v1/clusters");
   assert.equal(failed.status, 500);
   assert.doesNotMatch(failed.body, /inner/);
+});
+
+test("a health check by HTTP/1.0 without Host is not taken for a web page; an empty Host is", async (t) => {
+  const { url } = await start(t);
+  const statusOf = async (request: string): Promise<string> => {
+    const socket = connect(Number(new URL(url).port), "127.0.0.1");
+    socket.write(request);
+    const text = (await socket.toArray()).join("");
+    return text.slice(9, 12);
+  };
+  assert.equal(await statusOf("GET /health HTTP/1.0\r\n\r\n"), "200");
+  assert.equal(await statusOf("GET /health HTTP/1.0\r\nHost:\r\n\r\n"), "403");
+  assert.equal(await statusOf("GET /health HTTP/1.1\r\nConnection: close\r\n\r\n"), "400");
 });
 
 test("only configured host names reach the interface", async (t) => {
