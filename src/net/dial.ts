@@ -3,6 +3,14 @@ import { Socket } from "node:net";
 import type { Connection, ConnectionHandler } from "./connection.ts";
 import { ALPN, type TlsClientOptions, tlsClient } from "./tls-client.ts";
 
+/**
+ * TCP keep-alive: after 30 s of silence the kernel asks the endpoint every 15 s, and closes the connection when four
+ * probes in a row get no response. Silence is legal on many connections (long polls, streams of gRPC, tunnels, TCP), and
+ * without probes a path that is lost meanwhile, by a crash of the endpoint's machine or an entry that a NAT or firewall has
+ * dropped, would be noticed by the next write only. In ms.
+ */
+const KEEP_ALIVE = { after: 30_000, interval: 15_000, count: 4 } as const;
+
 /** Path of a Unix socket, otherwise empty. */
 export type DialTarget = { readonly path: string; readonly host: string; readonly port: number };
 
@@ -30,7 +38,10 @@ export function dial(
   keepReading(socket, (error) => connection.guard(() => connection.handler.writeFailed(error)));
   connection.attach(socket, tls !== null && header !== null);
   const event = tls === null ? "connect" : "secureConnect";
-  socket.on(event, () => connection.guard(() => connection.handler.connected()));
+  socket.on(event, () => {
+    socket.setKeepAlive(true, KEEP_ALIVE.after, KEEP_ALIVE.interval, KEEP_ALIVE.count);
+    connection.guard(() => connection.handler.connected());
+  });
 }
 
 /** The protocol that the endpoint has selected by ALPN; empty if none. */

@@ -1,6 +1,7 @@
 /** Connections over real sockets: ownership of memory, order of events, and changes of the handler. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
@@ -268,6 +269,36 @@ test("a block in use by a pending write is returned after it, and not read into 
   await until(() => from.handler.events.length > 0);
   assert.deepEqual(freed, taken);
   assert.deepEqual(from.handler.events, ["closed"]);
+});
+
+/** State of the kernel's timer of the connection to this local port, and its time in ms; from /proc/net/tcp. */
+function timerOf(remotePort: number): { readonly kind: number; readonly ms: number } | null {
+  const port = remotePort.toString(16).toUpperCase().padStart(4, "0");
+  for (const line of readFileSync("/proc/net/tcp", "utf8").split("\n")) {
+    const [, , remote = "", state, , timer = ""] = line.trim().split(/\s+/);
+    const [kind, ticks] = timer.split(":").map((part) => Number.parseInt(part, 16));
+    if (remote.endsWith(`:${port}`) && state === "01") return { kind: kind!, ms: ticks! * 10 };
+  }
+  return null;
+}
+
+test("the kernel verifies silent outgoing connections", { skip: process.platform !== "linux" }, async (t) => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const connection = new Connection<Recorder>(makeContext(), null);
+  connection.handler = new Recorder();
+  const accepted = once(server, "connection") as Promise<[Socket]>;
+  dial(connection, { path: "", host: "127.0.0.1", port }, null);
+  await until(() => connection.handler.events.includes("connected"));
+  const [peer] = await accepted;
+  // 2: the timer of keep-alive.
+  const timer = timerOf(port)!;
+  assert.equal(timer.kind, 2);
+  assert.ok(timer.ms > 20_000 && timer.ms <= 31_000, `a probe in ${timer.ms} ms`);
+  connection.destroy();
+  peer.destroy();
 });
 
 test("an outgoing connection keeps reading after a failed write", async (t) => {
