@@ -83,11 +83,13 @@ export class SessionPool implements SessionOwner, StreamQueue {
   /** Opens a session unless those that are connecting suffice for the waiting streams. */
   #dial(target: Http2Target): void {
     let expected = 0;
+    let newest: ClientSession | null = null;
     for (const session of this.#sessions) {
       if (session.isConnecting) expected += this.#capacity;
-      // More sessions would not help.
-      else if (session.limit === 0) return;
+      else newest = session;
     }
+    // The endpoint has let the last one take nothing from its start: more would not help.
+    if (newest !== null && newest.limit === 0 && newest.served === 0) return;
     if (this.#waiting.size <= expected || this.#sessions.length >= MAX_SESSIONS) return;
     const session = new ClientSession(this.#context, this, target);
     this.#sessions.push(session);

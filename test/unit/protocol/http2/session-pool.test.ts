@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { createServer } from "node:tls";
 import { Endpoint } from "../../../../src/cluster/endpoint.ts";
-import { CODE, FRAME, SETTING } from "../../../../src/http2/frames.ts";
+import { CODE, FRAME, FRAME_FLAG, SETTING } from "../../../../src/http2/frames.ts";
 import type { Http2Target } from "../../../../src/protocol/http2/client-stream.ts";
 import type { SessionPool } from "../../../../src/protocol/http2/session-pool.ts";
 import type { Attempt } from "../../../../src/proxy/attempt.ts";
@@ -88,6 +88,51 @@ test("connections that take no further request do not count in the maximum", asy
   assert.equal(connections.length, clients.length);
   for (const index of asked.keys()) respond(index);
   for (const client of clients) assert.equal((await client.readResponse()).status, 200);
+});
+
+test("a connection whose endpoint stops taking streams is no obstacle to another one, unless that takes none", async (t) => {
+  const asked: [EndpointConnection, number][] = [];
+  const limitTo = (count: number): Buffer => settings([SETTING.maxConcurrentStreams, count]);
+  const { port, connections } = await startHttp2Endpoint(
+    t,
+    (connection, { type, stream }) => {
+      if (type === FRAME.headers) asked.push([connection, stream]);
+    },
+    (n) => limitTo(n < 2 ? 1 : 0),
+  );
+  const plane = startPlane(t, [port], {
+    cluster: { protocol: "http2", timeouts, pool },
+    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
+  });
+  const respond = (index: number): void => {
+    const [{ socket }, stream] = asked[index]!;
+    socket.write(headers(stream, [[":status", "200"]]));
+  };
+  const [first, second, third] = (await clientsOf(t, plane, 3)) as [Peer, Peer, Peer];
+  first.send(GET);
+  await until(() => asked.length === 1, "the first request");
+  connections[0]!.socket.write(limitTo(0));
+  respond(0);
+  assert.equal((await first.readResponse()).status, 200);
+
+  second.send(GET);
+  await until(() => asked.length === 2, "a request on another connection");
+  assert.equal(asked[1]![0], connections[1]);
+  // The third connection takes none: no fourth is opened, and the request waits for any of them.
+  first.send(GET);
+  const acknowledges = ({ type, flags }: Frame): boolean =>
+    type === FRAME.settings && (flags & FRAME_FLAG.acknowledge) !== 0;
+  await until(() => connections.length === 3 && connections[2]!.frames.length > 0, "a third connection");
+  await until(() => connections[2]!.frames.some(acknowledges), "its SETTINGS to be read");
+  third.send(GET);
+  connections[0]!.socket.write(limitTo(1));
+  await until(() => asked.length === 3, "a request on the first connection");
+  respond(1);
+  await until(() => asked.length === 4, "a request on the second connection");
+  assert.deepEqual([asked[2]![0], asked[3]![0]], [connections[0], connections[1]]);
+  for (const index of [2, 3]) respond(index);
+  for (const client of [first, second, third]) assert.equal((await client.readResponse()).status, 200);
+  assert.equal(connections.length, 3);
 });
 
 test("a request that was lost is sent again on the next connection, even if others end while that is opened", async (t) => {
