@@ -12,6 +12,11 @@ export const CLIENT = {
   fruitlessShare: 0.01,
   /** The burst in milliseconds: less than a third of that for all clients. */
   burst: 300,
+  /**
+   * A failure or restart of at least this cost is followed by a pause as long as its cost, milliseconds: the burst pays for
+   * several, which one after the other would be one long delay of all other requests.
+   */
+  costly: 20,
   /** Consecutive failures for it after which it has no burst. */
   failures: 20,
   /** Most clients that are tracked; the oldest are evicted. */
@@ -25,6 +30,7 @@ class Budget {
   #budget: number = CLIENT.burst;
   #filledAt: number;
   #fruitless = 0;
+  #pausedUntil = Number.NEGATIVE_INFINITY;
 
   constructor(now: number) {
     this.#filledAt = now;
@@ -33,6 +39,7 @@ class Budget {
   charge(cost: number, now: number): void {
     this.#fill(now);
     this.#budget -= cost;
+    if (cost >= CLIENT.costly) this.#pausedUntil = now + cost;
   }
 
   fail(now: number): void {
@@ -46,7 +53,7 @@ class Budget {
 
   isBlocked(now: number): boolean {
     this.#fill(now);
-    return this.#budget < 0;
+    return this.#budget < 0 || now < this.#pausedUntil;
   }
 
   isFull(now: number): boolean {

@@ -17,7 +17,7 @@ test("failures are counted by client: an IPv4 address, a /64 of IPv6, or all sub
 test("a client over its budget is blocked until the budget is filled again, and no other client is", () => {
   let now = 0;
   const failures = new ClientFailures(() => now);
-  failures.charge("a", CLIENT.burst + 1);
+  for (let i = 0; i <= CLIENT.burst; i++) failures.charge("a", 1);
   assert.deepEqual([failures.isBlocked("a"), failures.isBlocked("b"), failures.any], [true, false, true]);
   now += 1 / CLIENT.share;
   assert.equal(failures.isBlocked("a"), false);
@@ -30,6 +30,18 @@ test("a client over its budget is blocked until the budget is filled again, and 
   assert.equal(failures.isBlocked("b"), false);
   now += 1e9;
   assert.equal(failures.any, false, "none is tracked with a full budget");
+});
+
+test("after a costly failure a client is blocked as long as it cost, though its budget pays for it", () => {
+  let now = 0;
+  const failures = new ClientFailures(() => now);
+  failures.charge("a", CLIENT.costly - 1);
+  failures.charge("b", CLIENT.costly);
+  assert.deepEqual([failures.isBlocked("a"), failures.isBlocked("b")], [false, true]);
+  now += CLIENT.costly - 1;
+  assert.equal(failures.isBlocked("b"), true);
+  now += 1;
+  assert.equal(failures.isBlocked("b"), false);
 });
 
 test("any number of failing clients takes bounded memory: the oldest are forgotten", () => {

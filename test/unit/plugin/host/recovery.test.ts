@@ -294,3 +294,23 @@ test("any number of clients uses bounded memory, and their restarts stay within 
   site.time += 3_600_000;
   assert.equal(site.recovery.clients.any, false, "what owes nothing is forgotten");
 });
+
+test("costly failures of a client do not follow each other, cheap ones may; other clients are not refused meanwhile", () => {
+  const failedAt = (expense: { memory?: number; cost?: number }): number[] => {
+    const site = new Site();
+    const at: number[] = [];
+    for (; site.time < 4000; site.time += 10) {
+      const refused = site.refused.get("192.0.2.1") ?? 0;
+      site.call("192.0.2.1", true, expense);
+      if ((site.refused.get("192.0.2.1") ?? 0) === refused) at.push(site.time);
+      site.call("192.0.2.2", false);
+    }
+    assert.equal(site.refused.get("192.0.2.2"), undefined);
+    return at;
+  };
+  const costly = failedAt({ memory: 16 * 1024 * 1024 });
+  assert.ok(costly.length >= 4, `${costly.length} calls`);
+  for (let i = 1; i < costly.length; i++)
+    assert.ok(costly[i]! - costly[i - 1]! >= 15 * RECOVERY.memoryCost, `${costly}`);
+  assert.deepEqual(failedAt({ cost: 14 }).slice(0, 10), [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
+});
