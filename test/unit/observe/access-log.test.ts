@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
 import { PART } from "../../../src/http/head.ts";
-import { AccessLog, meetsCondition } from "../../../src/observe/access-log.ts";
+import { AccessLog, DEFAULT_ACCESS_LOG, meetsCondition } from "../../../src/observe/access-log.ts";
 import { WORKER_CELLS } from "../../../src/observe/series.ts";
+import { ThrottledLog } from "../../../src/observe/throttled-log.ts";
 import { Exchange } from "../../../src/proxy/exchange.ts";
 
 type Parts = { method?: Uint8Array; host?: Uint8Array; path?: Uint8Array; query?: Uint8Array };
@@ -159,6 +161,53 @@ test("for a blocked reader at most 1 MiB is buffered; further lines are dropped 
   const lines = out.split("\n").slice(0, -1);
   for (const line of lines) JSON.parse(line);
   assert.equal(lines.length, 20000 - dropped);
+});
+
+test("the file changes with the configuration, and is opened again on request", async (t) => {
+  const { log, close } = openLog(t);
+  const directory = mkdtempSync(join(tmpdir(), "sluice-log-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const read = (file: string) => (existsSync(file) ? readFileSync(file, "latin1") : "");
+  const write = async (file: string, method: string) => {
+    log.configure({ ...DEFAULT_ACCESS_LOG, path: file });
+    log.line(exchangeOf({ method: bytes(method) }), performance.now());
+    while (!read(file).includes(`"${method}"`)) {
+      log.tick(performance.now() + 1000);
+      await nextTurn();
+    }
+  };
+  const [first, second, rotated] = ["first", "second", "rotated"].map((name) => join(directory, name));
+  await write(first!, "A");
+  await write(second!, "B");
+  renameSync(second!, rotated!);
+  log.reopen();
+  await write(second!, "C");
+  assert.deepEqual(await close(), []);
+  const methods = [first!, rotated!, second!].map((file) =>
+    Array.from(read(file).matchAll(/"method":"(\w)"/g), ([, m]) => m),
+  );
+  assert.deepEqual(methods, [["A"], ["B"], ["C"]]);
+});
+
+test("lines that cannot be written are counted, and logged with the cause", async (t) => {
+  const fd = openSync("/dev/full", "w");
+  t.after(() => closeSync(fd));
+  const cells = new Float64Array(WORKER_CELLS.size);
+  const logged: Record<string, unknown>[] = [];
+  const warnings = new ThrottledLog(
+    (_level, _message, fields) => void logged.push(fields),
+    () => performance.now(),
+  );
+  const log = new AccessLog({ fd, cells, warnings });
+  log.enabled = true;
+  log.line(exchangeOf({ method: bytes("GET") }), performance.now());
+  await log.close();
+  assert.equal(cells[WORKER_CELLS.logDropped], 1);
+  assert.deepEqual(
+    logged.map(({ event, file }) => [event, file]),
+    [["log_dropped", "standard output"]],
+  );
+  assert.match(String(logged[0]!.cause), /ENOSPC/);
 });
 
 test("a closed reader is not a failure", async (t) => {

@@ -68,6 +68,20 @@ test("thousands of objects write a bounded number of lines", () => {
   assert.ok(lines.length < 60 * 50);
 });
 
+test("from 1,024 objects on, further ones of a kind share one entry", () => {
+  const { lines, fail, pass } = makeLog();
+  for (let i = 0; i < 1024; i++) fail(String(i));
+  pass(1000);
+  const before = lines.length;
+  fail("a");
+  fail("b");
+  fail("1023");
+  assert.deepEqual(
+    lines.slice(before).map(({ fields }) => fields.object),
+    ["a", "1023"],
+  );
+});
+
 test("each error of a client or an endpoint has its own reason in the metrics", () => {
   const rejected = Object.values(ERROR).filter(
     ({ source, code }) => source === "client" && code !== "no_route" && code !== "client_gone",
