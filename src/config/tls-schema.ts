@@ -173,6 +173,11 @@ export const clusterTls = convert(
       [],
       "PEM files of the authorities that are accepted. Default: the public ones that are built into Node.",
     ),
+    crl: withDefault(
+      oneOrMore(file),
+      [],
+      "PEM files of certificate revocation lists. With one, each authority of `ca` needs a current one.",
+    ),
     cert: optional(file, "PEM file of the certificate that is shown to endpoints that request one."),
     key: optional(file, "PEM file of its private key."),
     passphrase: optional(textOf(1, 1024), "The passphrase of an encrypted key."),
@@ -180,6 +185,9 @@ export const clusterTls = convert(
   (value, at, { report }) => {
     if ((value.cert === undefined) !== (value.key === undefined))
       report(at, '"cert" and "key" belong together, expected both');
+    // Node verifies the lists of all authorities, of which the public ones have none here.
+    if (value.crl.length > 0 && value.ca.length === 0)
+      report(at, '"crl" is given without the authorities of its lists, expected "ca"');
     return { ...value, at };
   },
 );

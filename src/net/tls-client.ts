@@ -12,6 +12,8 @@ export type TlsClientOptions = {
   readonly serverName: string;
   /** PEM; empty: Node's built-in authorities. */
   readonly ca: readonly string[];
+  /** Revocation lists, one in each PEM. */
+  readonly crl: readonly string[];
   /** The client certificate, sent if the endpoint requests one. */
   readonly certificate: { readonly cert: string; readonly key: string; readonly passphrase: string } | null;
 };
@@ -31,11 +33,12 @@ export class TlsClient {
 
   /** @throws Error if OpenSSL refuses the certificate. */
   constructor(options: TlsClientOptions) {
-    const { ca, certificate } = options;
+    const { ca, crl, certificate } = options;
     this.#options = options;
     this.#context = createSecureContext({
       minVersion: "TLSv1.2",
       ...(ca.length > 0 && { ca: [...ca] }),
+      ...(crl.length > 0 && { crl: [...crl] }),
       ...(certificate !== null && certificate),
     });
   }

@@ -53,7 +53,8 @@ export function listTlsFiles({ listeners, clusters, acme }: UsesTls): string[] {
     ...(tls?.clientCertificates?.crl ?? []),
   ]);
   for (const { tls } of clusters)
-    files.push(...[tls?.cert, tls?.key].filter((file) => file !== undefined), ...(tls?.ca ?? []));
+    if (tls !== undefined)
+      files.push(...[tls.cert, tls.key].filter((file) => file !== undefined), ...tls.ca, ...tls.crl);
   return [...new Set([...files, ...(acme?.ca ?? [])].map(({ path }) => path))];
 }
 
@@ -139,7 +140,7 @@ class TlsCheck {
     const options = {
       verify: tls.verify,
       serverName: tls.sni ?? [...hosts][0] ?? "",
-      ca: this.authorities(tls.ca),
+      ...this.#revocable(tls),
       certificate: pair ? { cert: pair.cert, key: pair.pem, passphrase } : null,
     };
     if (this.problems.length > before) return undefined;
@@ -318,13 +319,16 @@ class TlsCheck {
 
   #clients({ clientCertificates: given }: ListenerTls): TlsServerOptions["clients"] {
     if (given === undefined || given.mode === "off") return null;
-    const ca = this.authorities(given.ca);
-    const lists = given.crl.flatMap((file) => this.#revocationLists(file));
-    const [first] = given.crl;
-    for (const name of first === undefined ? [] : authoritiesWithoutList(ca, lists))
-      this.#warn(first!.at, `no list is of the authority ${name}: all clients with its certificates are rejected`);
-    const crl = lists.map(({ pem }) => pem);
-    return { required: given.mode === "required", ca, crl };
+    return { required: given.mode === "required", ...this.#revocable(given) };
+  }
+
+  /** Authorities with their revocation lists. */
+  #revocable({ ca: files, crl }: Pick<ClusterTls, "ca" | "crl">): { ca: string[]; crl: string[] } {
+    const ca = this.authorities(files);
+    const lists = crl.flatMap((file) => this.#revocationLists(file));
+    for (const name of crl.length === 0 ? [] : authoritiesWithoutList(ca, lists))
+      this.#warn(crl[0]!.at, `no list is of the authority ${name}: all its certificates are rejected`);
+    return { ca, crl: lists.map(({ pem }) => pem) };
   }
 
   #revocationLists(file: NamedFile) {
@@ -337,7 +341,7 @@ class TlsCheck {
       const number = `the revocation list ${index + 1} of ${found.length} in ${path}`;
       if (list === null) this.#report(at, `${number} cannot be read`);
       const problem = list === null ? "" : problemOfDates(list, this.#now);
-      if (problem !== "") this.#warn(at, `${number} ${problem}: all clients of its authority are rejected`);
+      if (problem !== "") this.#warn(at, `${number} ${problem}: all certificates of its authority are rejected`);
       return list ?? [];
     });
   }

@@ -14,6 +14,8 @@ authority.issue("api", { names: "DNS:api.internal,IP:127.0.0.1" });
 authority.issue("named", { names: "DNS:other.internal" });
 authority.issue("old", { names: "DNS:api.internal", days: -1 });
 authority.issue("future", { names: "DNS:api.internal", isFuture: true });
+authority.issue("withdrawn", { names: "DNS:api.internal" });
+authority.revoke("withdrawn", "lists.crl");
 new Authority(authority.directory, "self-signed");
 new Authority(authority.directory, "other-ca").issue("stranger", { names: "DNS:api.internal" });
 test.after(() => authority.remove());
@@ -42,7 +44,7 @@ async function startEndpoint(t: LiveTest, name: string, keepAlive = true): Promi
 testInUsualMode("verified endpoints serve, others are 502 with their cause", async (t) => {
   const plain = await startUpstream(t);
   const ports: Record<string, number> = { plain: plain.port };
-  for (const name of ["api", "named", "old", "future", "self-signed", "stranger"])
+  for (const name of ["api", "named", "old", "future", "self-signed", "stranger", "withdrawn"])
     ports[name] = await startEndpoint(t, name, name !== "api");
   ports.closing = await startEndpoint(t, "api", false);
   const cluster = (name: string, port: number, tls: string, more = "") =>
@@ -56,6 +58,9 @@ testInUsualMode("verified endpoints serve, others are 502 with their cause", asy
     cluster("old", ports.old!, sni),
     cluster("future", ports.future!, sni),
     cluster("self-signed", ports["self-signed"]!, sni),
+    cluster("withdrawn", ports.withdrawn!, `${sni}, crl: lists.crl`),
+    cluster("unlisted", ports.withdrawn!, sni),
+    cluster("listed", ports.closing!, `${sni}, crl: lists.crl`),
     cluster("stranger", ports.stranger!, sni),
     cluster("public", ports.api!, "sni: api.internal"),
     cluster("trusting", ports.stranger!, "verify: false"),
@@ -76,7 +81,7 @@ listeners:
 clusters:
 ${clusters.join("\n")}
 `,
-    { files: { "ca.pem": authority.read("ca.pem") } },
+    { files: { "ca.pem": authority.read("ca.pem"), "lists.crl": authority.read("lists.crl") } },
   );
   const ask = async (host: string, path = "/", body?: string) => {
     const { request } = await import("node:http");
@@ -102,7 +107,7 @@ ${clusters.join("\n")}
     async () => (await sluice.metric("sluice_health_checks_total", { cluster: "api", result: "healthy" })) > 1,
     "checks use TLS",
   );
-  for (const name of ["named", "old", "future", "self-signed", "stranger", "public"]) {
+  for (const name of ["named", "old", "future", "self-signed", "stranger", "public", "withdrawn"]) {
     const { status, proxy } = await ask(name);
     assert.deepEqual([status, proxy], [502, "sluice; error=tls_certificate_error"], name);
   }
@@ -112,6 +117,7 @@ ${clusters.join("\n")}
     ["old", /expired/],
     ["future", /not yet valid/],
     ["self-signed", /self-signed/],
+    ["withdrawn", /revoked/],
     ["plain", /^wrong version number$/],
     ["stranger", /(unable to verify|issuer)[^;]*; expected its authority in `tls\.ca` of the cluster$/],
   ] as const)
@@ -122,4 +128,11 @@ ${clusters.join("\n")}
     ["checked-plain", /^wrong version number$/],
   ] as const)
     await sluice.logged((line) => line.cluster === cluster && problem.test(String(line.problem)), `${problem}`);
+  for (const name of ["unlisted", "listed"]) assert.equal((await ask(name)).status, 200, name);
+  authority.revoke("api", "lists.crl");
+  sluice.write("lists.crl", authority.read("lists.crl"));
+  await until(
+    async () => (await ask("listed")).proxy === "sluice; error=tls_certificate_error",
+    "the new list is taken",
+  );
 });

@@ -104,7 +104,7 @@ test("a probable mistake is a warning", async () => {
   assert.match((await check(pair("mixed", "a"))).warnings[0]!, /mixed.pem are not a chain: number 2 is not the issuer/);
 });
 
-test("a revocation list that rejects all clients is a warning", async () => {
+test("a revocation list that rejects all certificates is a warning", async () => {
   const other = new Authority(authority.directory, "other");
   for (const [one, name] of [
     [authority, "ca"],
@@ -124,13 +124,15 @@ test("a revocation list that rejects all clients is a warning", async () => {
   // OpenSSL reads one list of each text.
   assert.equal(both.servers.get("web")!.clients!.crl.length, 2);
   assert.deepEqual((await checkLists("[ca.crl, other.crl]")).warnings, []);
-  const missing = `${at}: no list is of the authority CN=other: all clients with its certificates are rejected`;
+  const missing = `${at}: no list is of the authority CN=other: all its certificates are rejected`;
   assert.deepEqual((await checkLists("ca.crl")).warnings, [missing]);
   const late = (await checkLists("[both.crl]", Date.now() + 40 * 86_400_000)).warnings;
   for (const number of [1, 2])
     assert.match(
       late.join("\n"),
-      new RegExp(`the revocation list ${number} of 2 in both.crl expired at 20.*Z: all clients of its authority are`),
+      new RegExp(
+        `the revocation list ${number} of 2 in both.crl expired at 20.*Z: all certificates of its authority are`,
+      ),
     );
   assert.match(late.join("\n"), /clientCertificates.ca.*: the certificate in other.pem expired on /);
   assert.match((await checkLists("both.crl", 0)).warnings.join(), /list 1 of 2 in both.crl is not valid before 20/);

@@ -198,7 +198,7 @@ test("bytes received before a request was written are not its response over TLS"
   server.on("tlsClientError", () => undefined);
   atEnd(t, () => server.close());
   await once(server.listen(0, "127.0.0.1"), "listening");
-  const tls = { key: "unsolicited", verify: false, serverName: "", ca: [], certificate: null };
+  const tls = { key: "unsolicited", verify: false, serverName: "", ca: [], crl: [], certificate: null };
   let now = 0;
   const settings = { cluster: { tls }, poolClock: () => (now += 3_600_000) };
   const plane = startIn(t, "handle", [(server.address() as AddressInfo).port], settings);

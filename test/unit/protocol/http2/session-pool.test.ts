@@ -221,7 +221,7 @@ test("an endpoint that selected HTTP/1 is asked for HTTP/2 again after a minute"
   );
   await once(server.listen(0, "127.0.0.1"), "listening");
   atEnd(t, () => void server.close());
-  const tls = { key: "test", verify: false, serverName: "", ca: [], certificate: null };
+  const tls = { key: "test", verify: false, serverName: "", ca: [], crl: [], certificate: null };
   const plane = startPlane(t, [(server.address() as AddressInfo).port], {
     cluster: { protocol: "auto", tls, timeouts, pool },
     timeouts: { head: 0, body: 0, write: 0, idle: 0 },
