@@ -1,6 +1,7 @@
 /** Valid modules that are too expensive to build are rejected with the reason; those within the limits are built. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { LIMIT } from "../../src/abi/abi.ts";
 import { SECTION, TYPE } from "../../src/plugin/wasm/binary.ts";
 import { buildModule } from "../../src/plugin/wasm/build.ts";
 import { PluginError } from "../../src/plugin/wasm/error.ts";
@@ -10,6 +11,8 @@ import { aboveStack, type Bomb, body, bytes, list, makeBomb, nested, repeat } fr
 const MEMORY = 16 * 1024 * 1024;
 const DROP = 0x1a;
 const NOP = 0x01;
+/** The type without parameters and results. */
+const NO_TYPE = 3;
 const nothing = body(0, () => {});
 /** `count` entries that are all alike. */
 const many = (count: number, ...entry: number[]) => list(Array.from({ length: count }), bytes(...entry));
@@ -79,6 +82,11 @@ const refused: [name: string, bomb: Bomb, problem: RegExp][] = [
     "many globals",
     { sections: { [SECTION.global]: many(20_001, TYPE.i32, 0, OP.i32Const, 0, OP.end) } },
     /^20001 globals are declared, the limit is 20000$/,
+  ],
+  [
+    "many tags",
+    { sections: { [SECTION.tag]: many(LIMIT.tags + 1, 0, NO_TYPE) } },
+    new RegExp(`^${LIMIT.tags + 1} tags are declared, the limit is ${LIMIT.tags}$`),
   ],
   [
     "many exports",
