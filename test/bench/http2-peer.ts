@@ -1,6 +1,5 @@
 /** A client and an endpoint of HTTP/2 that cost little: they write and read frames, and interpret no headers. */
-import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import {
   DEFAULT_WINDOW,
@@ -15,6 +14,7 @@ import {
 } from "../../src/http2/frames.ts";
 import { block, type Field, frame, settings, uint32 } from "../support/http2-frames.ts";
 import type { Subject } from "./subject.ts";
+import { type Endpoint, startTcpServer } from "./tcp-server.ts";
 
 /** Windows that no run uses up, so that none is ever updated. What is in transit to a proxy is below its windows. */
 const OPENING = Buffer.concat([
@@ -123,8 +123,6 @@ const RESPONSE = block([
 ]);
 const TRAILERS = block([["grpc-status", "0"]]);
 
-export type Endpoint = { readonly address: string; close(): void };
-
 /** Sends the messages of each gRPC call back, and ends it after the client. */
 export async function startGrpcEcho(): Promise<Endpoint> {
   return startEndpoint((socket) => {
@@ -178,20 +176,9 @@ export class RequestCounter {
   }
 }
 
-async function startEndpoint(accept: (socket: Socket) => Received): Promise<Endpoint> {
-  const sockets = new Set<Socket>();
-  const server = createServer({ noDelay: true }, (socket) => {
-    sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket)).on("error", () => socket.destroy());
+function startEndpoint(accept: (socket: Socket) => Received): Promise<Endpoint> {
+  return startTcpServer((socket) => {
     new Connection(socket, PREFACE.length, accept(socket));
     socket.write(OPENING);
   });
-  await once(server.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }), "listening");
-  return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
 }

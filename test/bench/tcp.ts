@@ -1,12 +1,13 @@
 /** TCP connections through each proxy: messages and new connections. */
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import type { Options } from "./options.ts";
 import { haproxyTcp } from "./peers/haproxy.ts";
 import { nginxStream } from "./peers/nginx.ts";
 import { sluiceTcp } from "./peers/sluice.ts";
 import { connectionsOf, pingPong, type Relay, runRelay, type Work } from "./relay.ts";
 import type { Site } from "./site.ts";
+import { type Endpoint, startTcpServer } from "./tcp-server.ts";
 
 /** Connections that are opened at a time, each for one message. */
 const AT_ONCE = 16;
@@ -69,19 +70,6 @@ export function openTcp(port: number, count: number): Promise<Socket[]> {
 }
 
 /** Sends every byte back. */
-export async function startTcpEcho(): Promise<{ address: string; close(): void }> {
-  const sockets = new Set<Socket>();
-  const server = createServer({ noDelay: true }, (socket) => {
-    sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket)).on("error", () => socket.destroy());
-    socket.pipe(socket);
-  });
-  await once(server.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }), "listening");
-  return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
+export function startTcpEcho(): Promise<Endpoint> {
+  return startTcpServer((socket) => socket.pipe(socket));
 }

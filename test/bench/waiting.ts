@@ -1,16 +1,8 @@
 /** Memory while requests wait: 5,000 of HTTP/1 at the same moment, and 10,000 streams of HTTP/2. */
-import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { GRPC_HEADERS, GRPC_PATH, messageOf } from "./grpc.ts";
-import {
-  Http2Client,
-  type Endpoint as HttpEndpoint,
-  RequestCounter,
-  requestOf,
-  startGrpcEcho,
-  startSilentHttp2,
-} from "./http2-peer.ts";
+import { Http2Client, RequestCounter, requestOf, startGrpcEcho, startSilentHttp2 } from "./http2-peer.ts";
 import type { Options } from "./options.ts";
 import { haproxy, haproxyHttp2, haproxyHttp2Both } from "./peers/haproxy.ts";
 import { nginx, nginxGrpc, nginxHttp2Unbuffered } from "./peers/nginx.ts";
@@ -20,6 +12,7 @@ import { useLoadCore } from "./relay.ts";
 import { BODY, type Site } from "./site.ts";
 import type { Peer, Subject } from "./subject.ts";
 import { renderTable } from "./table.ts";
+import { type Endpoint as HttpEndpoint, startTcpServer } from "./tcp-server.ts";
 
 const AT_ONCE = 5000;
 const AT_ONCE_PEERS = [sluice, nginx, haproxy];
@@ -187,21 +180,8 @@ async function startSilentHttp1(response?: string): Promise<Endpoint> {
 }
 
 /** `receive`: a request, which is received whole. */
-async function startHttp1(receive: (socket: Socket) => unknown): Promise<HttpEndpoint> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on("data", () => receive(socket)).on("error", () => socket.destroy());
-    socket.on("close", () => sockets.delete(socket));
-  });
-  await once(server.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }), "listening");
-  return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
+function startHttp1(receive: (socket: Socket) => unknown): Promise<HttpEndpoint> {
+  return startTcpServer((socket) => socket.on("data", () => receive(socket)));
 }
 
 const chosen = (peers: readonly Peer[], { only }: Options): readonly Peer[] =>

@@ -1,13 +1,14 @@
 /** WebSockets through each proxy. */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, type Socket } from "node:net";
 import type { Options } from "./options.ts";
 import { haproxy } from "./peers/haproxy.ts";
 import { nginxUpgrade } from "./peers/nginx.ts";
 import { sluice } from "./peers/sluice.ts";
 import { connectionsOf, pingPong, type Relay, runRelay, type Work } from "./relay.ts";
 import type { Site } from "./site.ts";
+import { type Endpoint, startTcpServer } from "./tcp-server.ts";
 
 const SIZES = [100, 10_000, 1024 * 1024];
 const TARGETS = { nginx: "≤ 1.1", HAProxy: "≤ 1.1" };
@@ -62,22 +63,11 @@ export function frameOf(size: number): Buffer {
 }
 
 /** Confirms every upgrade and sends every byte back. */
-export async function startWebSocketEcho(): Promise<{ address: string; close(): void }> {
-  const sockets = new Set<Socket>();
-  const server = createServer({ noDelay: true }, (socket) => {
-    sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket)).on("error", () => socket.destroy());
+export function startWebSocketEcho(): Promise<Endpoint> {
+  return startTcpServer((socket) =>
     socket.once("data", () => {
       socket.write(RESPONSE);
       socket.pipe(socket);
-    });
-  });
-  await once(server.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }), "listening");
-  return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
+    }),
+  );
 }

@@ -7,7 +7,15 @@ import { setTimeout } from "node:timers/promises";
 import { TLSSocket } from "node:tls";
 import { Authority } from "../support/certificates.ts";
 import { connectTo, type Peer, startRawUpstream } from "./peers.ts";
-import { atEnd, type Ports, reuseSluice, simpleConfig, testInEachMode } from "./program.ts";
+import {
+  atEnd,
+  type LiveTest,
+  type Ports,
+  type Program,
+  reuseSluice,
+  simpleConfig,
+  testInEachMode,
+} from "./program.ts";
 
 const authority = new Authority();
 authority.issue("site");
@@ -67,6 +75,21 @@ for (const framing of ["length", "chunked"] as const) {
   );
 }
 
+/** Uploads that the endpoint rejects, one after the other: each client gets the response. */
+async function uploadAll(t: LiveTest, sluice: Program): Promise<void> {
+  for (let turn = 0; turn < 12; turn++) {
+    const client = await connectTo(t, sluice.port);
+    upload(client, 4 * MiB);
+    const response = await client.readResponse();
+    assert.deepEqual(
+      [response.status, response.headers["x-from"], response.body.toString()],
+      [413, "upstream", "big"],
+      `turn ${turn}`,
+    );
+    client.socket.destroy();
+  }
+}
+
 testInEachMode(
   "early-response-reaches-the-client: the upstream rejects a body, and closes before it has read it",
   async (t) => {
@@ -81,16 +104,7 @@ testInEachMode(
       peer.socket.write(early, () => closings[index % closings.length]!(peer));
     });
     const sluice = await reuseSluice(t, simpleConfig(upstream.port));
-    for (let turn = 0; turn < 12; turn++) {
-      const client = await connectTo(t, sluice.port);
-      upload(client, 4 * MiB);
-      const response = await client.readResponse();
-      assert.deepEqual(
-        [response.status, response.headers["x-from"], response.body.toString()],
-        [413, "upstream", "big"],
-      );
-      client.socket.destroy();
-    }
+    await uploadAll(t, sluice);
   },
 );
 
@@ -125,17 +139,7 @@ listeners: { web: { address: "127.0.0.1:${web}", cluster: app } }
 clusters: { app: { endpoints: ["127.0.0.1:${port}"], tls: { verify: false } } }
 `;
     const sluice = await reuseSluice(t, config);
-    for (let turn = 0; turn < 12; turn++) {
-      const client = await connectTo(t, sluice.port);
-      upload(client, 4 * MiB);
-      const response = await client.readResponse();
-      assert.deepEqual(
-        [response.status, response.headers["x-from"], response.body.toString()],
-        [413, "upstream", "big"],
-        `turn ${turn}`,
-      );
-      client.socket.destroy();
-    }
+    await uploadAll(t, sluice);
   },
 );
 

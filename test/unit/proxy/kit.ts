@@ -29,6 +29,7 @@ import { Incoming, type IncomingOptions } from "../../../src/worker/incoming.ts"
 import { Listener } from "../../../src/worker/listener.ts";
 import { WantedCertificates } from "../../../src/worker/wanted-certificates.ts";
 import { atEnd } from "../../e2e/program.ts";
+import { plainListener } from "../../support/listener.ts";
 
 /** Cells of the counters; tests only check whether gauges return to zero. */
 export const CELLS = {
@@ -216,34 +217,10 @@ function makeClusterPlan(upstreams: readonly number[], { cluster }: Settings): C
 
 function makeState(snapshot: Snapshot, settings: Settings): ListenerState {
   const plan: ListenerPlan = {
-    name: "web",
-    address: "127.0.0.1:0",
-    protocol: "http",
-    tls: null,
-    proxyProtocol: null,
-    allow: null,
-    deny: null,
-    timeouts: { handshake: 5000, head: 5000, body: 5000, write: 5000, idle: 5000, ...settings.timeouts },
-    limits: { head: 32 * 1024, target: 16 * 1024, headers: 100, body: 0, connections: 0, connectionsPerClient: 0 },
-    path: { allowsAmbiguous: false, form: 0 },
-    trustedProxies: [],
-    http2: {
-      maxConcurrentStreams: 100,
-      streamWindow: 65_536,
-      connectionWindow: 1_048_576,
-      headerTableSize: 4096,
-      controlFrames: { burst: 1000, perSecond: 100 },
-    },
-    halfClose: false,
-    strictSniHost: false,
-    chain: [],
-    udp: { responses: 0, quic: false },
-    relay: null,
-    routes: [],
-    slot: 0,
+    ...plainListener,
+    timeouts: { ...plainListener.timeouts, ...settings.timeouts },
     cells: CELLS.listener,
     requestCells: CELLS.requests,
-    grpcMethods: [],
     durationCells: CELLS.durations,
   };
   const once = { attempts: 1, connect: true, reset: false, timeout: false, statuses: [] };
