@@ -36,6 +36,8 @@ export class KeyValueStore implements KeyValue {
   readonly #shards: readonly Shard[];
   /** This thread's number in locks. */
   readonly #owner: number;
+  /** That of the key of the last operation. */
+  #hash = 0;
   /** The shard whose lock this thread holds, also after an exception. */
   #inside: Shard | null = null;
 
@@ -68,52 +70,34 @@ export class KeyValueStore implements KeyValue {
   }
 
   get(operation: Operation): number {
-    const hash = this.#hash(operation);
-    const shard = this.#enter(hash, operation);
+    const shard = this.#shardOf(operation);
     if (shard === null) return STATUS.busy;
-    const result = shard.get(operation, hash);
-    this.#leave(shard);
+    const result = this.#leave(shard, shard.get(operation, this.#hash));
     if (result > 0) operation.work += result;
     return result;
   }
 
   set(operation: Operation): number {
     if (operation.valueEnd - operation.valueStart > LIMIT.kvValue) return STATUS.tooLarge;
-    const hash = this.#hash(operation);
-    const shard = this.#enter(hash, operation);
-    if (shard === null) return STATUS.busy;
-    const result = shard.set(operation, hash);
-    this.#leave(shard);
-    return result;
+    const shard = this.#shardOf(operation);
+    return shard === null ? STATUS.busy : this.#leave(shard, shard.set(operation, this.#hash));
   }
 
   compareAndSet(operation: Operation): number {
     if (operation.valueEnd - operation.valueStart > LIMIT.kvValue) return STATUS.tooLarge;
-    const hash = this.#hash(operation);
-    const shard = this.#enter(hash, operation);
-    if (shard === null) return STATUS.busy;
-    const result = shard.compareAndSet(operation, hash);
-    this.#leave(shard);
-    return result;
+    const shard = this.#shardOf(operation);
+    return shard === null ? STATUS.busy : this.#leave(shard, shard.compareAndSet(operation, this.#hash));
   }
 
   increment(operation: Operation): number {
     if (!Number.isSafeInteger(operation.number)) return STATUS.invalid;
-    const hash = this.#hash(operation);
-    const shard = this.#enter(hash, operation);
-    if (shard === null) return STATUS.busy;
-    const result = shard.increment(operation, hash);
-    this.#leave(shard);
-    return result;
+    const shard = this.#shardOf(operation);
+    return shard === null ? STATUS.busy : this.#leave(shard, shard.increment(operation, this.#hash));
   }
 
   delete(operation: Operation): number {
-    const hash = this.#hash(operation);
-    const shard = this.#enter(hash, operation);
-    if (shard === null) return STATUS.busy;
-    const result = shard.delete(operation, hash);
-    this.#leave(shard);
-    return result;
+    const shard = this.#shardOf(operation);
+    return shard === null ? STATUS.busy : this.#leave(shard, shard.delete(operation, this.#hash));
   }
 
   list(operation: Operation): number {
@@ -129,7 +113,7 @@ export class KeyValueStore implements KeyValue {
       if (!shard.hasRecords(operation.namespace)) continue;
       while (chain < chains) {
         if (operation.work >= LIST_WORK) return this.#pause(operation, index * chains + chain, written, 0);
-        if (!this.#enterShard(shard)) {
+        if (!this.#enter(shard)) {
           operation.work += WORK.busy;
           return this.#pause(operation, index * chains + chain, written, STATUS.busy);
         }
@@ -159,30 +143,28 @@ export class KeyValueStore implements KeyValue {
 
   // ── Locks ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #hash(operation: Operation): number {
-    operation.work = 0;
+  /** Locks and returns the shard of the key, whose hash selects the chain too; null if it is locked for too long. */
+  #shardOf(operation: Operation): Shard | null {
     const { namespace, key, keyStart, keyEnd } = operation;
-    return hashKey(this.#seed, namespace, key, keyStart, keyEnd);
-  }
-
-  /** Locks and returns the shard of a hash, whose low bits select the chain; null if it is locked for too long. */
-  #enter(hash: number, operation: Operation): Shard | null {
-    const shard = this.#shards[(hash >>> 20) % this.#shards.length]!;
-    if (this.#enterShard(shard)) return shard;
+    operation.work = 0;
+    this.#hash = hashKey(this.#seed, namespace, key, keyStart, keyEnd);
+    const shard = this.#shards[(this.#hash >>> 20) % this.#shards.length]!;
+    if (this.#enter(shard)) return shard;
     operation.work += WORK.busy;
     return null;
   }
 
-  #enterShard(shard: Shard): boolean {
+  #enter(shard: Shard): boolean {
     if (this.#inside !== null) this.repair();
     if (!acquire(this.#words, shard.lock, this.#owner)) return false;
     this.#inside = shard;
     return true;
   }
 
-  #leave(shard: Shard): void {
+  #leave(shard: Shard, result = 0): number {
     release(this.#words, shard.lock);
     this.#inside = null;
+    return result;
   }
 
   /** Repairs and unlocks a shard that this thread left locked because of an exception (stack overflow). */
