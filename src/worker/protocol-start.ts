@@ -62,7 +62,9 @@ export class ProtocolStart implements ServerHandler {
     if (at === end && !isWhole) return input.append(bytes, start, end);
     this.#mayBePreface = isWhole;
     if (!isWhole && this.#detectsTcp) return this.#receiveLine(bytes, start, end);
-    this.#pass(this.#makeHandler(isWhole), bytes, start, end);
+    const handler = this.#begin(this.#makers.makeHttp(this.#accepted, isWhole));
+    // The buffered bytes may have replaced it.
+    if (this.#connection.handler === handler) handler.receive(bytes, start, end);
   }
 
   /** Compares what may be a request line. */
@@ -95,32 +97,18 @@ export class ProtocolStart implements ServerHandler {
     return VERSION_END.test(bytes.toString("latin1", Math.max(least, stop - VERSION_LENGTH), stop));
   }
 
-  #begin(handler: ServerHandler): void {
+  /** The handler takes over, and receives the buffered bytes. */
+  #begin(handler: ServerHandler): ServerHandler {
     this.#connection.handler = handler;
     const { bytes, start, end } = this.#input;
     if (end > start && this.#connection.alive) handler.receive(bytes, start, end);
-  }
-
-  #pass(handler: ServerHandler, bytes: Buffer, start: number, end: number): void {
-    // The buffered bytes may have replaced it.
-    if (this.#connection.handler === handler) handler.receive(bytes, start, end);
-  }
-
-  /** Makes the protocol's handler, which receives the buffered bytes. */
-  #makeHandler(isHttp2: boolean): ServerHandler {
-    const handler = this.#makers.makeHttp(this.#accepted, isHttp2);
-    this.#connection.handler = handler;
-    const { bytes, start, end } = this.#input;
-    if (end > start) handler.receive(bytes, start, end);
     return handler;
   }
 
   /** No more bytes decide: those received so far are HTTP if they begin with a method and its space. */
   #decide(): ServerHandler {
-    if (!this.#detectsTcp || this.#method > 0) return this.#makeHandler(false);
-    const handler = this.#makers.makeTcp(this.#accepted);
-    this.#begin(handler);
-    return handler;
+    const isHttp = !this.#detectsTcp || this.#method > 0;
+    return this.#begin(isHttp ? this.#makers.makeHttp(this.#accepted, false) : this.#makers.makeTcp(this.#accepted));
   }
 
   ended(): void {
