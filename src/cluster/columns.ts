@@ -20,10 +20,7 @@ const REACH = 1;
 const HEADER_WORDS = 16;
 const SHARED_COLUMNS = 6;
 
-/**
- * Averages decay without traffic: from FRESH ms after the last sample they halve every HALF ms. Otherwise a strategy would
- * permanently avoid an endpoint that was slow once.
- */
+/** Averages halve every HALF ms from FRESH ms after the last sample: one slow response must not bar an endpoint. */
 const FRESH = 10_000;
 const HALF = 10_000;
 

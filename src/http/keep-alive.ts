@@ -4,10 +4,7 @@ import { type Head, NAME } from "./head.ts";
 
 const TIMEOUT = Buffer.from("timeout=");
 
-/**
- * How long the receiver of `timeout=N` keeps the connection idle, in ms: a second less than N, so that it closes it before
- * the sender does. Infinite without it.
- */
+/** How long, in ms, the receiver of `timeout=N` reuses the connection: until a second before its sender closes it. */
 export function keepAliveTimeout(head: Head): number {
   const index = head.findKnown(NAME["keep-alive"]);
   if (index < 0) return Number.POSITIVE_INFINITY;

@@ -8,10 +8,7 @@ const MAX_VALUE = 2 ** 31 - 1;
 
 export const HOP = { forward: 0, respond: 1, malformed: 2 } as const;
 
-/**
- * Decrements the field. Returns `forward`, also without the field; `respond` at 0: this proxy must respond itself; or
- * `malformed`: several fields, or not a number.
- */
+/** Decrements the field: `forward`, also without it; `respond` here at 0; `malformed` if several or no number. */
 export function countHop(head: Head): number {
   const index = head.find(MAX_FORWARDS, 0, MAX_FORWARDS.length);
   if (index < 0) return HOP.forward;

@@ -44,10 +44,7 @@ export function normalizeTargetText(text: string): string | null {
   return query.includes("#") ? null : path + encodeText(query);
 }
 
-/**
- * Normalises the escapes of a template with fields in braces. Dot segments remain, since the value of a field may have
- * several segments. Null if an escape is malformed.
- */
+/** Normalises the escapes of a template; null if malformed. Dot segments remain: a value may have several segments. */
 export function normalizeTemplateText(text: string): string | null {
   if (/%(?![0-9A-Fa-f]{2})/.test(text)) return null;
   return encodeText(text).replace(/%[0-9A-Fa-f]{2}/g, (triplet) => {

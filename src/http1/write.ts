@@ -1,7 +1,4 @@
-/**
- * Writes heads and framing as bytes. Each function writes at `at` and returns the offset after its bytes; the caller
- * guarantees the capacity (`fieldsBound` and the constants).
- */
+/** Writes heads and framing at `at`, and returns the offset after. The caller ensures the capacity (`fieldsBound`). */
 
 import * as octets from "../http/bytes.ts";
 import { isToken, mayTrail } from "../http/fields.ts";

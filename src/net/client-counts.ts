@@ -1,7 +1,4 @@
-/**
- * Counts the open connections of each client at each listener over all workers, for `limits.connectionsPerClient`, in a
- * table of fixed size (`client-rows.ts`).
- */
+/** Counts each client's connections at each listener over all workers, for `limits.connectionsPerClient`. */
 import { randomBytes } from "node:crypto";
 import { type ClientRows, networkOf, rowsOf } from "./client-rows.ts";
 import { ConnectionCounts } from "./connection-counts.ts";

@@ -18,10 +18,7 @@ export class FieldFinder {
     return true;
   }
 
-  /**
-   * Finds the first header of that name (in lower case) with its received value: an edit relocates the value but not the
-   * name, and received bytes are not overwritten.
-   */
+  /** Finds the first header of that name with its received value: an edit moves the value, but not the name. */
   findReceived({ bytes, fields, count, received: end }: Head, name: Buffer): boolean {
     for (let i = 0, at = 0; i < count; i++, at += FIELD_WORDS) {
       const nameEnd = fields[at + NAME_END]!;

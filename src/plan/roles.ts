@@ -48,10 +48,7 @@ type Plugins = ReadonlyMap<
 /** `misplaced`: uses that cannot work with any configuration. */
 export type Roles = { readonly problems: readonly Problem[]; readonly misplaced: ReadonlySet<PluginUse> };
 
-/**
- * Checks each use of a plugin: a strategy picks, a router routes, a checker checks, a filter handles connections, requests,
- * responses, or their end.
- */
+/** Checks that each plugin exports the hooks of its use: a strategy picks, a router routes, a checker checks. */
 export function checkRoles({ clusters, listeners }: Pick<Config, "clusters" | "listeners">, plugins: Plugins): Roles {
   const problems: Problem[] = [];
   const misplaced = new Set<PluginUse>();

@@ -60,10 +60,7 @@ function isFailure({ exchange: x, status }: Attempt): boolean {
   return status >= 500 && x.cluster!.plan.passive !== null && x.cluster!.plan.passive.statuses.includes(status);
 }
 
-/**
- * Counts the attempt of a gRPC call by the status in its trailers. Not one that was ended from outside: a silent client
- * could have endpoints ejected by timeouts.
- */
+/** Counts a gRPC call by its trailers, unless ended from outside: silent clients could have endpoints ejected. */
 function settleCall(context: WorkerContext, x: Exchange): void {
   const { attempt } = x;
   if (!attempt.isPending || x.error !== null) return;

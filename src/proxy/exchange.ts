@@ -351,10 +351,7 @@ export class Exchange implements ExchangeContext {
     return this.#owned === null ? 0 : this.#owned.count;
   }
 
-  /**
-   * Removes all fields of the request that a server may read as this name, also from trailers that are received later.
-   * Returns the number of removed fields.
-   */
+  /** Removes all request fields that a server may read as this name, also in later trailers; returns their number. */
   ownHeader(name: Uint8Array, start: number, end: number): number {
     (this.#owned ??= new OwnedHeaders()).add(name, start, end);
     const removed = removeAliases(this.request, name, start, end);

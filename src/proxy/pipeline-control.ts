@@ -1,7 +1,4 @@
-/**
- * What its steps and events may do with the pipeline (`pipeline.ts`). A step returns the phase that follows; an event
- * continues an exchange that waits.
- */
+/** What steps and events do with the pipeline: a step returns the phase that follows, an event continues a wait. */
 import type { WorkerContext } from "./context.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";

@@ -1,7 +1,4 @@
-/**
- * A listening address of this worker: its current configuration, whether it drains, its connections and counters.
- * Independent of the protocol.
- */
+/** A listening address of this worker, of any protocol: its configuration, connections, counters and drain. */
 import type { Connection, ConnectionHandler, ConnectionOwner } from "../net/connection.ts";
 import { TUNNEL_ENDS, type TunnelEnd } from "../net/tunnel.ts";
 import { LISTENER_CELLS } from "../observe/series.ts";

@@ -1,7 +1,4 @@
-/**
- * A plugin's subrequest to a cluster: it uses the same strategies, pools, retries and endpoint counts as other requests,
- * and its response is buffered for the plugin.
- */
+/** A plugin's subrequest to a cluster, with its strategies, pools, retries and counts; its response is buffered. */
 
 import { STATUS } from "../abi/abi.ts";
 import type { Head } from "../http/head.ts";

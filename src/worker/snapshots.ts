@@ -190,10 +190,7 @@ export class Snapshots {
     return [...slots];
   }
 
-  /**
-   * Drains tunnels to endpoints that a reload has removed, also those that requests in progress open later. Tunnels to
-   * addresses that DNS has dropped continue.
-   */
+  /** Drains tunnels, also later ones, to endpoints that a reload removed; not those to addresses DNS has dropped. */
   #drainRemoved(before: Version, next: Version): void {
     const kept = slotsOf(next.plan);
     for (const { plan, snapshot } of this.#versions.values()) snapshot.removed = slotsOf(plan).difference(kept);

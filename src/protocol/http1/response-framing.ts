@@ -19,10 +19,7 @@ const frame: ResponseForm = {
   untilClose: false,
 };
 
-/**
- * Chooses the framing (RFC 9112 section 6.3) from the client's request and the head as it is now. A plugin may have made
- * another method or status of it since the endpoint responded.
- */
+/** Chooses the framing (RFC 9112 section 6.3) by the client's request and the head that plugins have left. */
 export function frameResponse(x: Exchange): ResponseForm {
   const head = x.response;
   const { status } = head;

@@ -1,7 +1,4 @@
-/**
- * The body of a response between its stream and its consumer: what is received while the consumer is slow, at most a
- * window, is kept, and delivered when it continues.
- */
+/** A response's body between stream and consumer: keeps what is received while the consumer is slow, up to a window. */
 import { PendingBuffer } from "../../net/pending-buffer.ts";
 
 export interface BodyOwner {

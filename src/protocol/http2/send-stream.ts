@@ -1,7 +1,4 @@
-/**
- * The sending direction of a stream: what the windows and the socket do not allow yet is kept, at most one read from its
- * source, and the end of the stream follows it.
- */
+/** The sending direction of a stream: what windows and socket do not allow yet is kept, at most one read. */
 import type { Head } from "../../http/head.ts";
 import { DEFAULT_URGENCY } from "../../http/priority.ts";
 import { MAX_WINDOW } from "../../http2/frames.ts";

@@ -59,10 +59,7 @@ export class UdpListener implements SessionOwner {
   readonly port: Port;
   readonly place: UdpPlace;
   readonly address: string;
-  /**
-   * Other workers serve the address while this listener drains. It opens sessions then: the system goes on to assign new
-   * clients to this socket until it is closed.
-   */
+  /** Other workers serve the address while it drains, but the system still assigns new clients to this socket. */
   hasSuccessor = false;
   isClosed = false;
   readonly kept = { bytes: 0 };
