@@ -73,7 +73,7 @@ export abstract class ProbeCall implements FrameHandler {
     return this.#take(this.body(bytes, start, end, length >= 0 && (flags & FRAME_FLAG.endStream) !== 0));
   }
 
-  malformed(_code: number, problem: string): void {
+  fail(_code: number, problem: string): void {
     this.#result ??= `invalid HTTP/2: ${problem}`;
   }
 

@@ -106,7 +106,7 @@ export interface FrameHandler {
     padding: number,
   ): boolean;
   /** The frame violates the protocol; reading stops. `code`: one of CODE. */
-  malformed(code: number, problem: string): void;
+  fail(code: number, problem: string): void;
 }
 
 /** Reads frames from a byte stream in chunks of any size. Frames other than DATA are buffered whole. */
@@ -231,6 +231,6 @@ export class FrameReader {
 
   #fail(code: number, problem: string): void {
     this.#stopped = true;
-    this.#handler.malformed(code, problem);
+    this.#handler.fail(code, problem);
   }
 }

@@ -48,7 +48,7 @@ class Connection {
         received.data(stream, bytes, start, end, length >= 0 && (flags & FRAME_FLAG.endStream) !== 0);
         return true;
       },
-      malformed: (_, problem) => socket.destroy(new Error(problem)),
+      fail: (_, problem) => socket.destroy(new Error(problem)),
     });
     socket.on("data", (bytes: Buffer) => {
       const start = Math.min(preface, bytes.length);

@@ -53,6 +53,7 @@ export interface SessionOwner {
 export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   readonly connection: Connection<DialHandler>;
   readonly target: Http2Target;
+  readonly streams: ClientStreams;
   /** performance.now() at its creation. */
   readonly openedAt = performance.now();
   /** performance.now() at the endpoint's first SETTINGS. */
@@ -63,7 +64,6 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   readonly #retiresAt: number;
   readonly #writer: FrameWriter;
   readonly #scheduler: SendScheduler;
-  readonly #streams: ClientStreams;
   /** It takes no further stream. */
   #retired = false;
   #ended = false;
@@ -84,7 +84,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     this.#writer = new FrameWriter(this.connection, this, context.buffers);
     const budget = new FrameBudget(CONTROL_FRAMES, context.clock.now);
     this.#scheduler = new SendScheduler(this.connection, this.#writer, budget);
-    this.#streams = new ClientStreams(this, {
+    this.streams = new ClientStreams(this, {
       clock: context.clock,
       buffers: context.buffers,
       budget,
@@ -123,43 +123,24 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   }
 
   get isReady(): boolean {
-    return this.#streams.hasSettings && !this.#ended;
+    return this.streams.hasSettings && !this.#ended;
   }
 
   get isConnecting(): boolean {
-    return !this.#streams.hasSettings && !this.#ended;
+    return !this.streams.hasSettings && !this.#ended;
   }
 
   /** It takes streams, now or when one of its own ends. */
   get isOpen(): boolean {
-    return this.#streams.hasSettings && !this.#retired && !this.#ended;
-  }
-
-  get isIdle(): boolean {
-    return this.#streams.isEmpty;
-  }
-
-  /** Streams that were opened. */
-  get served(): number {
-    return this.#streams.opened;
-  }
-
-  /** Streams that the endpoint allows at once. */
-  get limit(): number {
-    return this.#streams.limit;
-  }
-
-  /** The endpoint accepts extended CONNECT (RFC 8441): its streams can be tunnels. */
-  get allowsConnect(): boolean {
-    return this.#streams.allowsConnect;
+    return this.streams.hasSettings && !this.#retired && !this.#ended;
   }
 
   /** A stream can be opened. Retires the session if it has served its requests or its time. */
   canOpen(): boolean {
-    if (!this.#streams.hasSettings || this.#retired || this.#ended || this.#streams.isFull) return false;
+    if (!this.streams.hasSettings || this.#retired || this.#ended || this.streams.isFull) return false;
     const { requests } = this.#plan.pool;
     const isOld = this.#retiresAt > 0 && this.#context.clock.now >= this.#retiresAt;
-    if (!isOld && (requests === 0 || this.#streams.opened < requests) && !this.#streams.isExhausted) return true;
+    if (!isOld && (requests === 0 || this.streams.opened < requests) && !this.streams.isExhausted) return true;
     this.#retire();
     return false;
   }
@@ -168,19 +149,19 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   #retire(): void {
     if (this.#retired) return;
     this.#retired = true;
-    if (this.#streams.isEmpty) this.end();
+    if (this.streams.isEmpty) this.end();
     else this.#owner.retired(this);
   }
 
   /** Sends the stream's request. */
   open(stream: ClientStream): void {
-    if (this.#streams.isEmpty) {
+    if (this.streams.isEmpty) {
       // It may have lost its path while it was idle.
       const isDoubtful = this.#context.clock.now - this.#receivedAt > this.#plan.timeouts.ping;
-      if (isDoubtful && this.#pings.allows(this.#streams.received)) this.#sendPing();
+      if (isDoubtful && this.#pings.allows(this.streams.received)) this.#sendPing();
       else this.#armNext(true);
     } else if (this.#awaits === AWAITS.life && this.#pings.extend()) this.#armNext();
-    this.#streams.open(stream);
+    this.streams.open(stream);
   }
 
   // ── Input ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -189,8 +170,8 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     if (this.#ended) return;
     this.#receivedAt = this.#context.clock.now;
     const isResponse = this.#awaits === AWAITS.ping;
-    this.#streams.read(bytes, start, end);
-    if (isResponse) this.#pings.responded(this.#streams.received);
+    this.streams.read(bytes, start, end);
+    if (isResponse) this.#pings.responded(this.streams.received);
     if (this.#awaits >= AWAITS.ping) this.#armNext();
     else if (this.#awaits === AWAITS.rest) this.connection.arm(this.#plan.timeouts.connect);
   }
@@ -211,11 +192,11 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
 
   streamClosed(): void {
     if (this.#ended) return;
-    if (this.#streams.resets >= MAX_RESETS && !this.#retired) {
-      this.#owner.replaced(this, this.#streams.resets);
+    if (this.streams.resets >= MAX_RESETS && !this.#retired) {
+      this.#owner.replaced(this, this.streams.resets);
       this.#retire();
     }
-    if (this.#streams.isEmpty) {
+    if (this.streams.isEmpty) {
       if (this.#retired) return this.end();
       this.#armNext();
     }
@@ -236,7 +217,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   /** Ends it in order. */
   end(): void {
     if (this.#ended) return;
-    if (this.#streams.hasSettings) this.#writer.goAway(0, CODE.noError);
+    if (this.streams.hasSettings) this.#writer.goAway(0, CODE.noError);
     this.#close(null, "closed");
   }
 
@@ -250,7 +231,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   /** `error`: what its streams fail with; null: as a connection that was lost. */
   #close(error: ProxyError | null, problem: string): void {
     if (this.#ended) return;
-    const wasReady = this.#streams.hasSettings;
+    const wasReady = this.streams.hasSettings;
     this.#ended = true;
     this.#writer.flush();
     if (this.connection.alive) {
@@ -260,18 +241,18 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     }
     // Before its streams fail, whose requests may be sent again.
     this.#owner.closed(this, wasReady ? null : (error ?? ERROR.connectFailed), problem, false);
-    this.#streams.lost(problem, error ?? ERROR.upstreamReset);
+    this.streams.lost(problem, error ?? ERROR.upstreamReset);
   }
 
   ended(): void {
     this.#close(
       null,
-      this.#streams.hasSettings ? "the connection ended before the end of the response" : "no HTTP/2: it ended",
+      this.streams.hasSettings ? "the connection ended before the end of the response" : "no HTTP/2: it ended",
     );
   }
 
   closed(error: Error | null): void {
-    if (!this.#streams.hasSettings && !this.#ended) {
+    if (!this.streams.hasSettings && !this.#ended) {
       const isConnected = this.#awaits === AWAITS.settings;
       const problem = error?.message ?? "closed before SETTINGS";
       return this.#closeUnready(isConnected ? ERROR.connectFailed : connectError(error), problem, isLocalCause(error));
@@ -281,7 +262,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
 
   /** A write has failed: what the endpoint sent before is still read. */
   writeFailed(error: Error): void {
-    if (this.#streams.isEmpty) return this.#abort(error.message);
+    if (this.streams.isEmpty) return this.#abort(error.message);
     this.#retire();
     this.#writeProblem = error.message;
     this.#awaits = AWAITS.rest;
@@ -296,7 +277,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   // ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   delayed(): void {
-    if (!this.#streams.hasSettings || this.#awaits === AWAITS.flush) return;
+    if (!this.streams.hasSettings || this.#awaits === AWAITS.flush) return;
     this.#awaits = AWAITS.flush;
     this.connection.arm(this.#plan.timeouts.idle);
   }
@@ -310,11 +291,11 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
   }
 
   /** While it has streams, silence is limited; without, the time until it is used again. */
-  #armNext(isUsed = !this.#streams.isEmpty): void {
+  #armNext(isUsed = !this.streams.isEmpty): void {
     if (this.#ended || this.#awaits <= AWAITS.rest) return;
     const { timeouts, pool } = this.#plan;
     this.#awaits = isUsed ? AWAITS.life : AWAITS.use;
-    this.connection.arm(isUsed ? this.#pings.wait(timeouts.ping, this.#streams.received) : pool.idleFor);
+    this.connection.arm(isUsed ? this.#pings.wait(timeouts.ping, this.streams.received) : pool.idleFor);
   }
 
   #sendPing(): void {

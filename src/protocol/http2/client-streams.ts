@@ -135,7 +135,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<Stream>, StreamSe
     return this.#nextId >= MAX_WINDOW;
   }
 
-  /** The endpoint accepts extended CONNECT (RFC 8441). */
+  /** The endpoint accepts extended CONNECT (RFC 8441): streams can be tunnels. */
   get allowsConnect(): boolean {
     return this.#frames.allowsConnect;
   }
@@ -310,10 +310,6 @@ export class ClientStreams implements FrameHandler, FrameOwner<Stream>, StreamSe
   /** The stream was never opened: server push is disabled. */
   isUnopened(id: number): boolean {
     return (id & 1) === 0 || id >= this.#nextId;
-  }
-
-  malformed(code: number, problem: string): void {
-    this.#owner.fail(code, problem);
   }
 
   fail(code: number, problem: string): false {

@@ -293,10 +293,6 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
     return this.#frames.spend(COST.fault);
   }
 
-  malformed(code: number, problem: string): void {
-    this.#owner.fail(code, problem);
-  }
-
   fail(code: number, problem: string): false {
     return this.#owner.fail(code, problem);
   }

@@ -50,7 +50,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
   /** Opens a stream for the attempt: now, or when there is a session. */
   open(attempt: Attempt, target: Http2Target): void {
     const session = this.#find(attempt.noReuse);
-    const isUnsupported = session !== null && !session.allowsConnect && attempt.exchange.upgrade !== null;
+    const isUnsupported = session !== null && !session.streams.allowsConnect && attempt.exchange.upgrade !== null;
     if (isUnsupported && target.plan.protocol === "auto") return target.http1.open(attempt);
     const stream = new ClientStream(this.#context, this.#events, { target, queue: this }, attempt);
     if (isUnsupported) {
@@ -89,7 +89,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
       else newest = session;
     }
     // The endpoint has let the last one take nothing from its start: more would not help.
-    if (newest !== null && newest.limit === 0 && newest.served === 0) return;
+    if (newest !== null && newest.streams.limit === 0 && newest.streams.opened === 0) return;
     if (this.#waiting.size <= expected || this.#sessions.length >= MAX_SESSIONS) return;
     const session = new ClientSession(this.#context, this, target);
     this.#sessions.push(session);
@@ -107,7 +107,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
         return;
       }
       this.#waiting.delete(stream);
-      if (attempt.exchange.upgrade !== null && !session.allowsConnect) {
+      if (attempt.exchange.upgrade !== null && !session.streams.allowsConnect) {
         if (stream.target.plan.protocol === "auto") stream.target.http1.open(stream.release());
         else this.#refuseUpgrade(stream);
         continue;
@@ -145,20 +145,20 @@ export class SessionPool implements SessionOwner, StreamQueue {
 
   ready(session: ClientSession): void {
     this.#count(session, 1);
-    if (session.limit > 0) this.#capacity = session.limit;
+    if (session.streams.limit > 0) this.#capacity = session.streams.limit;
     this.#serve();
     this.#closeIdle(session);
   }
 
   freed(session: ClientSession): void {
     if (this.#waiting.size > 0) this.#serve();
-    if (session.isIdle) this.#closeIdle(session);
+    if (session.streams.isEmpty) this.#closeIdle(session);
   }
 
   /** Closes an idle session that is not to be kept. */
   #closeIdle(session: ClientSession): void {
-    if (!session.isIdle || !session.isReady) return;
-    const idle = this.#sessions.filter(({ isIdle, isReady }) => isIdle && isReady).length;
+    if (!session.streams.isEmpty || !session.isReady) return;
+    const idle = this.#sessions.filter(({ streams, isReady }) => streams.isEmpty && isReady).length;
     if (this.#closed || idle > session.target.plan.pool.idle) session.end();
   }
 
@@ -202,7 +202,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
       this.#count(session, -1);
     }
     if (this.#waiting.size === 0) return;
-    if (session.served > 0) return this.#serve();
+    if (session.streams.opened > 0) return this.#serve();
     // One that served nothing gives no reason to expect that another will: no further one is opened for these streams.
     if (this.#sessions.some(({ isConnecting }) => isConnecting)) return;
     const canWait = this.#sessions.some(({ isOpen }) => isOpen);

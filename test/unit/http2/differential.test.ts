@@ -60,7 +60,7 @@ function decodeBlocks(socket: Socket, size: number, received: (stream: number, l
       return true;
     },
     data: () => true,
-    malformed: (_code, problem) => assert.fail(problem),
+    fail: (_code, problem) => assert.fail(problem),
   });
   socket.on("data", (bytes: Buffer) => {
     for (let at = 0; at < bytes.length; at += size) {

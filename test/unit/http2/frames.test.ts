@@ -37,7 +37,7 @@ class Recorder implements FrameHandler {
     return true;
   }
 
-  malformed(code: number, problem: string): void {
+  fail(code: number, problem: string): void {
     this.errors.push(code);
     this.problem = problem;
   }

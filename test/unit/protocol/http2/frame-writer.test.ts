@@ -31,7 +31,7 @@ class Receiver implements FrameHandler {
     return true;
   }
 
-  malformed(_code: number, problem: string): void {
+  fail(_code: number, problem: string): void {
     assert.fail(problem);
   }
 }
