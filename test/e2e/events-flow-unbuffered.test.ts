@@ -1,10 +1,20 @@
-/** Server-sent events and long polls pass at once, over every pair of protocols, also through filters of bodies. */
+/** Server-sent events and long polls pass at once, over every pair of protocols, plain and over TLS, also through filters of bodies. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { bounded, startSluice, testInUsualMode } from "./program.ts";
-import { ask, type Client, type Handler, http1Client, http2Client, startEndpoint } from "./protocol-pairs.ts";
+import {
+  ask,
+  type Client,
+  type Handler,
+  makeCertificate,
+  startClients,
+  startUpstreams,
+  UPSTREAMS,
+} from "./protocol-pairs.ts";
+
+const authority = makeCertificate();
 
 /** Marks each chunk that it sees. */
 const MARKS = `
@@ -65,30 +75,31 @@ async function assertPoll(client: Client, path: string): Promise<void> {
 }
 
 testInUsualMode("events and long polls", async (t) => {
-  const http1 = await startEndpoint(t, "http1", handle);
-  const http2 = await startEndpoint(t, "http2", handle);
+  const clusters = await startUpstreams(t, handle, authority);
+  const routes = UPSTREAMS.flatMap((name) => [
+    `{ match: { prefix: /${name}/marked }, cluster: ${name}, chain: [marks] }`,
+    `{ match: { prefix: /${name}/ }, cluster: ${name} }`,
+  ]).join(", ");
   const sluice = await startSluice(
     t,
-    (ports) => `
+    ({ web, secure }) => `
 plugins: { marks: { wasm: ./marks.wasm } }
 listeners:
-  web:
-    address: 127.0.0.1:${ports.web}
-    routes:
-      - { match: { prefix: /http1/marked }, cluster: http1, chain: [marks] }
-      - { match: { prefix: /http1/ }, cluster: http1 }
-      - { match: { prefix: /http2/marked }, cluster: http2, chain: [marks] }
-      - { match: { prefix: /http2/ }, cluster: http2 }
+  web: { address: "127.0.0.1:${web}", routes: [${routes}] }
+  secure:
+    address: 127.0.0.1:${secure}
+    tls: { certificates: [{ cert: ${authority.path("server.pem")}, key: ${authority.path("server.key")} }] }
+    routes: [${routes}]
 clusters:
-  http1: ["127.0.0.1:${http1.port}"]
-  http2: { protocol: http2, endpoints: ["127.0.0.1:${http2.port}"] }
+${clusters}
 `,
-    { files: { "marks.wasm": await compileSource(MARKS) } },
+    { files: { "marks.wasm": await compileSource(MARKS) }, ports: ["secure"] },
   );
-  for (const client of [http1Client(t, sluice.port), await http2Client(t, sluice.port)])
-    for (const to of ["http1", "http2"])
+  const { web, secure } = sluice.ports;
+  for (const client of await startClients(t, web, secure!, authority.read("ca.pem")))
+    for (const to of UPSTREAMS)
       await t.test(`${client.name} to ${to}`, async () => {
-        const more = client.name.replace("/", "");
+        const more = client.name.replace(/\W/g, "");
         await assertEvents(client, `/${to}/plain/${more}`, false);
         await assertEvents(client, `/${to}/marked/${more}`, true);
         await assertPoll(client, `/${to}/poll/${more}`);

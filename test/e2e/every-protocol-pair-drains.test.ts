@@ -1,11 +1,13 @@
-/** Every pair of HTTP/1.1 and HTTP/2, at the client and at the endpoint: a reload and a drain under load lose no request. */
+/** Every pair of HTTP/1.1 and HTTP/2, at the client and at the endpoint, there also over TLS: a reload and a drain under load lose no request. */
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
 import { CODE, FRAME, FRAME_FLAG, MAX_WINDOW, PREFACE, readUint32 } from "../../src/http2/frames.ts";
 import { END, type Field, frame, framesOf, headers, SETTINGS, uint32 } from "../support/http2-frames.ts";
 import { connectTo, type Peer } from "./peers.ts";
 import { bounded, type LiveTest, startSluice, testInUsualMode, until } from "./program.ts";
-import { type Handler, startEndpoint } from "./protocol-pairs.ts";
+import { type Handler, makeCertificate, startUpstreams, UPSTREAMS } from "./protocol-pairs.ts";
+
+const authority = makeCertificate();
 
 const BODY = Buffer.alloc(600, "0123456789");
 /** Requests of one client at once. */
@@ -112,24 +114,20 @@ async function saturateHttp2(t: LiveTest, port: number, to: string): Promise<Tal
 }
 
 testInUsualMode("every-protocol-pair-drains: no request is lost, and the grace bounds the rest", async (t) => {
-  const [http1, http2] = [await startEndpoint(t, "http1", handle), await startEndpoint(t, "http2", handle)];
+  const clusters = await startUpstreams(t, handle, authority, ", pool: { idle: 8 }");
+  const routes = UPSTREAMS.map((name) => `{ match: { prefix: /${name}/ }, cluster: ${name}, retry: { attempts: 0 } }`);
   const sluice = await startSluice(
     t,
     (ports) => `
 shutdown: { grace: 4s }
 listeners:
-  web:
-    address: 127.0.0.1:${ports.web}
-    routes:
-      - { match: { prefix: /http1/ }, cluster: http1, retry: { attempts: 0 } }
-      - { match: { prefix: /http2/ }, cluster: http2, retry: { attempts: 0 } }
+  web: { address: "127.0.0.1:${ports.web}", routes: [${routes.join(", ")}] }
 clusters:
-  http1: { pool: { idle: 8 }, endpoints: ["127.0.0.1:${http1.port}"] }
-  http2: { protocol: http2, pool: { idle: 8 }, endpoints: ["127.0.0.1:${http2.port}"] }
+${clusters}
 `,
   );
   const tallies = new Map<string, Tally>();
-  for (const to of ["/http1", "/http2"]) {
+  for (const to of UPSTREAMS.map((name) => `/${name}`)) {
     tallies.set(`HTTP/1 to ${to}`, await saturateHttp1(t, sluice.port, to));
     tallies.set(`HTTP/2 to ${to}`, await saturateHttp2(t, sluice.port, to));
   }

@@ -1,6 +1,7 @@
 /** HTTP/2 servers of other projects as endpoints: each gets and gives the same messages, with its own settings. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { constants, type ServerHttp2Stream } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -92,6 +93,28 @@ const checkNghttpd: Check = async (send, isHttp1) => {
   assert.equal((await send({ path: "/none", headers: LARGE })).status, 404);
 };
 
+/** What an endpoint that ends its connections, or refuses streams, does not process is sent again. */
+const checkRepeats: Check = async (send) => {
+  for (let round = 0; round < 4; round++) {
+    const bodies = Array.from({ length: 40 }, (_, i) => BIG.subarray(i, 2 * i + round * 500));
+    const all = await Promise.all(bodies.map((body) => send({ path: "/echo", method: "POST", body })));
+    for (const [i, { status, body }] of all.entries())
+      assert.deepEqual([status, body.equals(bodies[i]!)], [200, true], `request ${i} of round ${round}`);
+  }
+};
+
+/** Node's server, which refuses one stream of 23, and ends a connection in order with one of 61. */
+function startRefusing(t: LiveTest): ReturnType<typeof startEndpoint> {
+  let count = 0;
+  return startEndpoint(t, "http2", (incoming, outgoing) => {
+    const { stream } = outgoing as unknown as { stream: ServerHttp2Stream };
+    count++;
+    if (count % 23 === 0) return stream.close(constants.NGHTTP2_REFUSED_STREAM);
+    if (count % 61 === 0) stream.session!.close();
+    origin(incoming, outgoing);
+  });
+}
+
 /** Runs `check` with clients of both protocols, for each server of a cluster with that name. */
 async function checkAll(t: LiveTest, checks: Readonly<Record<string, Check>>, clusters: string): Promise<void> {
   const names = Object.keys(checks);
@@ -112,6 +135,11 @@ ${clusters}`;
   await sluice.metricIs(0, "sluice_requests_in_flight");
   await sluice.metricIs(0, "sluice_internal_errors_total");
   for (const cluster of names) await sluice.metricIs(0, "sluice_upstream_http2_errors_total", { cluster });
+  for (const [cluster, check] of Object.entries(checks)) {
+    if (check !== checkRepeats) continue;
+    const goAways = await sluice.metric("sluice_upstream_http2_goaways_total", { cluster });
+    assert.ok(goAways > 2, `${cluster}: ${goAways} GOAWAY`);
+  }
 }
 
 const TLS = `tls: { ca: ${authority.path("ca.pem")}, sni: localhost }`;
@@ -146,7 +174,9 @@ if (noProxies !== null) test("nginx and HAProxy", { skip: noProxies });
 else
   testInUsualMode("nginx and HAProxy, in plain text and by ALPN", async (t) => {
     const { port: behind } = await startEndpoint(t, "http1", origin);
+    const { port: refusing } = await startRefusing(t);
     const [nginx, secure, haproxy] = [await findFreePort(), await findFreePort(), await findFreePort()];
+    const recycled = await findFreePort();
     const certificate = `ssl_certificate ${authority.path("server.pem")}; ssl_certificate_key ${authority.path("server.key")};`;
     await startNginx(
       t,
@@ -156,6 +186,10 @@ else
   server {
     listen 127.0.0.1:${nginx} http2; listen 127.0.0.1:${secure} ssl http2; ${certificate}
     client_max_body_size 0; large_client_header_buffers 8 32k; proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;
+    location / { proxy_pass http://127.0.0.1:${behind}; proxy_http_version 1.1; }
+  }
+  server {
+    listen 127.0.0.1:${recycled} http2; keepalive_requests 50;
     location / { proxy_pass http://127.0.0.1:${behind}; proxy_http_version 1.1; }
   }
 }`,
@@ -169,8 +203,14 @@ else
   nginx: { protocol: http2, endpoints: ["127.0.0.1:${nginx}"] }
   secure: { protocol: auto, endpoints: ["127.0.0.1:${secure}"], ${TLS} }
   haproxy: { protocol: http2, endpoints: ["127.0.0.1:${haproxy}"] }
+  recycled: { protocol: http2, endpoints: ["127.0.0.1:${recycled}"] }
+  refusing: { protocol: http2, endpoints: ["127.0.0.1:${refusing}"] }
 `;
     const checkNginx = checkProxy({ interim: false, trailers: false });
     const checkHaproxy = checkProxy({ interim: true, trailers: true });
-    await checkAll(t, { nginx: checkNginx, secure: checkNginx, haproxy: checkHaproxy }, clusters);
+    await checkAll(
+      t,
+      { nginx: checkNginx, secure: checkNginx, haproxy: checkHaproxy, recycled: checkRepeats, refusing: checkRepeats },
+      clusters,
+    );
   });
