@@ -30,10 +30,9 @@ export function makeHttpCalls(context: CallContext, kernel: Kernel) {
       const body = bodyLength === 0 ? Buffer.alloc(0) : memory.take(Number(bodyHandle), bodyLength);
       const endpoint = context.scope.checkedEndpoint;
       const { url, request } = parseRequest(memory.takeUtf8(at, length), body, endpoint);
-      const rejection = checkTarget(context, request.target, endpoint);
-      if (rejection !== STATUS.ok) throw new Fault("host", `http_request to ${url}: ${explainRejection(rejection)}`);
-      const status = await sendRequest(context, "http_request", request);
-      if (status < 0) throw new Fault("host", `http_request to ${url}: ${explainFailure(status)}`);
+      let status = checkTarget(context, request.target, endpoint);
+      if (status === STATUS.ok) status = await sendRequest(context, "http_request", request);
+      if (status < 0) throw new Fault("host", `http_request to ${url}: ${FAILURES[status] ?? UNREACHABLE}`);
       context.enter("http_request", 0);
       return give(context, kernel, "http_request", context.fetched!.body);
     },
@@ -101,19 +100,11 @@ function lineOf([name, value]: [string, unknown]): string {
   return `${name}: ${text}\r\n`;
 }
 
-function explainRejection(status: number): string {
-  return status === STATUS.denied ? "not allowed (allow.fetch)" : "not possible in this hook";
-}
-
-function explainFailure(status: number): string {
-  switch (status) {
-    case STATUS.timedOut:
-      return "timed out";
-    case STATUS.tooLarge:
-      return "the response is too large";
-    case STATUS.busy:
-      return "too many requests in flight";
-    default:
-      return "the peer could not be reached, or closed the connection";
-  }
-}
+const UNREACHABLE = "the peer could not be reached, or closed the connection";
+const FAILURES: Readonly<Record<number, string>> = {
+  [STATUS.denied]: "not allowed (allow.fetch)",
+  [STATUS.notHere]: "not possible in this hook",
+  [STATUS.timedOut]: "timed out",
+  [STATUS.tooLarge]: "the response is too large",
+  [STATUS.busy]: "too many requests in flight",
+};

@@ -87,20 +87,13 @@ export function makeKeyValueCalls(context: CallContext, kernel: Kernel): Calls {
 }
 
 function refuse(call: string, status: number): never {
-  throw new Fault(status === STATUS.busy ? "host" : "bad_result", `${call}: ${describe(status)}`);
+  const why = PROBLEMS[status] ?? "an empty key, a number beyond 2^53, or an entry that is not a number";
+  throw new Fault(status === STATUS.busy ? "host" : "bad_result", `${call}: ${why}`);
 }
 
-function describe(status: number): string {
-  switch (status) {
-    case STATUS.denied:
-      return "the namespace is not allowed (allow.kv)";
-    case STATUS.notHere:
-      return "not possible in start-up code";
-    case STATUS.tooLarge:
-      return `a key has at most ${LIMIT.kvKey} bytes, a value ${LIMIT.kvValue}`;
-    case STATUS.busy:
-      return "the store is busy";
-    default:
-      return "an empty key, a number beyond 2^53, or an entry that is not a number";
-  }
-}
+const PROBLEMS: Readonly<Record<number, string>> = {
+  [STATUS.denied]: "the namespace is not allowed (allow.kv)",
+  [STATUS.notHere]: "not possible in start-up code",
+  [STATUS.tooLarge]: `a key has at most ${LIMIT.kvKey} bytes, a value ${LIMIT.kvValue}`,
+  [STATUS.busy]: "the store is busy",
+};

@@ -183,21 +183,15 @@ function makeChoiceCalls(context: CallContext, kernel: Kernel) {
 }
 
 function refuseAttribute(call: string, id: bigint, status: number): never {
-  throw new Fault("bad_result", `${call}: ${id} ${describe(call, status)}`);
+  const unknown = call === "attribute" ? "is unknown" : "is unknown, or has another form";
+  throw new Fault("bad_result", `${call}: ${id} ${ATTRIBUTE_PROBLEMS[status] ?? unknown}`);
 }
 
-function describe(call: string, status: number): string {
-  switch (status) {
-    case STATUS.notHere:
-      return "is not available in this hook";
-    case STATUS.denied:
-      return "cannot be changed";
-    case STATUS.tooLarge:
-      return "is over a limit";
-    default:
-      return call === "attribute" ? "is unknown" : "is unknown, or has another form";
-  }
-}
+const ATTRIBUTE_PROBLEMS: Readonly<Record<number, string>> = {
+  [STATUS.notHere]: "is not available in this hook",
+  [STATUS.denied]: "cannot be changed",
+  [STATUS.tooLarge]: "is over a limit",
+};
 
 /**
  * The headers of a part; null for trailers that are absent or not received yet. @throws Fault if they cannot be read

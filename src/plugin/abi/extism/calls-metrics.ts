@@ -99,20 +99,18 @@ function wrong(what: string, expected: string): never {
 }
 
 function refuse(call: string, status: number): never {
-  throw new Fault("bad_result", `${call}: ${explain(call, status)}`);
+  const problems = call === "define" ? DEFINE_PROBLEMS : PROBLEMS;
+  throw new Fault("bad_result", `${call}: ${problems[status] ?? problems[STATUS.invalid]}`);
 }
 
-function explain(call: string, status: number): string {
-  switch (status) {
-    case STATUS.notHere:
-      return call === "define" ? "only in start-up code and on_configure" : "not possible in start-up code";
-    case STATUS.absent:
-      return "the start check did not define this metric";
-    case STATUS.tooLarge:
-      return "the metric, or all metrics together, are over a limit (docs/abi.md)";
-    default:
-      return call === "define"
-        ? "an invalid name, label or bucket (docs/abi.md)"
-        : "there is no such metric, it is of another kind, or the number is not possible";
-  }
-}
+const PROBLEMS: Readonly<Record<number, string>> = {
+  [STATUS.notHere]: "not possible in start-up code",
+  [STATUS.invalid]: "there is no such metric, it is of another kind, or the number is not possible",
+  [STATUS.tooLarge]: "the metric, or all metrics together, are over a limit (docs/abi.md)",
+};
+const DEFINE_PROBLEMS: Readonly<Record<number, string>> = {
+  ...PROBLEMS,
+  [STATUS.notHere]: "only in start-up code and on_configure",
+  [STATUS.invalid]: "an invalid name, label or bucket (docs/abi.md)",
+  [STATUS.absent]: "the start check did not define this metric",
+};

@@ -16,7 +16,15 @@ export const INPUT = 72;
 /** Words at the start of the memory: bytes. */
 const WORD = { output: 16, outputLength: 20, error: 24, problem: 28, offset: 32 } as const;
 
-const PROBLEM = { offset: 1, input: 2, output: 3, error: 4, memory: 5 } as const;
+/** The problem that stands for a lack of memory. */
+const NO_MEMORY = 5;
+/** The others, for an offset: 1 to 4. */
+const PROBLEMS: readonly ((offset: bigint) => string)[] = [
+  (offset) => `the offset ${offset} is outside of the allocated memory`,
+  (offset) => `the offset ${offset} is outside of the input`,
+  (offset) => `output_set: the output at ${offset} is outside of the allocated memory`,
+  (offset) => `error_set: ${offset} is not a block of memory`,
+];
 
 /** Most pages of a kernel: offsets stay far below 2^32. */
 const MAX_PAGES = 16_384;
@@ -122,26 +130,13 @@ export class Kernel {
   explain(): { readonly reason: Failure; readonly message: string } | null {
     const problem = this.#word(WORD.problem);
     if (problem === 0) return null;
-    if (problem === PROBLEM.memory)
+    if (problem === NO_MEMORY)
       return { reason: "memory", message: "a block of memory could not be allocated (limits.memory)" };
     const offset = this.#bytes.refresh().readBigUInt64LE(WORD.offset);
-    return { reason: "bad_pointer", message: describeOffset(problem, offset) };
+    return { reason: "bad_pointer", message: PROBLEMS[problem - 1]!(offset) };
   }
 
   #word(at: number): number {
     return this.#bytes.refresh().readUInt32LE(at);
-  }
-}
-
-function describeOffset(problem: number, offset: bigint): string {
-  switch (problem) {
-    case PROBLEM.input:
-      return `the offset ${offset} is outside of the input`;
-    case PROBLEM.output:
-      return `output_set: the output at ${offset} is outside of the allocated memory`;
-    case PROBLEM.error:
-      return `error_set: ${offset} is not a block of memory`;
-    default:
-      return `the offset ${offset} is outside of the allocated memory`;
   }
 }

@@ -179,23 +179,18 @@ function write(key: string, text: string, at: number, most: number): number {
 
 export function refuse(key: string, name: string, status: number): never {
   const what = name === "" ? key : `${key}: ${JSON.stringify(name.slice(0, LIMIT.headerName))}`;
-  const why =
-    status === STATUS.tooLarge
-      ? "is over a limit"
-      : status === STATUS.denied
-        ? "is hidden from the plugin (allow.headers.hide)"
-        : status === STATUS.notHere
-          ? "cannot be changed in this hook"
-          : "is not valid there, or one that plugins may not change";
+  const why = EDIT_PROBLEMS[status] ?? "is not valid there, or one that plugins may not change";
   throw new Fault("bad_result", `${what} ${why}`);
 }
 
+const EDIT_PROBLEMS: Readonly<Record<number, string>> = {
+  [STATUS.tooLarge]: "is over a limit",
+  [STATUS.denied]: "is hidden from the plugin (allow.headers.hide)",
+  [STATUS.notHere]: "cannot be changed in this hook",
+};
+
 function refuseChoice(key: string, name: string, status: number, allowed: string): never {
-  const why =
-    status === STATUS.notHere
-      ? "cannot be chosen in this hook"
-      : status === STATUS.denied
-        ? `is not one that the plugin may choose (${allowed})`
-        : "is unknown";
+  const denied = status === STATUS.denied ? `is not one that the plugin may choose (${allowed})` : "is unknown";
+  const why = status === STATUS.notHere ? "cannot be chosen in this hook" : denied;
   throw new Fault("bad_result", `${key}: ${JSON.stringify(name.slice(0, LIMIT.headerName))} ${why}`);
 }
