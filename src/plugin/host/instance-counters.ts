@@ -4,48 +4,38 @@ import { MAX_REASONS, PLUGIN_CELLS, WORKER_CELLS } from "../../observe/series.ts
 
 export class InstanceCounters {
   readonly #cells: Float64Array;
-  readonly #calls: number;
-  readonly #fuel: number;
-  readonly #failures: number;
-  readonly #refused: number;
-  readonly #rejected: number;
-  readonly #logDropped: number;
+  readonly #base: number;
 
   /** `base`: the plugin's first cell. */
   constructor(cells: Float64Array, base: number) {
     this.#cells = cells;
-    this.#calls = base + PLUGIN_CELLS.calls;
-    this.#fuel = base + PLUGIN_CELLS.fuel;
-    this.#failures = base + PLUGIN_CELLS.failures;
-    this.#refused = base + PLUGIN_CELLS.refused;
-    this.#rejected = base + PLUGIN_CELLS.rejected;
-    this.#logDropped = base + PLUGIN_CELLS.logDropped;
+    this.#base = base;
   }
 
   called(hook: number): void {
-    this.#cells[this.#calls + hook]!++;
+    this.#cells[this.#base + PLUGIN_CELLS.calls + hook]!++;
   }
 
   spent(hook: number, fuel: number): void {
-    this.#cells[this.#fuel + hook]! += fuel;
+    this.#cells[this.#base + PLUGIN_CELLS.fuel + hook]! += fuel;
   }
 
   failed(hook: number, reason: Failure): void {
-    this.#cells[this.#failures + hook * MAX_REASONS + FAILURE.indexOf(reason)]!++;
+    this.#cells[this.#base + PLUGIN_CELLS.failures + hook * MAX_REASONS + FAILURE.indexOf(reason)]!++;
   }
 
   /** A call was not made: the plugin is in quarantine, or the client is blocked. */
   refused(hook: number): void {
-    this.#cells[this.#refused + hook]!++;
+    this.#cells[this.#base + PLUGIN_CELLS.refused + hook]!++;
   }
 
   /** A call was not made: all guests are in use and the queue is full. */
   rejected(hook: number): void {
-    this.#cells[this.#rejected + hook]!++;
+    this.#cells[this.#base + PLUGIN_CELLS.rejected + hook]!++;
   }
 
   logDropped(): void {
-    this.#cells[this.#logDropped]!++;
+    this.#cells[this.#base + PLUGIN_CELLS.logDropped]!++;
     this.#cells[WORKER_CELLS.logDropped]!++;
   }
 }

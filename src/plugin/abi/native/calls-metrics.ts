@@ -8,55 +8,33 @@ import { defineMetric } from "../metric-definitions.ts";
 const FLOAT_BYTES = 8;
 
 export function makeMetricCalls(context: CallContext) {
+  const { memory } = context;
+  /** `texts` and `buckets`: pointers and lengths, alternating; `values`: null without a label of run-time values. */
+  const define = (call: string, kind: number, texts: number[], buckets: number[], values: number | null): number => {
+    const lengths = [...texts, ...buckets].filter((_, i) => i % 2 === 1);
+    context.enter(
+      call,
+      lengths.reduce((sum, length) => sum + (length >>> 0), 0),
+    );
+    const parts = { kind, texts: takeTexts(context, texts), bounds: takeBounds(context, buckets), values };
+    return context.leave(defineMetric(context, call, parts));
+  };
   return {
-    metric_define(
-      kind: number,
-      name: number,
-      nameLength: number,
-      help: number,
-      helpLength: number,
-      labels: number,
-      labelsLength: number,
-      buckets: number,
-      bucketsLength: number,
-    ): number {
-      context.enter(
-        "metric_define",
-        (nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0) + (bucketsLength >>> 0),
-      );
-      const texts = takeTexts(context, [name, nameLength, help, helpLength, labels, labelsLength]);
-      const bounds = takeBounds(context, buckets, bucketsLength);
-      return context.leave(defineMetric(context, "metric_define", { kind, texts, bounds, values: null }));
-    },
+    /** Ranges: name, help, labels, buckets. */
+    metric_define: (kind: number, ...ranges: number[]): number =>
+      define("metric_define", kind, ranges.slice(0, 6), ranges.slice(6, 8), null),
 
-    metric_define_by(
-      kind: number,
-      name: number,
-      nameLength: number,
-      help: number,
-      helpLength: number,
-      labels: number,
-      labelsLength: number,
-      buckets: number,
-      bucketsLength: number,
-      by: number,
-      byLength: number,
-      values: number,
-    ): number {
-      const length = (nameLength >>> 0) + (helpLength >>> 0) + (labelsLength >>> 0) + (bucketsLength >>> 0);
-      context.enter("metric_define_by", length + (byLength >>> 0));
-      const texts = takeTexts(context, [name, nameLength, help, helpLength, labels, labelsLength, by, byLength]);
-      const bounds = takeBounds(context, buckets, bucketsLength);
-      const parts = { kind, texts, bounds, values: values >>> 0 };
-      return context.leave(defineMetric(context, "metric_define_by", parts));
+    /** Ranges: name, help, labels, buckets, and the label with values known only at run time; then their number. */
+    metric_define_by: (kind: number, ...ranges: number[]): number => {
+      const texts = [...ranges.slice(0, 6), ...ranges.slice(8, 10)];
+      return define("metric_define_by", kind, texts, ranges.slice(6, 8), ranges[10]! >>> 0);
     },
 
     metric_of(family: number, value: number, length: number): number {
       context.enter("metric_of", length >>> 0);
-      const { memory, configuration } = context;
       memory.check(value, length);
       const text = length >>> 0 > LIMIT.metricValue ? OTHER : memory.takeUtf8(value, length);
-      return context.leave(configuration?.metrics.of(family, text) ?? STATUS.notHere);
+      return context.leave(context.configuration?.metrics.of(family, text) ?? STATUS.notHere);
     },
 
     metric_add(id: number, by: number): number {
@@ -88,9 +66,9 @@ function takeTexts({ memory }: CallContext, ranges: readonly number[]): (string 
 }
 
 /** Reads the upper bounds of a histogram; null: too many. */
-function takeBounds({ memory }: CallContext, pointer: number, length: number): number[] | null {
-  const start = memory.check(pointer, length);
-  const count = (length >>> 0) / FLOAT_BYTES;
+function takeBounds({ memory }: CallContext, [pointer, length]: number[]): number[] | null {
+  const start = memory.check(pointer!, length!);
+  const count = (length! >>> 0) / FLOAT_BYTES;
   if (count > LIMIT.metricBuckets) return null;
   return Array.from({ length: Math.floor(count) }, (_, i) => memory.bytes.readDoubleLE(start + FLOAT_BYTES * i));
 }
