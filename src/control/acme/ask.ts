@@ -1,26 +1,14 @@
 /** Asks the URL of `acme.onDemand.ask` whether a name may get a certificate. */
+import { callHttp } from "../http-call.ts";
 
 /** ms. */
 const TIMEOUT = 5000;
 
-/** Empty: the name is allowed; otherwise why not. Redirects are not followed. @throws Error without a response */
-export function askFor(url: string, name: string, cancel: AbortSignal): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
+/** Empty: the name is allowed; otherwise why not. @throws Error without a response */
+export async function askFor(url: string, name: string, signal: AbortSignal): Promise<string> {
   const target = new URL(url);
   target.searchParams.set("domain", name);
-  const signal = AbortSignal.any([AbortSignal.timeout(TIMEOUT), cancel]);
-  // Not imported: at the start that would load Node's `fetch` and HTTP/2.
-  const { request } = process.getBuiltinModule(target.protocol === "https:" ? "node:https" : "node:http");
-  const sent = request(target, { agent: false, signal, headers: { "user-agent": "sluice-acme" } });
-  sent.on("error", (error) => {
-    const isLate = !cancel.aborted && signal.aborted;
-    reject(isLate ? new Error(`no response within ${TIMEOUT} ms`) : error);
-  });
-  sent.on("response", ({ statusCode = 0 }) => {
-    resolve(statusCode === 200 ? "" : `acme.onDemand.ask responded ${statusCode}`);
-    // The body is not read.
-    sent.destroy();
-  });
-  sent.end();
-  return promise;
+  const headers = { "user-agent": "sluice-acme" };
+  const { status } = await callHttp({ method: "GET", url: target, headers, signal, timeout: TIMEOUT, most: 0 });
+  return status === 200 ? "" : `acme.onDemand.ask responded ${status}`;
 }

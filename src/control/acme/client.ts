@@ -177,7 +177,7 @@ export class AcmeClient {
     const { ca, signal } = this.#options;
     let response: AcmeResponse;
     try {
-      response = await send({ method, url, ca, signal, ...(body !== undefined && { body }) });
+      response = await send({ method, url, body, ca, signal });
     } catch (error) {
       const { message, code = "" } = error as NodeJS.ErrnoException;
       throw new AcmeError("unreachable", boundText(message || code));

@@ -4,7 +4,7 @@
  * leaves the old one or the new one.
  */
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { lock } from "./lock.ts";
 import type { Obtained, SavedOrder } from "./order.ts";
@@ -166,7 +166,7 @@ async function replaceFile(path: string, content: string): Promise<void> {
   const temporary = `${path}.tmp`;
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await writeSynced(temporary, content);
+    await writeFile(temporary, content, { mode: 0o600, flush: true });
     await rename(temporary, path);
     const directory = await open(dirname(path), "r");
     await directory.sync().finally(() => directory.close());
@@ -174,16 +174,6 @@ async function replaceFile(path: string, content: string): Promise<void> {
     // What could be written of it would occupy a full disk.
     await rm(temporary, { force: true }).catch(() => undefined);
     throw new Error(`${path} cannot be written: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-async function writeSynced(path: string, content: string): Promise<void> {
-  const file = await open(path, "w", 0o600);
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
   }
 }
 
