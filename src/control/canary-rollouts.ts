@@ -35,13 +35,11 @@ export type Selection = {
   readonly identity: string;
 };
 
-/** A rollout in progress. */
+/** A rollout in progress. `canary`: its policy is that of the configuration in service. */
 type Rollout = {
   readonly plugin: string;
-  readonly number: number;
-  policy: RolloutPolicy;
   readonly baseline: Source;
-  readonly canary: Source;
+  canary: Canary;
   readonly since: Date;
   /** On the clock `now`. */
   readonly startedAt: number;
@@ -71,9 +69,8 @@ const RESULT_STATES = { promote: "promoted", "roll back": "rolled back" } as con
 export class CanaryRollouts {
   readonly #options: CanaryRolloutsOptions;
   readonly #now: () => number;
-  /** The baseline of each declared plugin. */
-  readonly #baselines = new Map<string, Source>();
-  readonly #rolledBack = new Map<string, string>();
+  /** The versions in service. */
+  #versions: Selection["versions"] = new Map();
   readonly #current = new Map<string, Rollout>();
   /** The last finished rollout of each plugin. */
   readonly #finished = new Map<string, RolloutStatus>();
@@ -105,17 +102,18 @@ export class CanaryRollouts {
     const { name: plugin, rollout: policy } = declared;
     const current = this.#current.get(plugin);
     const action = current?.decision.action;
-    const baseline = action === "promote" ? current!.canary : this.#baselines.get(plugin);
-    const rolledBack = action === "roll back" ? current!.canary.hash : this.#rolledBack.get(plugin);
+    const before = this.#versions.get(plugin);
+    const baseline = action === "promote" ? current!.canary : before?.baseline;
+    const rolledBack = action === "roll back" ? current!.canary.hash : (before?.rolledBack ?? null);
     const make = (entry: Pick<Entry, "baseline" | "canary" | "rolledBack">): Entry => {
-      const continues = current === undefined || entry.canary?.number === current.number;
+      const continues = current === undefined || entry.canary?.number === current.canary.number;
       return { ...entry, result: continues ? null : resultOf(current, declared, file) };
     };
     if (policy === undefined || baseline === undefined || baseline.hash === file.hash || !isUsed)
       return make({ baseline: file, canary: null, rolledBack: null });
     if (rolledBack === file.hash) return make({ baseline, canary: null, rolledBack });
     const isSame = action === "continue" && current!.canary.hash === file.hash;
-    const number = isSame ? current!.number : ++this.#lastNumber;
+    const number = isSame ? current!.canary.number : ++this.#lastNumber;
     return make({ baseline, canary: { ...file, number, share: policy.percent / 100, policy }, rolledBack: null });
   }
 
@@ -126,14 +124,11 @@ export class CanaryRollouts {
       const result = entry ? entry.result : { state: "ended" as const, reason: "the plugin was removed" };
       if (result !== null) this.#end(rollout, result);
     }
-    this.#baselines.clear();
-    this.#rolledBack.clear();
-    for (const [plugin, { baseline, rolledBack, canary }] of versions) {
-      this.#baselines.set(plugin, baseline);
-      if (rolledBack !== null) this.#rolledBack.set(plugin, rolledBack);
+    this.#versions = versions;
+    for (const [plugin, { baseline, canary }] of versions) {
       if (canary === null) continue;
       const current = this.#current.get(plugin);
-      if (current !== undefined) current.policy = canary.policy;
+      if (current !== undefined) current.canary = canary;
       const planned = plan.rollouts.find((rollout) => rollout.plugin === plugin);
       if (current === undefined && planned !== undefined) this.#start(planned, baseline, canary);
     }
@@ -143,7 +138,7 @@ export class CanaryRollouts {
   /** Records an event of a canary version in a worker. */
   receive(worker: number, { plugin, rollout, quarantined, failure }: PluginEvent): void {
     const current = this.#current.get(plugin);
-    if (current === undefined || current.number !== rollout) return;
+    if (current === undefined || current.canary.number !== rollout) return;
     if (quarantined) current.quarantined.add(worker);
     else current.quarantined.delete(worker);
     current.lastFailure = failure;
@@ -162,7 +157,7 @@ export class CanaryRollouts {
       // A decision is final: a failed rebuild is repeated at the next check.
       if (rollout.decision.action === "continue") {
         rollout.figures = this.#measure(rollout);
-        rollout.decision = decide(rollout.policy, rollout.figures);
+        rollout.decision = decide(rollout.canary.policy, rollout.figures);
       }
       const { action } = rollout.decision;
       if (action !== "continue") reasons.push(`${action} the canary version of plugin ${rollout.plugin}`);
@@ -178,7 +173,11 @@ export class CanaryRollouts {
   list(): RolloutStatus[] {
     const current = [...this.#current.values()].map((rollout) => {
       if (rollout.decision.action === "continue") rollout.figures = this.#measure(rollout);
-      return describe(rollout, { state: "watching", reason: decide(rollout.policy, rollout.figures).reason }, null);
+      return describe(
+        rollout,
+        { state: "watching", reason: decide(rollout.canary.policy, rollout.figures).reason },
+        null,
+      );
     });
     const finished = [...this.#finished.values()].filter(({ plugin }) => !this.#current.has(plugin));
     return [...current, ...finished];
@@ -195,11 +194,9 @@ export class CanaryRollouts {
   }
 
   #start({ plugin, cells }: Plan["rollouts"][number], baseline: Source, canary: Canary): void {
-    const { number, policy, hash } = canary;
+    const { policy, hash } = canary;
     this.#current.set(plugin, {
       plugin,
-      number,
-      policy,
       baseline,
       canary,
       since: new Date(),
@@ -222,8 +219,7 @@ export class CanaryRollouts {
     const status = describe(rollout, result, new Date());
     this.#current.delete(plugin);
     this.#finished.set(plugin, status);
-    const key = `${plugin} ${state}`;
-    this.#results.set(key, { plugin, state, count: (this.#results.get(key)?.count ?? 0) + 1 });
+    this.#results.getOrInsert(`${plugin} ${state}`, { plugin, state, count: 0 }).count++;
     const shown = ({ hash, ...figures }: VersionStatus) => ({ hash: shorten(hash), ...figures });
     const figures = { baseline: shown(status.baseline), canary: shown(status.canary) };
     const fields = { plugin, ...figures, ...(lastFailure && { lastFailure }) };
@@ -266,7 +262,7 @@ function resultOf({ decision, baseline }: Rollout, { rollout }: PluginConfig, fi
 }
 
 function describe(rollout: Rollout, { state, reason }: Result, endedAt: Date | null): RolloutStatus {
-  const { plugin, policy, since, baseline, canary, figures } = rollout;
+  const { plugin, since, baseline, canary, figures } = rollout;
   const version = ({ hash }: Source, { requests, failures, fuel, time }: VersionFigures): VersionStatus => {
     const divisor = Math.max(1, requests);
     return { hash, requests, failures, fuel: Math.round(fuel / divisor), time: time / 1000 / divisor };
@@ -275,7 +271,7 @@ function describe(rollout: Rollout, { state, reason }: Result, endedAt: Date | n
     plugin,
     state,
     reason,
-    percent: policy.percent,
+    percent: canary.policy.percent,
     since: since.toISOString(),
     endedAt: endedAt?.toISOString() ?? null,
     baseline: version(baseline, figures.baseline),

@@ -12,6 +12,7 @@ import type { ThrottledLog } from "../observe/throttled-log.ts";
 import type { CertificateInfo } from "../plan/tls-files.ts";
 import type { OcspSource } from "../plan/tls-ocsp.ts";
 import { fetchOcsp } from "./ocsp-fetch.ts";
+import { Slots } from "./task-slots.ts";
 
 /** Results of an attempt. `unreachable`: no response; `invalid`: one that cannot be verified. */
 type FetchResult = OcspStatement["status"] | "unreachable" | "invalid";
@@ -67,8 +68,8 @@ export class OcspStapling {
   /** Those in service: the others are not refreshed. */
   #serving: ReadonlySet<string> = new Set();
   readonly #closing = new AbortController();
-  /** The ends of the last requests to each responder, at most MAX_FETCHES. */
-  readonly #ends = new Map<string, Promise<void>[]>();
+  /** By responder. */
+  readonly #slots = new Map<string, Slots>();
 
   constructor(options: OcspStaplingOptions) {
     this.#options = options;
@@ -175,15 +176,8 @@ export class OcspStapling {
   }
 
   async #fetch({ from, ...issued }: OcspSource): Promise<Buffer> {
-    const ends = this.#ends.get(from) ?? [];
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#ends.set(from, [...ends, promise].slice(-MAX_FETCHES));
-    if (ends.length === MAX_FETCHES) await ends[0];
-    try {
-      return await (this.#options.fetch ?? fetchOcsp)(from, makeRequest(issued), this.#closing.signal);
-    } finally {
-      resolve();
-    }
+    const release = await this.#slots.getOrInsertComputed(from, () => new Slots(MAX_FETCHES)).take();
+    return (this.#options.fetch ?? fetchOcsp)(from, makeRequest(issued), this.#closing.signal).finally(release);
   }
 
   #accept(entry: Entry, response: Buffer, { status, thisUpdate, nextUpdate, revokedAt }: OcspStatement): void {

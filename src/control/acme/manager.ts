@@ -8,13 +8,13 @@ import type { Config } from "../../config/schema.ts";
 import { managedId, type TlsCertificate } from "../../net/managed-certificates.ts";
 import { servesPlainHttp } from "../../plan/acme-check.ts";
 import type { CertificateInfo } from "../../plan/tls-files.ts";
+import { Slots } from "../task-slots.ts";
 import type { Workers } from "../workers.ts";
 import { Account } from "./account.ts";
 import { OnDemand, type OnDemandSettings, type PreparedOnDemand } from "./on-demand.ts";
 import type { ChallengeType } from "./order.ts";
 import { FAILURES, type Failure } from "./problem.ts";
 import type { Served } from "./served.ts";
-import { Slots } from "./slots.ts";
 import { AccountFile, CertificateFiles, directoryOf } from "./storage.ts";
 import { CertificateTask, type SharedOptions, type TaskContext, type TaskOptions } from "./task.ts";
 

@@ -6,10 +6,10 @@
 import { join } from "node:path";
 import { DeniedNames } from "../../net/denied-names.ts";
 import { isServerName, matchesAny, onDemandId } from "../../net/managed-certificates.ts";
+import { Slots } from "../task-slots.ts";
 import type { Workers } from "../workers.ts";
 import { askFor } from "./ask.ts";
 import { boundText } from "./problem.ts";
-import { Slots } from "./slots.ts";
 import { CertificateFiles } from "./storage.ts";
 import { CertificateTask, type SharedOptions, type TaskContext } from "./task.ts";
 

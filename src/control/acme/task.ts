@@ -4,6 +4,7 @@ import type { ManagedCertificateStatus } from "../../admin/api.ts";
 import type { KeyType } from "../../net/acme/certificates.ts";
 import type { Log } from "../../observe/log.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
+import type { Slots } from "../task-slots.ts";
 import type { Account } from "./account.ts";
 import type { ChallengeBoard } from "./challenge-board.ts";
 import { LockedError } from "./lock.ts";
@@ -11,7 +12,6 @@ import { type ChallengeType, type Obtained, obtain } from "./order.ts";
 import { AcmeError, boundText, endsOrder, type Failure } from "./problem.ts";
 import { isEarly, nextCheck, plausibleTry, renewalTime, retryTime, selectTime } from "./schedule.ts";
 import { makeServed, type Served } from "./served.ts";
-import type { Slots } from "./slots.ts";
 import { type CertificateFiles, fileNameOf, NEW_STATE, type SavedState } from "./storage.ts";
 
 /** What all tasks share. */

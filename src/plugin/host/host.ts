@@ -175,36 +175,38 @@ export class PluginHost {
     migrateState(this.#serving, instances);
     this.#serving = instances;
     this.#ticking = instances.filter(({ hooks }) => ((hooks >>> HOOK.tick) & 1) === 1);
-    for (const list of this.#guests.values())
-      for (const guest of list) {
-        if (used.has(guest)) guest.serve();
-        else guest.retire();
-      }
+    for (const guest of this.#all()) {
+      if (used.has(guest)) guest.serve();
+      else guest.retire();
+    }
   }
 
   /** Largest number of guests, including those for suspendable calls. */
   capacity(): number {
-    let count = 0;
-    for (const list of this.#guests.values()) for (const guest of list) count += guest.capacity;
-    return count;
+    return this.#sum(({ capacity }) => capacity);
   }
 
   guests(): number {
-    let count = 0;
-    for (const list of this.#guests.values()) for (const guest of list) count += guest.guests;
-    return count;
+    return this.#sum(({ guests }) => guests);
   }
 
   /** Bytes of memory of all guests. */
   memory(): number {
-    let bytes = 0;
-    for (const list of this.#guests.values()) for (const guest of list) bytes += guest.memory;
-    return bytes;
+    return this.#sum(({ memory }) => memory);
+  }
+
+  #sum(figure: (guest: ManagedGuest) => number): number {
+    return this.#all().reduce((sum, guest) => sum + figure(guest), 0);
+  }
+
+  #all(): ManagedGuest[] {
+    return [...this.#guests.values()].flat();
   }
 
   #makeInstances(parts: PluginParts, rollouts: readonly CanaryRollout[]): PluginInstance[] {
     const clusters = new NameTable(parts.clusters, this.#clusterIds);
     const strategies = new NameTable(parts.strategies, this.#strategyIds);
+    // They exist only during their rollouts.
     const canaryReports = new Map<string, PluginReport>();
     return parts.instances.map((plan, index) => {
       const module = parts.modules[plan.module]!;
@@ -221,8 +223,8 @@ export class PluginHost {
         strategies,
         cells: this.#cells,
         report: version?.isCanary
-          ? this.#canaryReport(canaryReports, plan.plugin, version.rollout)
-          : this.#reportOf(plan.plugin),
+          ? this.#reportOf(canaryReports, plan.plugin, version.rollout)
+          : this.#reportOf(this.#reports, plan.plugin),
         warnings: this.#warnings,
         slow: this.#slowCallsOf(plan),
         monotonic: this.#clocks.monotonic,
@@ -232,19 +234,14 @@ export class PluginHost {
     });
   }
 
-  /** The report of a canary version, which exists only during its rollout. */
-  #canaryReport(known: Map<string, PluginReport>, plugin: string, rollout: number): PluginReport {
+  /** `rollout`: of a canary version. */
+  #reportOf(known: Map<string, PluginReport>, plugin: string, rollout?: number): PluginReport {
     const parts = { plugin, rollout, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
     return known.getOrInsertComputed(plugin, () => new PluginReport(parts));
   }
 
   #slowCallsOf({ plugin, slow }: InstancePlan): SlowCalls {
     return this.#slowCalls.getOrInsertComputed(`${plugin} ${slow}`, () => new SlowCalls(slow, this.#clocks.monotonic));
-  }
-
-  #reportOf(plugin: string): PluginReport {
-    const parts = { plugin, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
-    return this.#reports.getOrInsertComputed(plugin, () => new PluginReport(parts));
   }
 
   /** The guest of a group: an existing one that this version does not use yet, or a new one, which is started. */

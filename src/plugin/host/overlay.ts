@@ -85,13 +85,8 @@ export class Overlay implements KeyValue {
 
   /** Reads the value below into `#copy`. */
   #readBelow(operation: Operation): number {
-    const copy = this.#copy;
-    copy.namespace = operation.namespace;
-    copy.key = operation.key;
-    copy.keyStart = operation.keyStart;
-    copy.keyEnd = operation.keyEnd;
-    copy.now = operation.now;
-    return this.#below.get(copy);
+    const { namespace, key, keyStart, keyEnd, now } = operation;
+    return this.#below.get(Object.assign(this.#copy, { namespace, key, keyStart, keyEnd, now }));
   }
 
   /** Copies the value from the store below into the private store, so that it can be changed. */
@@ -103,12 +98,8 @@ export class Overlay implements KeyValue {
     if (found < 0 && found !== STATUS.absent) return found;
     this.#written.add(name);
     if (found === STATUS.absent) return STATUS.ok;
-    const copy = this.#copy;
-    copy.value = copy.out;
-    copy.valueStart = 0;
-    copy.valueEnd = found;
-    copy.ttl = 0;
-    return this.#own.set(copy);
+    const value = { value: this.#copy.out, valueStart: 0, valueEnd: found, ttl: 0 };
+    return this.#own.set(Object.assign(this.#copy, value));
   }
 
   *#keys(store: KeyValue, operation: Operation, is: (name: string) => boolean) {

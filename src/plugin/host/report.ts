@@ -32,7 +32,7 @@ export function hookName(hook: number): string {
 export type PluginReportParts = {
   readonly plugin: string;
   /** The number of the canary rollout, for its canary version. */
-  readonly rollout?: number;
+  readonly rollout?: number | undefined;
   readonly report: Report;
   readonly notify: (event: PluginEvent) => void;
   readonly now: () => number;

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { Account } from "../../../../src/control/acme/account.ts";
 import { OnDemand } from "../../../../src/control/acme/on-demand.ts";
-import { Slots } from "../../../../src/control/acme/slots.ts";
 import { CertificateFiles, fileNameOf, NEW_STATE } from "../../../../src/control/acme/storage.ts";
+import { Slots } from "../../../../src/control/task-slots.ts";
 import { ThrottledLog } from "../../../../src/observe/throttled-log.ts";
 import { Authority } from "../../../support/certificates.ts";
 

@@ -8,9 +8,9 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { Account } from "../../../../src/control/acme/account.ts";
-import { Slots } from "../../../../src/control/acme/slots.ts";
 import { AccountFile, CertificateFiles, fileNameOf } from "../../../../src/control/acme/storage.ts";
 import { CertificateTask } from "../../../../src/control/acme/task.ts";
+import { Slots } from "../../../../src/control/task-slots.ts";
 import { ThrottledLog } from "../../../../src/observe/throttled-log.ts";
 import { Authority } from "../../../support/certificates.ts";
 
