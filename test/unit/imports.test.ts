@@ -14,8 +14,6 @@ const IMPURE =
 /** To clients; to endpoints; the main thread's own. */
 const SOCKET_OWNERS =
   /^(net\/(accept|dial|probe|tls-alert|tls-client|udp)\.ts|worker\/.*|control\/.*|admin\/.*|observe\/.*|config\/watch\.ts|cli\/.*|testing\/.*)$/;
-/** Has imports in the text of a generated project. */
-const TEMPLATES = /^cli\/plugin-new\.ts$/;
 const OPENERS = /\b(connect|createConnection|createServer|createSocket|request|BoundSocket|Socket|Server)\b|\*/;
 
 /** Lowest first: a module imports, types included, only itself and those before it. So no two are in a cycle. */
@@ -51,7 +49,7 @@ function findFaults(path: string, text: string): string[] {
       const opens = /^node:(net|tls|dgram|https?|http2)$/.test(from) && OPENERS.test(names.replace(/\btype \w+/g, ""));
       if (opens && !SOCKET_OWNERS.test(path)) faults.push(`opens sockets by ${from}`);
       // An import reads every export; that of WebSocket loads `fetch`: 45 ms of processor time in each thread.
-      if (/^node:https?$/.test(from) && !TEMPLATES.test(path)) faults.push(`imports ${from}, not by getBuiltinModule`);
+      if (/^node:https?$/.test(from)) faults.push(`imports ${from}, not by getBuiltinModule`);
     } else if (from.startsWith(".")) {
       const target = posix.join(posix.dirname(path), from);
       const foreign = target.split("/")[0] !== path.split("/")[0];
