@@ -1,14 +1,12 @@
 /** Measures the cost of each hook of a plugin, called by the plugin host with a typical request of a browser. */
 import { HOOK, HOOKS, type Hook, SUSPENDABLE_HOOKS } from "../abi/abi.ts";
-import { EndpointColumns } from "../cluster/columns.ts";
-import { Endpoint } from "../cluster/endpoint.ts";
-import { EndpointView } from "../cluster/endpoint-view.ts";
 import { scanRequest, scanResponse } from "../http1/scan.ts";
 import { PLUGIN_CELLS } from "../observe/series.ts";
 import type { Instance } from "../plugin/host/instance.ts";
 import type { ModulePlan } from "../plugin/wasm/build.ts";
 import { Exchange } from "../proxy/exchange.ts";
 import { requestBody, responseBody } from "../proxy/filtered-body.ts";
+import { TestEndpoints } from "../testing/endpoints.ts";
 import { loadPlugin } from "../testing/load.ts";
 
 export type Cost = {
@@ -56,6 +54,7 @@ const RESPONSE = Buffer.from(
 
 /** Hooks that are not called for requests. */
 const UNMEASURED: readonly Hook[] = ["configure", "tick", "save", "restore"];
+const ENDPOINTS = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];
 const BODY = Buffer.alloc(1024, '{"a":1}\n');
 
 /** @throws PluginError if the plugin does not start with that configuration. */
@@ -96,7 +95,7 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
   const exchange = new Exchange();
   exchange.id = 1;
   exchange.clientAddress = "192.0.2.1";
-  const view = makeView();
+  const view = new TestEndpoints().set(ENDPOINTS);
   const times: number[] = [];
   const end = performance.now() + LONGEST;
   for (let batch = 0; batch < BATCHES; batch++) {
@@ -118,14 +117,4 @@ function measureHook(instance: Instance, hook: number, head: Buffer): number {
   }
   const later = times.slice(times.length >> 1).sort((a, b) => a - b);
   return later[later.length >> 1]!;
-}
-
-/** A small cluster: three endpoints. */
-function makeView(): EndpointView {
-  const view = new EndpointView(EndpointColumns.allocate(1));
-  for (let slot = 0; slot < 3; slot++) {
-    const address = `10.0.0.${slot}:80`;
-    view.push(new Endpoint({ address, host: "", port: 80, path: "", weight: 1, zone: "", slot, cells: 0 }));
-  }
-  return view;
 }

@@ -64,7 +64,7 @@ const fields = object(
       "The load-balancing strategy. In a list the first is the default; a plugin may choose another one for a request.",
     ),
     protocol: withDefault(
-      choice(["http1", "http2", "auto"], [], CLUSTER_PROTOCOLS),
+      choice(["http1", "http2", "auto"], CLUSTER_PROTOCOLS),
       "http1",
       "The protocol of the endpoints. `http2`: with prior knowledge, over TLS by ALPN, which must select it. `auto`: what ALPN selects; without TLS it is HTTP/1. Requests of HTTP/2 share connections.",
     ),

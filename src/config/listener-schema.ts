@@ -114,7 +114,7 @@ const listenerFields = object({
     "Where to listen: `:8080` (every address), `127.0.0.1:8080`, `[::1]:8080`, `unix:/path`.",
   ),
   protocol: withDefault(
-    choice(["http", "tcp", "auto", "udp"], [], LISTENER_PROTOCOLS),
+    choice(["http", "tcp", "auto", "udp"], LISTENER_PROTOCOLS),
     "http",
     "`http`: HTTP/1 and HTTP/2; `tcp`: connections are relayed without being interpreted (tcp.md); `auto`: the first bytes of a connection decide, and routes with `match.protocol: tcp` are for those that are neither HTTP nor TLS; `udp`: datagrams are relayed (udp.md).",
   ),

@@ -137,21 +137,15 @@ export function textOf(min: number, max: number): ScalarShape<string> {
   );
 }
 
-/**
- * One of a set of words. `later`: reserved words, not supported in this version; `advice`: words of other proxies, each with
- * what is reported, such as `did you mean "x"`.
- */
+/** One of a set of words. `advice`: words of other proxies, each with what is reported, such as `did you mean "x"`. */
 export function choice<const T extends string>(
   words: readonly T[],
-  later: readonly string[] = [],
   advice: Readonly<Record<string, string>> = {},
 ): ScalarShape<T> {
   const expected = words.length === 1 ? `${words[0]}` : `one of ${words.join(", ")}`;
   return scalar(expected, { enum: words }, (text) => {
     const word = words.find((one) => one === text);
     if (word !== undefined) return word;
-    if (later.includes(text))
-      throw new InvalidValue(`"${text}" is not supported by this version, expected ${expected}`);
     if (Object.hasOwn(advice, text)) throw new InvalidValue(`"${text}" is not known, ${advice[text]}`);
     const near = findNearest(text, words) ?? findPart(text, words);
     if (near !== undefined) throw new InvalidValue(`"${text}" is not known, did you mean "${near}"`);

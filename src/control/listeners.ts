@@ -287,17 +287,13 @@ function codeOf(error: unknown): string {
   return error instanceof Error && "code" in error ? String(error.code) : "";
 }
 
+const PROBLEMS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "address already in use",
+  EACCES: "permission denied",
+  EADDRNOTAVAIL: "no interface of this machine has that address",
+  ENOTFOUND: "the name is unknown",
+};
+
 function describe(error: unknown): string {
-  switch (codeOf(error)) {
-    case "EADDRINUSE":
-      return "address already in use";
-    case "EACCES":
-      return "permission denied";
-    case "EADDRNOTAVAIL":
-      return "no interface of this machine has that address";
-    case "ENOTFOUND":
-      return "the name is unknown";
-    default:
-      return error instanceof Error ? error.message : String(error);
-  }
+  return PROBLEMS[codeOf(error)] ?? (error instanceof Error ? error.message : String(error));
 }

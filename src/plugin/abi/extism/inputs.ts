@@ -40,21 +40,16 @@ export function writeResponse(json: JsonWriter, exchange: ExchangeContext, hidde
 
 /** Writes `{"hook":"on_log","duration":1500,…}`, with the members of `writeResponse`. */
 export function writeLog(json: JsonWriter, exchange: ExchangeContext, hidden: HiddenNames | null): void {
-  json.raw('{"hook":"on_log","duration":');
-  json.number(Math.max(0, Math.round((performance.now() - exchange.startedAt) * 1000)));
-  json.raw(',"bytesReceived":');
-  json.number(exchange.bytesReceived);
-  json.raw(',"bytesSent":');
-  json.number(exchange.bytesSent);
-  json.raw(',"attempts":');
-  json.number(exchange.attempts);
+  json.figure('{"hook":"on_log","duration":', Math.max(0, Math.round((performance.now() - exchange.startedAt) * 1000)));
+  json.figure(',"bytesReceived":', exchange.bytesReceived);
+  json.figure(',"bytesSent":', exchange.bytesSent);
+  json.figure(',"attempts":', exchange.attempts);
   writeResponseMembers(json, exchange, hidden);
 }
 
 function writeResponseMembers(json: JsonWriter, exchange: ExchangeContext, hidden: HiddenNames | null): void {
   const { response, endpoint } = exchange;
-  json.raw(',"status":');
-  json.number(exchange.localStatus === 0 ? response.status : exchange.localStatus);
+  json.figure(',"status":', exchange.localStatus === 0 ? response.status : exchange.localStatus);
   if (endpoint !== null) json.member(',"endpoint":', endpoint.address);
   if (exchange.error !== null) json.member(',"error":', exchange.error.code);
   json.raw(',"headers":');
@@ -127,16 +122,11 @@ function writeEndpoints(json: JsonWriter, view: EndpointList): void {
     json.raw(index === 0 ? '{"address":' : ',{"address":');
     json.text(address);
     json.member(',"zone":', zone);
-    json.raw(',"id":');
-    json.number(view.value(index, COLUMN.id));
-    json.raw(',"weight":');
-    json.number(view.value(index, COLUMN.weight));
-    json.raw(',"inFlight":');
-    json.number(view.value(index, COLUMN.in_flight));
-    json.raw(',"latency":');
-    json.number(view.value(index, COLUMN.latency));
-    json.raw(',"errorRate":');
-    json.number(view.value(index, COLUMN.error_rate));
+    json.figure(',"id":', view.value(index, COLUMN.id));
+    json.figure(',"weight":', view.value(index, COLUMN.weight));
+    json.figure(',"inFlight":', view.value(index, COLUMN.in_flight));
+    json.figure(',"latency":', view.value(index, COLUMN.latency));
+    json.figure(',"errorRate":', view.value(index, COLUMN.error_rate));
     json.raw("}");
   }
 }

@@ -54,6 +54,12 @@ export class JsonWriter {
     this.text(text);
   }
 
+  /** Writes a key with its punctuation and a non-negative integer. */
+  figure(key: string, value: number): void {
+    this.raw(key);
+    this.raw(String(value));
+  }
+
   /** Writes text as a string. */
   text(text: string): void {
     const start = this.at;
@@ -70,11 +76,6 @@ export class JsonWriter {
     }
     bytes[at++] = QUOTE;
     this.at = at;
-  }
-
-  /** Writes a non-negative integer in decimal. */
-  number(value: number): void {
-    this.raw(String(value));
   }
 
   /** Writes `,"method":…,"authority":…,"path":…,"query":…,"headers":[…]`, the query only if there is one. */
