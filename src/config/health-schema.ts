@@ -63,7 +63,7 @@ const udpCheck = object({
   expect: withDefault(
     datagram(0),
     "",
-    "What the first datagram that comes back must contain. Default: any datagram is sufficient.",
+    "What the first datagram of the response must contain. Default: any datagram is sufficient.",
   ),
 });
 

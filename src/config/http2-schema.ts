@@ -30,7 +30,7 @@ const limits = object({
       perSecond: withDefault(count(10, 100_000), 100, "Frames per second that it may send in the long run."),
     }),
     {},
-    "Limit of frames that carry no request forward, such as PING, SETTINGS and resets; a connection that exceeds it is closed (`ENHANCE_YOUR_CALM`). http2.md has the cost of each.",
+    "Limit of frames without payload for a request, such as PING, SETTINGS and resets; a connection that exceeds it is closed (`ENHANCE_YOUR_CALM`). http2.md has the cost of each.",
   ),
 });
 

@@ -202,7 +202,7 @@ export const routeFields = object({
   passthrough: withDefault(
     flag,
     false,
-    "Relay TLS connections without decrypting them: chosen by `client`, `sni` and `alpn` of the ClientHello, before a certificate is. In a listener with `protocol: http` these routes come before all others. tcp.md shows each use.",
+    "Relay TLS connections without decrypting them: chosen by `client`, `sni` and `alpn` of the ClientHello, before a certificate is. In a listener with `protocol: http` these routes are matched before all others. tcp.md shows each use.",
   ),
   name: optional(name, "The name of the route in metrics and logs. Default: its number, from 0."),
   timeout: withDefault(

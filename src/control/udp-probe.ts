@@ -1,4 +1,4 @@
-/** Native health check by UDP: sends a datagram and evaluates the first one that comes back. */
+/** Native health check by UDP: sends a datagram and evaluates the first one received. */
 import type { CheckResult } from "../cluster/health.ts";
 import { makeUdpClient } from "../net/udp.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";

@@ -114,7 +114,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
         if (this.bandwidth !== null || wasLimited) {
           wasLimited = this.bandwidth !== null;
           if (this.bandwidth === null) return this.#block.window;
-          // Of TLS a whole record is read at once, and would come in thousands of single bytes.
+          // TLS reads a whole record at once, which would be passed on in thousands of single bytes.
           const isLeast = this.#isOverdue && !this.#isDeferred;
           return this.#block.window.subarray(0, isLeast ? 1 : this.bandwidth.readSize);
         }

@@ -117,7 +117,7 @@ export class TlsStart implements Waiting {
     else this.#pass(facts);
   }
 
-  /** The awaited certificate is there, or will not be. */
+  /** The awaited certificate was obtained, or was denied. */
   resume(): void {
     this.#awaited = "";
     this.#connection.guard(() => this.#serve(this.#read!, false));

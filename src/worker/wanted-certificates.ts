@@ -21,7 +21,7 @@ export class WantedCertificates {
     this.#request = request;
   }
 
-  /** Calls `waiting.resume` when the certificate of a name is there, or was denied; returns false if it will not be. */
+  /** Calls `waiting.resume` when the certificate of a name was obtained or denied; returns false if it will not be obtained. */
   wait(name: string, waiting: Waiting): boolean {
     if (this.#count === MAX_WAITING || this.#denied.until(name, Date.now()) !== null) return false;
     const others = this.#waiting.get(name);
@@ -35,12 +35,12 @@ export class WantedCertificates {
     return true;
   }
 
-  /** The request of a name continues without its handshakes: its result will come. */
+  /** The request of a name continues without its handshakes: its result is used later. */
   cancel(name: string, waiting: Waiting): void {
     if (this.#waiting.get(name)?.delete(waiting)) this.#count--;
   }
 
-  /** The main thread has decided; `deniedUntil` null: the certificate is there. */
+  /** The main thread has decided; `deniedUntil` null: the certificate was obtained. */
   decided(name: string, deniedUntil: number | null): void {
     if (deniedUntil !== null) this.#denied.add(name, deniedUntil);
     const waiting = this.#waiting.get(name);

@@ -142,7 +142,7 @@ testInUsualMode(
       return get(client);
     };
     assert.equal(await get(client), "canary");
-    assert.equal(await serve({ clusters: { canary, beta, app } }), "canary", "it stands elsewhere");
+    assert.equal(await serve({ clusters: { canary, beta, app } }), "canary", "its index has changed");
     const toBeta = CHOOSES.replaceAll("canary", "beta");
     assert.equal(await serve({ clusters: { app, beta }, plugins: toBeta }), "app", "there is none any more");
     assert.equal(await serve({}), "canary", "and there is again");

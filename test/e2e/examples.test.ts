@@ -95,8 +95,8 @@ testInUsualMode("mask-json: configured fields of a response are masked", async (
 
 testInUsualMode("external-auth: a service authorizes requests, by a plugin and by the built-in filter", async (t) => {
   const { get } = await startExample(t, "external-auth");
-  const nobody = await get("/");
-  assert.deepEqual([nobody.status, nobody.headers.location], [302, "/login"]);
+  const anonymous = await get("/");
+  assert.deepEqual([anonymous.status, anonymous.headers.location], [302, "/login"]);
   assert.equal((await get("/", { cookie: "session=other" })).status, 302);
   assert.equal(seenBy(await get("/login")).upstream, "app");
   for (const path of ["/", "/again", "/built-in/"]) {
@@ -128,7 +128,7 @@ testInUsualMode(
       return !names.has(drained.upstream);
     };
     await until(others, "the other instance serves alone");
-    await until(async () => (await get("/gone")).status === 503, "nobody is asked where nobody listens");
+    await until(async () => (await get("/gone")).status === 503, "no subrequest is sent where no server listens");
   },
 );
 

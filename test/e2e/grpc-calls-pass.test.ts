@@ -226,7 +226,7 @@ async function ejectedEndpoints(sluice: Program): Promise<string[]> {
 }
 
 testInUsualMode(
-  "calls in progress complete while the proxy shuts down, and PINGs of clients are answered",
+  "calls in progress complete while the proxy shuts down, and PINGs of clients are acknowledged",
   async (t) => {
     const reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     const service = await startService(t, reflection);

@@ -1,4 +1,4 @@
-/** `protocol: auto`: TLS, HTTP/1, HTTP/2 and TCP are told apart by their first bytes, within one time limit. */
+/** `protocol: auto`: TLS, HTTP/1, HTTP/2 and TCP are distinguished by their first bytes, within one time limit. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
@@ -252,7 +252,7 @@ clusters:
   const plain = await connectTo(t, port);
   plain.send("\0\x01\x02");
   assert.equal(await plain.take("raw"), "raw", "a passthrough route is not for plain bytes");
-  // A request line that does not end is answered as HTTP; other bytes are not.
+  // A request line that does not end gets an HTTP response; other bytes do not.
   const late = await connectTo(t, port);
   late.send("GET /");
   assert.equal((await late.readResponse()).status, 408);

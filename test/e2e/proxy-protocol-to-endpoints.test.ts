@@ -48,7 +48,7 @@ async function startEndpoint(t: LiveTest, isSecure = false): Promise<{ port: num
   return { port: (server.address() as { port: number }).port, seen };
 }
 
-/** Answers each request with the source address of the connection's header. */
+/** Responds to each request with the source address of the connection's header. */
 function serve(socket: Socket, { facts, requests }: Seen): void {
   let text = "";
   socket.on("error", () => undefined);

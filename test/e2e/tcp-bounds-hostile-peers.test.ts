@@ -8,7 +8,7 @@ import { atEnd, bounded, startSluice, testInEachMode, testInUsualMode } from "./
 testInEachMode(
   "tcp-bounds-hostile-peers: while connecting, the client is buffered up to a limit, and both can leave",
   async (t) => {
-    // It accepts, and never answers a handshake.
+    // It accepts, and never responds to a handshake.
     const hole = await startRawUpstream(t);
     const sluice = await startSluice(
       t,

@@ -45,7 +45,7 @@ testInUsualMode("http: an endpoint that responds 503 to its check gets no reques
   await sluice.logged(({ msg, level }) => level === "info" && /healthy again/.test(msg ?? ""), "that it is back");
   await until(async () => (await whoServes(sluice)) === "a b", "both serve");
   assert.equal((await shown(sluice, a)).healthy, true);
-  assert.equal(sluice.lines.filter(({ msg }) => /healthy/.test(msg ?? "")).length, 2, "each change is told once");
+  assert.equal(sluice.lines.filter(({ msg }) => /healthy/.test(msg ?? "")).length, 2, "each change is logged once");
   assert.ok((await shown(sluice, b)).health!.history.every(({ ok }) => ok));
   assert.ok(steady.asked > 40);
   assert.deepEqual(steady.failed, []);

@@ -1,4 +1,4 @@
-/** Errors of ACME requests, with bounded texts: they come from another server, and appear in logs and the admin API. */
+/** Errors of ACME requests, with bounded texts, since another server writes them, and logs and the admin API show them. */
 import type { AcmeResponse } from "./request.ts";
 
 /** Most characters of a text of the server. */

@@ -290,8 +290,8 @@ export class CertificateTask {
   }
 
   /**
-   * A server may suggest renewals without end, or issue certificates that are to be renewed at once: they come ever
-   * later.
+   * A server may suggest renewals without end, or issue certificates that are to be renewed at once: each
+   * renewal is delayed by more than the one before.
    */
   #issued({ validFrom, validTo }: Served): Pick<SavedState, "issuedAt" | "early" | "nextTry"> {
     const { now, random } = this.#context;
@@ -300,7 +300,7 @@ export class CertificateTask {
     return { issuedAt: now(), early, nextTry };
   }
 
-  /** After a failure the next one comes first. */
+  /** After a failure the next one is tried first. */
   #challengesOf(attempt: number): readonly ChallengeType[] {
     const { challenges } = this.options;
     const first = (attempt - 1) % challenges.length;

@@ -1,5 +1,5 @@
 /**
- * Limits the frames of a connection that carry no request forward: PING, SETTINGS, resets, small WINDOW_UPDATE and the
+ * Limits the frames of a connection without payload for a request: PING, SETTINGS, resets, small WINDOW_UPDATE and the
  * like. Floods of these cost a server far more than the client (CVE-2019-9512 to 9518, CVE-2023-44487, CVE-2025-8671).
  * A token bucket; frames that carry a response add to it, so that a busy client may send more of them than an idle one.
  */

@@ -3,7 +3,7 @@
  * stream is an exchange (`server-stream.ts`).
  *
  * Bounds: `http2.maxConcurrentStreams`; of each stream its window; header blocks by `limits.head` and `timeouts.head`;
- * frames that carry no request forward by `FrameBudget`.
+ * frames without payload for a request by `FrameBudget`.
  */
 import { Head, reject } from "../../http/head.ts";
 import { parsePriority } from "../../http/priority.ts";

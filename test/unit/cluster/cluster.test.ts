@@ -87,7 +87,7 @@ test("a strategy never sees an endpoint that is unhealthy, tried, or full", () =
   columns.addInFlight(0, 2, 1);
   cluster.pick(new Exchange(), 0);
   assert.deepEqual(seen, [[1, 2], [2], [1]]);
-  assert.equal(cluster.pick(retried, 0), null, "nobody is left");
+  assert.equal(cluster.pick(retried, 0), null, "no endpoint is left");
 });
 
 test("the eligible set is recomputed when the epoch changes, not for each request", () => {

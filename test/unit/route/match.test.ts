@@ -84,7 +84,7 @@ test("the host is compared without port, case and closing dot", () => {
   assert.ok(!matches({ host: "[::1]" }, { host: "[::1" }));
 });
 
-test("a leading *. stands for one or more labels, never for none", () => {
+test("a leading *. matches one or more labels, never none", () => {
   const match = { host: "*.example.com" };
   for (const host of ["a.example.com", "a.b.example.com:80", "A.EXAMPLE.COM"])
     assert.ok(matches(match, { host }), host);

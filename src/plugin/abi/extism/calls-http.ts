@@ -88,7 +88,7 @@ function parseRequest(
   return { url: shown, request: { ...read, endpoint, timeout: 0, most: 0 } };
 }
 
-/** One field, which cannot hold another one. @throws Fault */
+/** One field; its name and value cannot add another one. @throws Fault */
 function lineOf([name, value]: [string, unknown]): string {
   const shown = JSON.stringify(name.slice(0, LIMIT.headerName));
   if (!TOKEN.test(name)) throw new Fault("bad_result", `http_request: ${shown} is not the name of a header`);

@@ -22,7 +22,7 @@ import { chooseCluster, chooseStrategy, refuse, sendLocal } from "./outputs.ts";
 
 type Calls = Record<keyof typeof HTTP_FUNCTIONS, WebAssembly.ImportValue>;
 
-/** Room for an attribute, before its length is known. */
+/** Bytes allocated for an attribute before its length is known. */
 const USUAL = 64;
 const COLON = 58;
 const SPACE = 32;

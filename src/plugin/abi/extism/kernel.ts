@@ -16,9 +16,8 @@ export const INPUT = 72;
 /** Words at the start of the memory: bytes. */
 const WORD = { output: 16, outputLength: 20, error: 24, problem: 28, offset: 32 } as const;
 
-/** The problem that stands for a lack of memory. */
+/** Numbers of problems: no memory; 1 to 4: those of PROBLEMS, at an offset. */
 const NO_MEMORY = 5;
-/** The others, for an offset: 1 to 4. */
 const PROBLEMS: readonly ((offset: bigint) => string)[] = [
   (offset) => `the offset ${offset} is outside of the allocated memory`,
   (offset) => `the offset ${offset} is outside of the input`,

@@ -105,7 +105,7 @@ test("a response that does not come ends in time, or with its order", async (t) 
   await failing(posted, "unreachable", /abort/);
 });
 
-test("limits of rates are told from other errors, with their time", async (t) => {
+test("rate limits are distinguished from other errors, with their time", async (t) => {
   const origin = await start(t, (_, response) => {
     response.writeHead(403, { "retry-after": "3600" });
     response.end(JSON.stringify({ type: "urn:ietf:params:acme:error:rateLimited", detail: "later" }));

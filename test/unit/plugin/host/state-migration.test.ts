@@ -242,7 +242,7 @@ for (const [what, old, next, hook, reason] of failing)
     assert.equal(host.failures(hook, reason), 1);
     assert.equal(host.lines.length, 1);
     assert.equal(ask(after.instances[0]!), 1);
-    assert.ok(ask(before.instances[0]!) >= 1, "the old version serves on");
+    assert.ok(ask(before.instances[0]!) >= 1, "the old version continues to serve");
   });
 
 test("saved state is limited, and read back chunk by chunk", () => {

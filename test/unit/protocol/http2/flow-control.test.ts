@@ -192,7 +192,7 @@ class Sender {
     }
     if (this.window <= 0 || this.wire.connection.isBackedUp) return;
     for (const { output, window } of this.streams)
-      assert.ok(output.unsent === 0 || window <= 0, "held without a reason");
+      assert.ok(output.unsent === 0 || window <= 0, "buffered without a reason");
   }
 }
 

@@ -22,7 +22,7 @@ test("a session keeps few datagrams, and all sessions a bounded number of bytes"
     others.push(other);
     assert.ok(total.bytes <= 32 * 1024 * 1024 && others.length < 600);
   }
-  // A session without a socket has room until it has sent what it keeps.
+  // A session without a socket has free space until it has sent the datagrams that it keeps.
   const next = new KeptDatagrams(total);
   assert.equal(next.add(large), true);
   next.sent();
