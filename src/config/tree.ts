@@ -266,7 +266,13 @@ class TreeBuilder {
     if (text === null) return { kind: "scalar", text: source, value: source, form: "quoted", at, broken: true };
     if (used) return { kind: "scalar", text, value: text, form: "variable", at };
     const isText = !isPlain || text !== source;
-    return { kind: "scalar", text, value: isText ? text : resolvePlain(text), form: isText ? "quoted" : "plain", at };
+    return {
+      kind: "scalar",
+      text,
+      value: isText ? text : (node.value as Plain),
+      form: isText ? "quoted" : "plain",
+      at,
+    };
   }
 
   #expand(text: string, env: Environment, node: Scalar, at: Place): { text: string | null; used: boolean } {
@@ -301,18 +307,6 @@ class TreeBuilder {
 
 /** A number of the core schema of YAML 1.2, in decimal. */
 export const DECIMAL = /^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$/;
-
-/** Resolves an unquoted scalar without variables (the core schema of YAML 1.2). */
-function resolvePlain(text: string): Plain {
-  if (/^(|~|null|Null|NULL)$/.test(text)) return null;
-  if (/^(true|True|TRUE)$/.test(text)) return true;
-  if (/^(false|False|FALSE)$/.test(text)) return false;
-  if (DECIMAL.test(text) || /^0(o[0-7]+|x[\da-fA-F]+)$/.test(text)) return Number(text);
-  if (/^\.(nan|NaN|NAN)$/.test(text)) return Number.NaN;
-  const infinity = /^([-+]?)\.(inf|Inf|INF)$/.exec(text);
-  if (infinity) return infinity[1] === "-" ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-  return text;
-}
 
 export function join(path: string, key: string): string {
   return path === "" ? key : `${path}.${key}`;
