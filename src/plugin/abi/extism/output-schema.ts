@@ -5,57 +5,28 @@ import { Fault } from "../../host/fault.ts";
 /** Headers by name: a value, or several. */
 export type Fields = { readonly [name: string]: string | readonly string[] };
 
-export type RequestOutput = {
-  readonly method?: string;
-  readonly path?: string;
-  readonly query?: string;
-  readonly headers?: RequestHeaderEdits;
-  readonly cluster?: string;
-  readonly strategy?: string;
-  readonly respond?: LocalResponse;
-  readonly reject?: boolean;
-  readonly buffer?: boolean;
-};
-export type ResponseOutput = {
-  readonly status?: number;
-  readonly headers?: HeaderEdits;
-  readonly respond?: LocalResponse;
-  readonly buffer?: boolean;
-};
-export type ConnectionOutput = { readonly cluster?: string; readonly reject?: boolean };
-export type HealthOutput = { readonly healthy?: boolean };
-export type TickOutput = { readonly every?: number };
-type HeaderEdits = { readonly set?: Fields; readonly add?: Fields; readonly remove?: readonly string[] };
-/** `own`: the client's fields of these names, in any spelling, do not reach the endpoint (`header_own` of the native ABI). */
-type RequestHeaderEdits = HeaderEdits & { readonly own?: readonly string[] };
-type LocalResponse = {
-  readonly status?: number;
-  readonly headers?: Fields;
-  readonly body?: string;
-  readonly bodyBase64?: string;
-};
+/** Checks that a value at a path has the type. @throws Fault */
+type Check<T> = ((value: unknown, at: string) => void) & { readonly type?: T };
+type Infer<C> = C extends Check<infer T> ? T : never;
 
-/** Checks a value at a path. @throws Fault */
-type Check = (value: unknown, at: string) => void;
-
-const text: Check = (value, at) => void (typeof value === "string" || expect(at, "a text", value));
+const text: Check<string> = (value, at) => void (typeof value === "string" || expect(at, "a text", value));
 // `Buffer.from` skips what is not base64.
-const base64: Check = (value, at) => {
+const base64: Check<string> = (value, at) => {
   text(value, at);
   const digits = value as string;
   if (digits.length % 4 === 1 || !/^[A-Za-z0-9+/]*={0,2}$/.test(digits)) expect(at, "base64", digits);
 };
-const flag: Check = (value, at) => void (typeof value === "boolean" || expect(at, "true or false", value));
-const status: Check = (value, at) =>
-  void (
-    (Number.isInteger(value) && (value as number) >= 200 && (value as number) <= 599) ||
-    expect(at, "a whole number from 200 to 599", value)
-  );
-const texts: Check = (value, at) => {
+const flag: Check<boolean> = (value, at) => void (typeof value === "boolean" || expect(at, "true or false", value));
+const integer = (least: number, most: number, what: string): Check<number> => {
+  return (value, at) => {
+    if (!Number.isInteger(value) || Number(value) < least || Number(value) > most) expect(at, what, value);
+  };
+};
+const texts: Check<readonly string[]> = (value, at) => {
   if (!Array.isArray(value)) expect(at, "a list of texts", value);
   for (const one of value as unknown[]) text(one, at);
 };
-const fields: Check = (value, at) => {
+const fields: Check<Fields> = (value, at) => {
   if (typeof value !== "object" || value === null || Array.isArray(value)) expect(at, "header fields by name", value);
   const named = value as Record<string, unknown>;
   for (const name in named) {
@@ -66,7 +37,10 @@ const fields: Check = (value, at) => {
   }
 };
 
-function object(members: { readonly [key: string]: Check }): Check {
+/** An object with no other keys than these. */
+function object<const M extends { readonly [key: string]: Check<unknown> }>(
+  members: M,
+): Check<{ readonly [K in keyof M]?: Infer<M[K]> }> {
   return (value, at) => {
     if (typeof value !== "object" || value === null || Array.isArray(value)) expect(at, "an object", value);
     const object = value as Record<string, unknown>;
@@ -82,89 +56,65 @@ function object(members: { readonly [key: string]: Check }): Check {
   };
 }
 
-const edits = { set: fields, add: fields, remove: texts };
-const headers = object(edits);
-const localResponse = object({ status, headers: fields, body: text, bodyBase64: base64 });
-const respond: Check = (value, at) => {
-  localResponse(value, at);
-  exclude(value as LocalResponse, "body", ["bodyBase64"], at);
-};
-const interval: Check = (value, at) =>
-  void (
-    (Number.isInteger(value) && (value as number) >= LIMIT.shortestTick && (value as number) <= LIMIT.longestTick) ||
-    expect(at, `milliseconds from ${LIMIT.shortestTick} to ${LIMIT.longestTick}`, value)
-  );
-
-/** Rejects an object that has `key` and one of `others`, of which only one would take effect. */
-function exclude(value: object, key: string, others: readonly string[], at: string): void {
-  const isSet = (name: string) => {
-    const member = (value as Record<string, unknown>)[name];
-    return member !== undefined && member !== false;
+/** Rejects an object that has a key and one of the others beside it, of which only one would take effect. */
+function exclusive<T>(check: Check<T>, ...keys: readonly (readonly [key: string, ...others: string[]])[]): Check<T> {
+  return (value, at) => {
+    check(value, at);
+    const isSet = (name: string) => ![undefined, false].includes((value as Record<string, undefined | false>)[name]);
+    for (const [key, ...others] of keys) {
+      const other = isSet(key) ? others.find(isSet) : undefined;
+      if (other === undefined) continue;
+      const path = at === "" ? "" : `${at}.`;
+      throw new Fault("bad_result", `the output has both ${show(path + key)} and ${show(path + other)}, expected one`);
+    }
   };
-  const other = isSet(key) ? others.find(isSet) : undefined;
-  if (other === undefined) return;
-  const path = at === "" ? "" : `${at}.`;
-  throw new Fault("bad_result", `the output has both ${show(path + key)} and ${show(path + other)}, expected one`);
 }
 
-const routeMembers = {
-  method: text,
-  path: text,
-  query: text,
-  headers: object({ own: texts, ...edits }),
-  cluster: text,
-  strategy: text,
-  respond,
-  reject: flag,
-};
-const request = object({ ...routeMembers, buffer: flag });
-const route = object(routeMembers);
-const response = object({ status, headers, respond, buffer: flag });
-const connection = object({ cluster: text, reject: flag });
+const status = integer(200, 599, "a whole number from 200 to 599");
+const edits = { set: fields, add: fields, remove: texts };
+const headers = object(edits);
+/** `own`: the client's fields of these names, in any spelling, do not reach the endpoint (`header_own` of the native ABI). */
+const requestHeaders = object({ own: texts, ...edits });
+const respond = exclusive(object({ status, headers: fields, body: text, bodyBase64: base64 }), ["body", "bodyBase64"]);
+const { shortestTick, longestTick } = LIMIT;
+const interval = integer(shortestTick, longestTick, `milliseconds from ${shortestTick} to ${longestTick}`);
+const target = { method: text, path: text, query: text, headers: requestHeaders, cluster: text, strategy: text };
 
-const CHECKS: { readonly [kind: string]: Check } = {
-  request: (value, at) => {
-    request(value, at);
-    exclude(value as RequestOutput, "respond", ["reject", "buffer"], at);
-    exclude(value as RequestOutput, "reject", ["buffer"], at);
-  },
-  route: (value, at) => {
-    route(value, at);
-    exclude(value as RequestOutput, "respond", ["reject"], at);
-  },
-  response: (value, at) => {
-    response(value, at);
-    exclude(value as ResponseOutput, "respond", ["status", "headers", "buffer"], at);
-  },
-  connection: (value, at) => {
-    connection(value, at);
-    exclude(value as ConnectionOutput, "reject", ["cluster"], at);
-  },
+/** The outputs of hooks, by kind. */
+const CHECKS = {
+  request: exclusive(
+    object({ ...target, respond, reject: flag, buffer: flag }),
+    ["respond", "reject", "buffer"],
+    ["reject", "buffer"],
+  ),
+  route: exclusive(object({ ...target, respond, reject: flag }), ["respond", "reject"]),
+  response: exclusive(object({ status, headers, respond, buffer: flag }), ["respond", "status", "headers", "buffer"]),
+  connection: exclusive(object({ cluster: text, reject: flag }), ["reject", "cluster"]),
   health: object({ healthy: flag }),
   tick: object({ every: interval }),
-  pick: (value, at) =>
-    void ((Number.isInteger(value) && (value as number) >= -1) || expect(at, "the index of an endpoint, or -1", value)),
+  pick: integer(-1, Number.POSITIVE_INFINITY, "the index of an endpoint, or -1"),
 };
-type Kind = "request" | "route" | "response" | "pick" | "connection" | "health" | "tick";
+type Kind = keyof typeof CHECKS;
+export type Output<K extends Kind> = Infer<(typeof CHECKS)[K]>;
 
 /** Most cached outputs: usual filters have a few different ones, and parsing is the most expensive step. */
 const REMEMBERED = 16;
 const LONGEST = 512;
 
 /** The cached outputs of one kind of one guest. */
-export class Outputs<Output> {
-  readonly #kind: Kind;
-  readonly #known: { readonly bytes: Buffer; readonly output: Output }[] = [];
+export class Outputs<K extends Kind> {
+  readonly #kind: K;
+  readonly #known: { readonly bytes: Buffer; readonly output: Output<K> }[] = [];
 
-  constructor(kind: Kind) {
+  constructor(kind: K) {
     this.#kind = kind;
   }
 
   /** Parses and validates the output `bytes[start, end)`. @throws Fault if it does not match the schema */
-  parse(bytes: Buffer, start: number, end: number): Output {
+  parse(bytes: Buffer, start: number, end: number): Output<K> {
     const known = this.#known;
     for (let i = 0; i < known.length; i++) if (isSame(known[i]!.bytes, bytes, start, end)) return known[i]!.output;
-    const output = parseOutput(this.#kind, bytes.toString("utf8", start, end)) as Output;
+    const output = parseOutput(this.#kind, bytes.toString("utf8", start, end)) as Output<K>;
     if (end - start > LONGEST) return output;
     if (known.length >= REMEMBERED) known.length = 0;
     known.push({ bytes: Buffer.from(bytes.subarray(start, end)), output });
@@ -188,7 +138,7 @@ function parseOutput(kind: Kind, json: string): unknown {
   } catch (error) {
     throw new Fault("bad_result", `the output is not JSON: ${(error as Error).message.slice(0, 200)}`);
   }
-  CHECKS[kind]!(value, "");
+  CHECKS[kind](value, "");
   return value;
 }
 

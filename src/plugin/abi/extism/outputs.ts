@@ -9,28 +9,20 @@ import { setAttribute } from "../attribute-edits.ts";
 import type { CallContext } from "../call-context.ts";
 import { ownHeader, removeHeader, setHeader } from "../head-edits.ts";
 import { type ExtismHook, HOOK_EXPORTS } from "./interface.ts";
-import {
-  type ConnectionOutput,
-  type Fields,
-  type HealthOutput,
-  Outputs,
-  type RequestOutput,
-  type ResponseOutput,
-  type TickOutput,
-} from "./output-schema.ts";
+import { type Fields, type Output, Outputs } from "./output-schema.ts";
 
 /** Scratch space for texts as bytes, shared by all guests of the worker. */
 const scratch = Buffer.alloc(LIMIT.headerName + LIMIT.headerValue);
 
 /** The outputs of one guest: parsed, validated and applied. */
 export class HookOutputs {
-  readonly #requests = new Outputs<RequestOutput>("request");
-  readonly #routes = new Outputs<RequestOutput>("route");
-  readonly #responses = new Outputs<ResponseOutput>("response");
-  readonly #picks = new Outputs<number>("pick");
-  readonly #connections = new Outputs<ConnectionOutput>("connection");
-  readonly #checks = new Outputs<HealthOutput>("health");
-  readonly #ticks = new Outputs<TickOutput>("tick");
+  readonly #requests = new Outputs("request");
+  readonly #routes = new Outputs("route");
+  readonly #responses = new Outputs("response");
+  readonly #picks = new Outputs("pick");
+  readonly #connections = new Outputs("connection");
+  readonly #checks = new Outputs("health");
+  readonly #ticks = new Outputs("tick");
 
   /** Applies the output `bytes[start, end)`; returns the hook's result. @throws Fault */
   apply(context: CallContext, hook: number, bytes: Buffer, start: number, end: number): number {
@@ -58,7 +50,7 @@ export class HookOutputs {
   }
 }
 
-function applyRequest(context: CallContext, output: RequestOutput): number {
+function applyRequest(context: CallContext, output: Output<"request">): number {
   const { method, path, query, headers, cluster, strategy, respond, reject, buffer } = output;
   if (method !== undefined) setText(context, ATTRIBUTE.method, "method", method);
   if (path !== undefined) setText(context, ATTRIBUTE.path, "path", path);
@@ -78,7 +70,7 @@ function applyRequest(context: CallContext, output: RequestOutput): number {
   return buffer === true ? RESULT.buffer : RESULT.continue;
 }
 
-function applyResponse(context: CallContext, output: ResponseOutput): number {
+function applyResponse(context: CallContext, output: Output<"response">): number {
   const { status, headers, respond, buffer } = output;
   if (respond !== undefined) return respondWith(context, respond);
   if (status !== undefined) setText(context, ATTRIBUTE.status, "status", String(status));
@@ -86,12 +78,12 @@ function applyResponse(context: CallContext, output: ResponseOutput): number {
   return buffer === true ? RESULT.buffer : RESULT.continue;
 }
 
-function applyConnection(context: CallContext, { cluster, reject }: ConnectionOutput): number {
+function applyConnection(context: CallContext, { cluster, reject }: Output<"connection">): number {
   if (cluster !== undefined) chooseCluster(context, cluster);
   return reject === true ? RESULT.reject : RESULT.continue;
 }
 
-function respondWith(context: CallContext, respond: NonNullable<RequestOutput["respond"]>): number {
+function respondWith(context: CallContext, respond: NonNullable<Output<"request">["respond"]>): number {
   const { status = 200, headers, body = "", bodyBase64 } = respond;
   sendLocal(context, status, bodyBase64 === undefined ? Buffer.from(body, "utf8") : Buffer.from(bodyBase64, "base64"));
   if (headers !== undefined) addFields(context, HEADERS.response, "respond.headers", headers, true);
@@ -109,7 +101,7 @@ export function sendLocal(context: CallContext, status: number, body: Buffer): v
   context.scope.respond(exchange, status, body);
 }
 
-function editHeaders(context: CallContext, part: number, headers: NonNullable<ResponseOutput["headers"]>): void {
+function editHeaders(context: CallContext, part: number, headers: NonNullable<Output<"response">["headers"]>): void {
   for (const name of headers.remove ?? []) {
     const end = write("headers.remove", name, 0, LIMIT.headerName);
     const removed = removeHeader(context, part, scratch, 0, end);
