@@ -20,6 +20,35 @@ const TLVS = 256;
 /** Exceeds all exchange numbers of a worker. */
 const EXCHANGES = 2 ** 31;
 
+/** Texts of attributes, by ATTRIBUTE; empty: absent. */
+type Texts<T> = { readonly [id: number]: (target: T) => string };
+
+/** Those that every context has. */
+const TEXTS: Texts<HookContext> = {
+  [ATTRIBUTE.client_address]: ({ clientAddress }) => clientAddress,
+  [ATTRIBUTE.listener]: ({ listenerName }) => listenerName,
+  [ATTRIBUTE.cluster]: ({ clusterName }) => clusterName,
+  [ATTRIBUTE.endpoint]: ({ endpoint }) => endpoint?.address ?? "",
+  [ATTRIBUTE.proxy_peer]: ({ proxied }) => (proxied === null ? "" : proxied.peer || "unix"),
+  [ATTRIBUTE.proxy_destination]: ({ proxied }) => (proxied === null ? "" : destinationOf(proxied)),
+  [ATTRIBUTE.exchange_id]: ({ id }) => String(threadId * EXCHANGES + id),
+};
+
+/** Those that an exchange has in every hook. */
+const EXCHANGE_TEXTS: Texts<ExchangeContext> = {
+  ...TEXTS,
+  [ATTRIBUTE.scheme]: ({ scheme }) => scheme,
+  [ATTRIBUTE.protocol]: ({ request }) => VERSION_NUMBERS[request.version]!,
+  [ATTRIBUTE.route]: ({ routeName }) => routeName,
+  [ATTRIBUTE.upgrade]: ({ request }) => upgradeOf(request),
+  [ATTRIBUTE.tls_version]: ({ tls }) => tls?.version ?? "",
+  [ATTRIBUTE.tls_server_name]: ({ tls }) => tls?.serverName ?? "",
+  [ATTRIBUTE.tls_client_subject]: ({ tls }) => tls?.clientSubject ?? "",
+  [ATTRIBUTE.tls_client_names]: ({ tls }) => tls?.clientNames ?? "",
+  [ATTRIBUTE.tls_client_fingerprint]: ({ tls }) => tls?.clientFingerprint ?? "",
+  [ATTRIBUTE.attempt]: ({ attempts }) => String(attempts),
+};
+
 /**
  * Writes an attribute to `out` if it has at most `cap` bytes; returns its length, or a STATUS. The range must be
  * checked.
@@ -27,30 +56,14 @@ const EXCHANGES = 2 ** 31;
 export function giveAttribute(context: CallContext, target: HookContext, id: number, out: number, cap: number): number {
   const { exchange } = target;
   if (id >= ATTRIBUTE.proxy_tlv && id < ATTRIBUTE.proxy_ssl_tlv + TLVS) return giveTlv(context, target, id, out, cap);
-  if (exchange !== null) return giveOfExchange(context, exchange, id, out, cap);
-  return id >= 0 && id <= LAST_ATTRIBUTE ? giveOfAny(context, target, id, out, cap) : STATUS.invalid;
-}
-
-/** Attributes that every context has. */
-function giveOfAny(context: CallContext, target: HookContext, id: number, out: number, cap: number): number {
-  switch (id) {
-    case ATTRIBUTE.client_address:
-      return giveName(context, target.clientAddress, out, cap);
-    case ATTRIBUTE.listener:
-      return giveName(context, target.listenerName, out, cap);
-    case ATTRIBUTE.cluster:
-      return giveName(context, target.clusterName, out, cap);
-    case ATTRIBUTE.endpoint:
-      return giveName(context, target.endpoint?.address ?? "", out, cap);
-    case ATTRIBUTE.proxy_peer:
-      return giveName(context, target.proxied === null ? "" : target.proxied.peer || "unix", out, cap);
-    case ATTRIBUTE.proxy_destination:
-      return giveName(context, target.proxied === null ? "" : destinationOf(target.proxied), out, cap);
-    case ATTRIBUTE.exchange_id:
-      return context.memory.giveText(String(threadId * EXCHANGES + target.id), out, cap);
-    default:
-      return STATUS.absent;
+  if (exchange !== null) {
+    const text = EXCHANGE_TEXTS[id];
+    if (text === undefined) return giveOfExchange(context, exchange, id, out, cap);
+    return giveName(context, text(exchange), out, cap);
   }
+  const text = TEXTS[id];
+  if (text !== undefined) return giveName(context, text(target), out, cap);
+  return id >= 0 && id <= LAST_ATTRIBUTE ? STATUS.absent : STATUS.invalid;
 }
 
 function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: number, out: number, cap: number): number {
@@ -60,8 +73,6 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
   switch (id) {
     case ATTRIBUTE.method:
       return givePart(context, exchange, PART.method, out, cap);
-    case ATTRIBUTE.scheme:
-      return memory.giveText(exchange.scheme, out, cap);
     case ATTRIBUTE.authority:
       return givePart(context, exchange, PART.authority, out, cap);
     case ATTRIBUTE.path:
@@ -87,32 +98,6 @@ function giveOfExchange(context: CallContext, exchange: ExchangeContext, id: num
     case ATTRIBUTE.upstream_duration:
       if (((AFTER_RESPONSE >>> hook) & 1) === 0 || exchange.attempt.latency === 0) return STATUS.absent;
       return memory.giveText(String(Math.round(exchange.attempt.latency)), out, cap);
-    case ATTRIBUTE.client_address:
-    case ATTRIBUTE.listener:
-    case ATTRIBUTE.cluster:
-    case ATTRIBUTE.endpoint:
-    case ATTRIBUTE.exchange_id:
-    case ATTRIBUTE.proxy_peer:
-    case ATTRIBUTE.proxy_destination:
-      return giveOfAny(context, exchange, id, out, cap);
-    case ATTRIBUTE.protocol:
-      return memory.giveText(VERSION_NUMBERS[request.version]!, out, cap);
-    case ATTRIBUTE.route:
-      return giveName(context, exchange.routeName, out, cap);
-    case ATTRIBUTE.upgrade:
-      return giveName(context, upgradeOf(request), out, cap);
-    case ATTRIBUTE.tls_version:
-      return giveName(context, exchange.tls?.version ?? "", out, cap);
-    case ATTRIBUTE.tls_server_name:
-      return giveName(context, exchange.tls?.serverName ?? "", out, cap);
-    case ATTRIBUTE.tls_client_subject:
-      return giveName(context, exchange.tls?.clientSubject ?? "", out, cap);
-    case ATTRIBUTE.tls_client_names:
-      return giveName(context, exchange.tls?.clientNames ?? "", out, cap);
-    case ATTRIBUTE.tls_client_fingerprint:
-      return giveName(context, exchange.tls?.clientFingerprint ?? "", out, cap);
-    case ATTRIBUTE.attempt:
-      return memory.giveText(String(exchange.attempts), out, cap);
     default:
       return giveObserved(context, exchange, id, out, cap);
   }
