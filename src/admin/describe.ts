@@ -2,21 +2,7 @@
 
 import type { OneOrMore, ValueMatch, ValueTable } from "../config/schema.ts";
 import type { MatchPlan } from "../plan/plan.ts";
-import type {
-  CertificateStatus,
-  ClusterStatus,
-  EndpointStatus,
-  ListenerStatus,
-  ManagedCertificateStatus,
-  OcspStatus,
-  OpenTunnelStatus,
-  PluginStatus,
-  Relayed,
-  RouteStatus,
-  Status,
-  Traffic,
-  TunnelList,
-} from "./api.ts";
+import type * as api from "./api.ts";
 
 /** Names of a certificate that are listed at most. */
 const MAX_NAMES = 5;
@@ -28,7 +14,7 @@ export type Condition = {
   readonly warnings: readonly string[];
 };
 
-export function describeCondition(status: Status): Condition {
+export function describeCondition(status: api.Status): Condition {
   const { draining, ready, unavailableClusters, quarantined, expiringCertificates } = status;
   const expired = expiringCertificates.filter(({ warning }) => warning === "expired");
   const warnings = expiringCertificates.filter((one) => !expired.includes(one)).map(describeExpiring);
@@ -49,12 +35,12 @@ export function describeCondition(status: Status): Condition {
   return { state: problems.length > 0 ? "degraded" : "ready", problems, warnings };
 }
 
-function describeExpiring(certificate: CertificateStatus): string {
+function describeExpiring(certificate: api.CertificateStatus): string {
   return `listener ${certificate.listener}: ${describeCertificate(certificate)}`;
 }
 
 /** `certificate site.pem (a.example, b.example): expires in 12 days, at 2027-01-31T00:00:00.000Z`. */
-export function describeCertificate({ file, names, expires, days, warning, ocsp }: CertificateStatus): string {
+export function describeCertificate({ file, names, expires, days, warning, ocsp }: api.CertificateStatus): string {
   const more = names.length > MAX_NAMES ? ` and ${names.length - MAX_NAMES} more` : "";
   const shown = names.length === 0 ? "no names" : `${names.slice(0, MAX_NAMES).join(", ")}${more}`;
   const when = warning === "expired" ? `expired ${countDays(-days)} ago` : `expires in ${countDays(days)}`;
@@ -63,7 +49,7 @@ export function describeCertificate({ file, names, expires, days, warning, ocsp 
 }
 
 /** `ACME certificate for a.example: failing, not issued yet, next try at 2027-01-31T00:00:00.000Z (2 failures): …`. */
-export function describeManaged(certificate: ManagedCertificateStatus): string {
+export function describeManaged(certificate: api.ManagedCertificateStatus): string {
   const { names, onDemand, state, expires, isOrdering, nextTry, failures, problem } = certificate;
   const more = names.length > MAX_NAMES ? ` and ${names.length - MAX_NAMES} more` : "";
   const what = `ACME certificate for ${names.slice(0, MAX_NAMES).join(", ")}${more}${onDemand ? " (on demand)" : ""}`;
@@ -82,7 +68,7 @@ function countDays(days: number): string {
 }
 
 /** `OCSP response until 2027-01-31T00:00:00.000Z`; empty: nothing is stapled, nor expected. */
-function describeOcsp({ state, mustStaple, until, problem }: OcspStatus): string {
+function describeOcsp({ state, mustStaple, until, problem }: api.OcspStatus): string {
   if (state === "none" && !mustStaple) return "";
   if (state === "revoked") return `OCSP: ${problem}`;
   if (until !== null) return `OCSP response until ${until}${problem === "" ? "" : `, not refreshed: ${problem}`}`;
@@ -91,12 +77,12 @@ function describeOcsp({ state, mustStaple, until, problem }: OcspStatus): string
 }
 
 /** `127.0.0.1:8443 (https)`. */
-function describeAddress({ address, tls }: ListenerStatus): string {
+function describeAddress({ address, tls }: api.ListenerStatus): string {
   return tls === null ? address : `${address} (https)`;
 }
 
 /** `3 open, the oldest 2 listed`, and workers that did not report. */
-export function describeTunnels({ open, tunnels, silentWorkers }: TunnelList, listed: number): string {
+export function describeTunnels({ open, tunnels, silentWorkers }: api.TunnelList, listed: number): string {
   const part = Math.min(listed, tunnels.length) < open ? `, the oldest ${Math.min(listed, tunnels.length)} listed` : "";
   const silent = silentWorkers.length > 0 ? `; no report from worker ${silentWorkers.join(", ")}` : "";
   return `${open} open${part}${silent}`;
@@ -120,25 +106,25 @@ export function formatAge(ms: number): string {
 }
 
 /** `websocket, open for 2m 3s, 120 bytes received, 4096 sent`. */
-export function describeOpenTunnel({ protocol, age, bytesReceived, bytesSent }: OpenTunnelStatus): string {
+export function describeOpenTunnel({ protocol, age, bytesReceived, bytesSent }: api.OpenTunnelStatus): string {
   return `${protocol}, open for ${formatAge(age)}, ${bytesReceived} bytes received, ${bytesSent} sent`;
 }
 
-export function describeCluster({ strategies, usable, endpoints, unresolved, panic }: ClusterStatus): string {
+export function describeCluster({ strategies, usable, endpoints, unresolved, panic }: api.ClusterStatus): string {
   const total = endpoints.length + unresolved.length;
   const note = panic ? ", too few are left: ejections are ignored" : "";
   return `${strategies.join(", ")}, ${usable} of ${total} endpoints usable${note}`;
 }
 
 /** Its address, connections and traffic, and its limits with what they refused. */
-export function describeListener(listener: ListenerStatus): string {
+export function describeListener(listener: api.ListenerStatus): string {
   const limits = describeLimits(listener);
   const parts = [describeAddress(listener), describeConnections(listener), describeListenerTraffic(listener)];
   return `${parts.join(", ")}${limits === "" ? "" : `; ${limits}`}`;
 }
 
 /** `12 connections`, and the tunnels among them; `12 of 100 connections` where they are limited. */
-function describeConnections({ protocol, connections, limits, tunnels }: ListenerStatus): string {
+function describeConnections({ protocol, connections, limits, tunnels }: api.ListenerStatus): string {
   const { open, oldest, bytesReceived, bytesSent } = tunnels;
   const limit = limits.connections === undefined ? "" : ` of ${limits.connections}`;
   const all = `${connections}${limit} ${protocol === "udp" ? "sessions" : "connections"}`;
@@ -148,19 +134,19 @@ function describeConnections({ protocol, connections, limits, tunnels }: Listene
 }
 
 /** What a listener has carried since the start: `12.5/s …, 1801 requests in all, 5 connections relayed, 9 bytes received …`. */
-function describeListenerTraffic(listener: ListenerStatus): string {
+function describeListenerTraffic(listener: api.ListenerStatus): string {
   const { protocol, traffic, relayed, bytesReceived, bytesSent } = listener;
   if (relayed === null) return describeTraffic(traffic);
   const requests = protocol === "tcp" || protocol === "udp" ? "" : `${describeTraffic(traffic)}, `;
   return `${requests}${describeRelayed(relayed, protocol)}, ${bytesReceived} bytes received, ${bytesSent} sent`;
 }
 
-export function describeRouteTraffic({ traffic, relayed }: RouteStatus, { protocol }: ListenerStatus): string {
+export function describeRouteTraffic({ traffic, relayed }: api.RouteStatus, { protocol }: api.ListenerStatus): string {
   return relayed === null ? describeTraffic(traffic) : describeRelayed(relayed, protocol);
 }
 
 /** `5 connections relayed, 2 not (no_endpoint 1, no_route 1)`. */
-export function describeRelayed(relayed: Relayed, protocol: ListenerStatus["protocol"]): string {
+export function describeRelayed(relayed: api.Relayed, protocol: api.ListenerStatus["protocol"]): string {
   const { connected = 0, ...failed } = relayed;
   const count = Object.values(failed).reduce((sum, one) => sum + one, 0);
   const failures = count > 0 ? `, ${count} not (${listCounts(failed)})` : "";
@@ -168,7 +154,7 @@ export function describeRelayed(relayed: Relayed, protocol: ListenerStatus["prot
 }
 
 /** `limits connectionsPerClient 10; refused: connections 3`; empty without them. */
-function describeLimits({ limits, refused }: ListenerStatus): string {
+function describeLimits({ limits, refused }: api.ListenerStatus): string {
   // That of `connections` is beside their number.
   const { connections: _, ...others } = limits;
   const parts = [
@@ -179,7 +165,7 @@ function describeLimits({ limits, refused }: ListenerStatus): string {
 }
 
 /** Resolved entries, one per line: number of endpoints, time of resolution, and the last error. */
-export function describeSources({ sources, set }: ClusterStatus): string[] {
+export function describeSources({ sources, set }: api.ClusterStatus): string[] {
   return sources
     .filter(({ kind, endpoints }) => kind !== "static" && endpoints > 0)
     .map(({ address, kind, endpoints, resolvedAt, problem }) => {
@@ -189,7 +175,7 @@ export function describeSources({ sources, set }: ClusterStatus): string[] {
 }
 
 /** An endpoint's state, and why it receives no requests. */
-export function describeEndpoint({ state, health, ejection }: EndpointStatus): string {
+export function describeEndpoint({ state, health, ejection }: api.EndpointStatus): string {
   const reasons: string[] = [];
   if (state === "disabled" || state === "draining") reasons.push(state);
   if (health?.state === "unhealthy") reasons.push(`unhealthy since ${health.since} (${health.problem})`);
@@ -197,19 +183,19 @@ export function describeEndpoint({ state, health, ejection }: EndpointStatus): s
   return reasons.length > 0 ? reasons.join(", ") : state;
 }
 
-export function describeFailedAttempts({ failedAttempts }: EndpointStatus): string {
+export function describeFailedAttempts({ failedAttempts }: api.EndpointStatus): string {
   return listCounts(failedAttempts);
 }
 
 /** A plugin's last failure on one line; empty if there was none. */
-export function describeLastFailure({ lastFailure }: PluginStatus): string {
+export function describeLastFailure({ lastFailure }: api.PluginStatus): string {
   if (lastFailure === null) return "";
   const { at, hook, reason, message } = lastFailure;
   return `${at} in ${hook}: ${reason}: ${message}`;
 }
 
 /** What a route matches: `host *.example.com, prefix /api/, headers x-beta=1|prefix a`. */
-export function describeMatch({ match }: RouteStatus): string {
+export function describeMatch({ match }: api.RouteStatus): string {
   const { not = [], ...keys } = match;
   const parts = Object.entries(keys).map(([key, value]) => `${key} ${describeKey(value)}`);
   if (not.length > 0) parts.push(`not ${not.map(describeExcluded).join("|")}`);
@@ -236,7 +222,7 @@ function describeValue(value: ValueMatch): string {
 }
 
 /** Where a route's requests go: `cluster app`, `app 90, canary 10`, `plugin beta: app, canary`, `no cluster`. */
-export function describeTarget({ router, clusters }: RouteStatus): string {
+export function describeTarget({ router, clusters }: api.RouteStatus): string {
   const names = clusters.map(({ name, weight }) => (weight === null ? name : `${name} ${weight}`)).join(", ");
   if (router !== null) return clusters.length === 0 ? `plugin ${router}` : `plugin ${router}: ${names}`;
   if (clusters.length === 0) return "no cluster";
@@ -244,7 +230,7 @@ export function describeTarget({ router, clusters }: RouteStatus): string {
 }
 
 /** `12.5/s (2xx 12.3, 5xx 0.2), 1801 in all`. */
-export function describeTraffic({ requests, rate, statuses }: Traffic): string {
+export function describeTraffic({ requests, rate, statuses }: api.Traffic): string {
   const classes = Object.entries(statuses)
     .filter(([, status]) => status.rate > 0)
     .map(([name, status]) => `${name} ${formatRate(status.rate)}`);

@@ -8,16 +8,7 @@ import { type Address, isLoopback } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import { type Access, checkAccess, checkHost, type Denial } from "./access.ts";
-import type {
-  ClusterStatus,
-  EndpointCall,
-  EndpointResult,
-  ListenerStatus,
-  PluginStatus,
-  Status,
-  TraceList,
-  TunnelList,
-} from "./api.ts";
+import type * as api from "./api.ts";
 import { renderPage } from "./page.ts";
 
 // An import would load Node's `fetch` and HTTP/2 with it.
@@ -34,18 +25,18 @@ export type AdminOptions = {
   readonly onDenied: (client: string, reason: string) => void;
   readonly log: Log;
   readonly metrics: Metrics;
-  readonly status: () => Status;
+  readonly status: () => api.Status;
   /** The configuration in service, as written: variables are not expanded, so their values are not shown. */
   readonly config: () => object | null;
-  readonly listeners: () => readonly ListenerStatus[];
-  readonly clusters: () => readonly ClusterStatus[];
-  readonly plugins: () => readonly PluginStatus[];
-  readonly tunnels: () => Promise<TunnelList>;
+  readonly listeners: () => readonly api.ListenerStatus[];
+  readonly clusters: () => readonly api.ClusterStatus[];
+  readonly plugins: () => readonly api.PluginStatus[];
+  readonly tunnels: () => Promise<api.TunnelList>;
   readonly reload: () => Promise<{ readonly result: string }>;
-  readonly changeEndpoint: (call: EndpointCall) => EndpointResult;
+  readonly changeEndpoint: (call: api.EndpointCall) => api.EndpointResult;
   /** Runs a dry run of the given request. */
   readonly explain: (request: unknown) => Promise<{ readonly trace: object } | { readonly problem: string }>;
-  readonly traces: { list(): TraceList; get(id: string): object | null };
+  readonly traces: { list(): api.TraceList; get(id: string): object | null };
 };
 
 export type AdminServer = {
@@ -253,7 +244,7 @@ function matchPattern(pattern: readonly string[], segments: readonly string[]): 
 }
 
 /** Changes an endpoint; returns the endpoint as it is then, without one after DELETE. */
-function changeEndpoint(method: EndpointCall["method"]): Handler {
+function changeEndpoint(method: api.EndpointCall["method"]): Handler {
   return async (options, { names: [cluster = "", address = ""], body }) => {
     const content = method === "DELETE" ? null : await body();
     const result = options.changeEndpoint({ method, cluster, address, body: content });

@@ -1,11 +1,4 @@
-import type {
-  ClusterStatus,
-  ListenerStatus,
-  OpenTunnelStatus,
-  PluginStatus,
-  Status,
-  TunnelList,
-} from "../admin/api.ts";
+import type * as api from "../admin/api.ts";
 import {
   describeCertificate,
   describeCluster,
@@ -44,11 +37,11 @@ export async function readState(admin: Admin): Promise<{ readonly text: string; 
     return body as T;
   };
   const [status, listeners, clusters, plugins, tunnels] = await Promise.all([
-    read<Status>("status"),
-    read<ListenerStatus[]>("listeners"),
-    read<ClusterStatus[]>("clusters"),
-    read<PluginStatus[]>("plugins"),
-    read<TunnelList>("tunnels"),
+    read<api.Status>("status"),
+    read<api.ListenerStatus[]>("listeners"),
+    read<api.ClusterStatus[]>("clusters"),
+    read<api.PluginStatus[]>("plugins"),
+    read<api.TunnelList>("tunnels"),
   ]);
   return { text: format({ status, listeners, clusters, plugins, tunnels }), ready: status.ready };
 }
@@ -76,7 +69,7 @@ function format({ status, listeners, clusters, plugins, tunnels }: PageParts): s
   return `${lines.map(tidy).join("\n")}\n`;
 }
 
-function linesOfListener(listener: ListenerStatus): string[] {
+function linesOfListener(listener: api.ListenerStatus): string[] {
   const { name, tls, chain, unrouted, routes } = listener;
   const none = unrouted.requests > 0 ? [`  without a route: ${describeTraffic(unrouted)}`] : [];
   return [
@@ -91,12 +84,12 @@ function linesOfListener(listener: ListenerStatus): string[] {
   ];
 }
 
-function linesOfTunnels(list: TunnelList): string[] {
+function linesOfTunnels(list: api.TunnelList): string[] {
   if (list.open === 0 && list.silentWorkers.length === 0) return [];
   return [`tunnels: ${describeTunnels(list, MAX_TUNNELS)}`, ...list.tunnels.slice(0, MAX_TUNNELS).map(lineOfTunnel)];
 }
 
-function lineOfTunnel(tunnel: OpenTunnelStatus): string {
+function lineOfTunnel(tunnel: api.OpenTunnelStatus): string {
   const { client, listener, cluster, endpoint } = tunnel;
   return `  ${client} at listener ${listener} to ${endpoint} of cluster ${cluster}: ${describeOpenTunnel(tunnel)}`;
 }
@@ -105,7 +98,7 @@ function chainOf(chain: readonly string[]): string {
   return chain.length === 0 ? "" : `; chain ${chain.join(" -> ")}`;
 }
 
-function linesOfCluster(cluster: ClusterStatus): string[] {
+function linesOfCluster(cluster: api.ClusterStatus): string[] {
   const { name, endpoints, unresolved, traffic, relayed } = cluster;
   const connections = relayed.connected === undefined ? "" : `, ${relayed.connected} connections and sessions`;
   return [
@@ -122,7 +115,7 @@ function linesOfCluster(cluster: ClusterStatus): string[] {
   ];
 }
 
-function lineOfPlugin(plugin: PluginStatus): string {
+function lineOfPlugin(plugin: api.PluginStatus): string {
   const { name, state, calls, failures, refused } = plugin;
   const last = describeLastFailure(plugin);
   const counts = `${calls} calls, ${failures} failures${refused > 0 ? `, ${refused} refused` : ""}`;

@@ -120,26 +120,30 @@ class SchemaReader {
       const found = given.get(key);
       if (found !== undefined) bounds[key] = this.#readNumber(found, (COUNTS as readonly string[]).includes(key));
     }
-    const properties = this.#readProperties(given.get("properties"));
-    const required = this.#readWords(given.get("required"), "string") as string[] | null;
+    const read = <T, E>(key: string, by: (tree: Tree) => T, otherwise: E): T | E => {
+      const found = given.get(key);
+      return found === undefined ? otherwise : by(found);
+    };
+    const properties = read("properties", (tree) => this.#readProperties(tree), new Map<string, PluginSchema>());
+    const required = read("required", (tree) => this.#readWords(tree, "string") as string[] | null, null);
     const constant = given.get("const");
     const schema = {
       description: plain(given.get("description")),
-      default: given.has("default") ? toValue(given.get("default")!, new Map(), []) : undefined,
-      secret: this.#readFlag(given.get("writeOnly")),
-      types: this.#readTypes(given.get("type")),
-      words: constant === undefined ? this.#readWords(given.get("enum"), null) : this.#readConstant(constant),
-      pattern: this.#readPattern(given.get("pattern")),
-      format: this.#readFormat(given.get("format")),
+      default: read("default", (tree) => toValue(tree, new Map(), []), undefined),
+      secret: read("writeOnly", (tree) => this.#readFlag(tree), false),
+      types: read("type", (tree) => this.#readTypes(tree), null),
+      words: constant ? this.#readConstant(constant) : read("enum", (tree) => this.#readWords(tree, null), null),
+      pattern: read("pattern", (tree) => this.#readPattern(tree), null),
+      format: read("format", (tree) => this.#readFormat(tree), null),
       bounds,
       properties,
       required: required ?? [],
-      additional: this.#readAdditional(given.get("additionalProperties")),
-      names: this.#readInner(given.get("propertyNames")),
-      items: this.#readInner(given.get("items")),
-      unique: this.#readFlag(given.get("uniqueItems")),
-      anyOf: this.#readList(given.get("anyOf")),
-      oneOf: this.#readList(given.get("oneOf")),
+      additional: read("additionalProperties", (tree) => this.#readAdditional(tree), true),
+      names: read("propertyNames", (tree) => this.read(tree), null),
+      items: read("items", (tree) => this.read(tree), null),
+      unique: read("uniqueItems", (tree) => this.#readFlag(tree), false),
+      anyOf: read("anyOf", (tree) => this.#readList(tree), null),
+      oneOf: read("oneOf", (tree) => this.#readList(tree), null),
     };
     if (constant !== undefined && given.has("enum")) this.#report(tree, "both enum and const are given, expected one");
     for (const key of required ?? [])
@@ -148,19 +152,13 @@ class SchemaReader {
     return schema;
   }
 
-  #readInner(tree: Tree | undefined): PluginSchema | null {
-    return tree === undefined ? null : this.read(tree);
-  }
-
-  #readAdditional(tree: Tree | undefined): PluginSchema | boolean {
-    if (tree === undefined) return true;
+  #readAdditional(tree: Tree): PluginSchema | boolean {
     if (tree.kind === "scalar" && typeof tree.value === "boolean") return tree.value;
     return this.read(tree) ?? true;
   }
 
-  #readProperties(tree: Tree | undefined): ReadonlyMap<string, PluginSchema> {
+  #readProperties(tree: Tree): ReadonlyMap<string, PluginSchema> {
     const found = new Map<string, PluginSchema>();
-    if (tree === undefined) return found;
     if (tree.kind !== "map") this.#report(tree, "expected a map of names to schemas");
     else
       for (const { key, value } of tree.entries) {
@@ -170,14 +168,12 @@ class SchemaReader {
     return found;
   }
 
-  #readList(tree: Tree | undefined): readonly PluginSchema[] | null {
-    if (tree === undefined) return null;
+  #readList(tree: Tree): readonly PluginSchema[] | null {
     if (tree.kind !== "list" || tree.items.length === 0) return this.#report(tree, "expected a list of schemas");
     return tree.items.flatMap((item) => this.read(item) ?? []);
   }
 
-  #readTypes(tree: Tree | undefined): readonly TypeName[] | null {
-    if (tree === undefined) return null;
+  #readTypes(tree: Tree): readonly TypeName[] | null {
     const items = tree.kind === "list" ? tree.items : [tree];
     const types = items.flatMap((item) => {
       const type = TYPES.find((name) => item.kind === "scalar" && item.value === name);
@@ -187,8 +183,7 @@ class SchemaReader {
     return types.length === 0 ? null : types;
   }
 
-  #readWords(tree: Tree | undefined, type: "string" | null): Word[] | null {
-    if (tree === undefined) return null;
+  #readWords(tree: Tree, type: "string" | null): Word[] | null {
     if (tree.kind !== "list") return this.#report(tree, "expected a list");
     return tree.items.flatMap((item) => {
       if (item.kind === "scalar" && (type === null || typeof item.value === type)) return [item.value];
@@ -202,8 +197,7 @@ class SchemaReader {
     return this.#report(tree, "expected a string, a number, true, false or null");
   }
 
-  #readPattern(tree: Tree | undefined): PluginSchema["pattern"] {
-    if (tree === undefined) return null;
+  #readPattern(tree: Tree): PluginSchema["pattern"] {
     if (tree.kind !== "scalar" || typeof tree.value !== "string") return this.#report(tree, "expected a string");
     try {
       const compiled = RE2JS.compile(tree.value);
@@ -215,8 +209,7 @@ class SchemaReader {
     }
   }
 
-  #readFormat(tree: Tree | undefined): Format | null {
-    if (tree === undefined) return null;
+  #readFormat(tree: Tree): Format | null {
     if (tree.kind === "scalar" && Object.hasOwn(FORMATS, tree.text)) return tree.text as Format;
     const known = Object.keys(FORMATS).join(", ");
     return this.#report(tree, `the format "${plain(tree)}" would not be checked, expected one of ${known}`);
@@ -229,8 +222,7 @@ class SchemaReader {
     return 0;
   }
 
-  #readFlag(tree: Tree | undefined): boolean {
-    if (tree === undefined) return false;
+  #readFlag(tree: Tree): boolean {
     if (tree.kind === "scalar" && typeof tree.value === "boolean") return tree.value;
     this.#report(tree, "expected true or false");
     return false;

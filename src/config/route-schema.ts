@@ -2,21 +2,7 @@
 
 import { GRPC } from "../http/grpc.ts";
 import { addressBlock, hostPattern } from "./address-values.ts";
-import {
-  cookieName,
-  cookieValue,
-  fieldName,
-  fieldValue,
-  method,
-  pathPattern,
-  pathPrefix,
-  queryName,
-  queryValue,
-  type RetryReason,
-  regex,
-  retryReason,
-  upgradeProtocol,
-} from "./http-values.ts";
+import * as http from "./http-values.ts";
 import { checkLocalKeys, conditionsOfTarget, LOCAL_ACTIONS, type LocalAction } from "./local-actions.ts";
 import type { Place } from "./place.ts";
 import { clusterName, type Reference } from "./references.ts";
@@ -73,7 +59,7 @@ const valueTable = (key: ScalarShape<string>, text: ScalarShape<string>) =>
             exact: optional(text, "The whole value; the same as the text alone."),
             present: optional(flag, "`true`: any value; `false`: there is none of that name."),
             prefix: optional(text, "The beginning of the value."),
-            regex: optional(regex, "A regular expression in RE2 syntax that the whole value must match."),
+            regex: optional(http.regex, "A regular expression in RE2 syntax that the whole value must match."),
           },
           { shorthand: { scalar: "exact" }, one: ["exact", "present", "prefix", "regex"] },
         ),
@@ -91,26 +77,26 @@ const conditions = {
     oneOrAny(hostPattern),
     "The host that the client sent, without port, or a list of hosts; `*.` matches one or more labels.",
   ),
-  path: optional(oneOrAny(pathPattern), "The whole path, compared exactly, or a list of paths."),
+  path: optional(oneOrAny(http.pathPattern), "The whole path, compared exactly, or a list of paths."),
   prefix: optional(
-    oneOrAny(pathPrefix),
+    oneOrAny(http.pathPrefix),
     "The beginning of the path, byte for byte, or a list: `/api` matches `/apix` too, `/api/` does not.",
   ),
   regex: optional(
-    oneOrAny(regex),
+    oneOrAny(http.regex),
     "A regular expression in RE2 syntax that the whole path must match, or a list. Its time is linear in the path.",
   ),
-  method: optional(anyOf(method), "The method, or a list of methods."),
+  method: optional(anyOf(http.method), "The method, or a list of methods."),
   headers: optional(
-    valueTable(fieldName, fieldValue),
+    valueTable(http.fieldName, http.fieldValue),
     "Header names, each with what one header of that name must have: the exact value, `{ present: true }`, `{ present: false }`, `{ prefix: … }`, `{ regex: … }`, or a list of which one must match.",
   ),
   query: optional(
-    valueTable(queryName, queryValue),
+    valueTable(http.queryName, http.queryValue),
     "Query parameter names, each with what the first parameter of that name must have, as in `headers`; decoded like forms: `+` in a request is a space, `%2B` a plus.",
   ),
   cookie: optional(
-    valueTable(cookieName, cookieValue),
+    valueTable(http.cookieName, http.cookieValue),
     "Cookie names, each with what the first cookie of that name must have, as in `headers`.",
   ),
   client: optional(
@@ -156,7 +142,7 @@ const GRPC_REASONS: Readonly<Record<string, number>> = {
 };
 
 /** The set of statuses of gRPC among the reasons, as bits. */
-function grpcStatuses(reasons: readonly RetryReason[]): number {
+function grpcStatuses(reasons: readonly http.RetryReason[]): number {
   let set = 0;
   for (const reason of reasons) if (reason in GRPC_REASONS) set |= 1 << GRPC_REASONS[reason]!;
   return set;
@@ -169,7 +155,7 @@ const retry = convert(
       "Maximum number of further attempts, each on an endpoint not tried yet. Default: until every endpoint was tried, within the route's `timeout`.",
     ),
     on: withDefault(
-      list(retryReason),
+      list(http.retryReason),
       ["connect", "reset", "timeout"],
       "Failures that are retried: `connect` (no connection could be established), `reset` (it ended before the response), `timeout` (no response in time), or status codes. A request that may have reached an endpoint is retried only if its method is idempotent (RFC 9110, 9.2.2). Of gRPC calls also statuses: `cancelled`, `deadline-exceeded`, `internal`, `resource-exhausted`, `unavailable`; with one of them, all calls of the route count as idempotent. See grpc.md.",
     ),
@@ -216,7 +202,7 @@ export const routeFields = object({
   ),
   retry: withDefault(retry, {}, "When and how often a failed attempt is retried."),
   upgrade: withDefault(
-    list(upgradeProtocol),
+    list(http.upgradeProtocol),
     ["websocket"],
     "Protocols that a request may be upgraded to, by the name in its header `Upgrade`; case is ignored. If the endpoint confirms it (101), the connection becomes a tunnel. The headers `Upgrade` and `Connection` of all other requests are not forwarded. `[]`: no upgrade. See upgrades.md.",
   ),

@@ -2,18 +2,7 @@
  * Parses YAML text into a tree of plain values with positions. Resolves aliases, merge keys and `${VARIABLES}`, so that
  * later stages are independent of YAML.
  */
-import {
-  type Alias,
-  type Document,
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  type Node,
-  parseDocument,
-  Scalar,
-} from "yaml";
+import * as yaml from "yaml";
 import type { Place, Problem } from "./place.ts";
 import { type Anchors, listAnchors, listSyntaxProblems } from "./syntax.ts";
 import {
@@ -98,22 +87,22 @@ export function shorten(text: string): string {
 
 class TreeBuilder {
   readonly problems: Problem[] = [];
-  readonly #lines = new LineCounter();
-  readonly #document: Document;
+  readonly #lines = new yaml.LineCounter();
+  readonly #document: yaml.Document;
   readonly #file: string;
   readonly #text: string;
   readonly #env: Environment | null;
   #values = 0;
   #anchors: Anchors | null = null;
   /** Lists and maps in conversion, to detect cycles of aliases. */
-  readonly #open = new Set<Node>();
+  readonly #open = new Set<yaml.Node>();
 
   constructor(text: string, file: string, env: Environment | null) {
     this.#file = file;
     this.#text = text;
     this.#env = env;
     // Duplicate keys are detected here: the parser's check is quadratic and does not report the position of the first.
-    this.#document = parseDocument(env === null ? text : shield(text), {
+    this.#document = yaml.parseDocument(env === null ? text : shield(text), {
       lineCounter: this.#lines,
       prettyErrors: false,
       uniqueKeys: false,
@@ -155,7 +144,7 @@ class TreeBuilder {
       this.#report(top, `the file says %YAML ${version}, expected 1.2, or no such line`);
   }
 
-  #convert(node: Node | null, path: string, depth: number, fallback: Place): Tree {
+  #convert(node: yaml.Node | null, path: string, depth: number, fallback: Place): Tree {
     const at = node?.range ? this.#place(node.range[0], path) : { ...fallback, path };
     if (++this.#values > MAX_VALUES || depth > MAX_DEPTH) {
       if (this.#values === MAX_VALUES + 1)
@@ -165,15 +154,15 @@ class TreeBuilder {
       return broken(at);
     }
     if (node === null) return { kind: "scalar", text: "", value: null, form: "plain", at };
-    if (isAlias(node)) return this.#convertAlias(node, path, depth, at);
-    if (isScalar(node)) return this.#convertScalar(node, at);
+    if (yaml.isAlias(node)) return this.#convertAlias(node, path, depth, at);
+    if (yaml.isScalar(node)) return this.#convertScalar(node, at);
     this.#open.add(node);
     try {
-      if (isSeq<Node>(node)) {
+      if (yaml.isSeq<yaml.Node>(node)) {
         const items = node.items.map((item, i) => this.#convert(item, join(path, String(i)), depth + 1, at));
         return { kind: "list", items, at };
       }
-      if (isMap<Node, Node | null>(node))
+      if (yaml.isMap<yaml.Node, yaml.Node | null>(node))
         return { kind: "map", entries: this.#convertEntries(node.items, path, depth, at), at };
     } finally {
       this.#open.delete(node);
@@ -181,7 +170,7 @@ class TreeBuilder {
     throw new TypeError(`a YAML node of an unknown kind at ${at.line}:${at.column}`);
   }
 
-  #convertAlias(alias: Alias, path: string, depth: number, at: Place): Tree {
+  #convertAlias(alias: yaml.Alias, path: string, depth: number, at: Place): Tree {
     const name = alias.source;
     this.#anchors ??= listAnchors(this.#document);
     const target = this.#anchors.get(name)?.findLast((node) => node.range![0] < alias.range![0]);
@@ -198,7 +187,7 @@ class TreeBuilder {
   }
 
   #convertEntries(
-    pairs: readonly { key: Node; value: Node | null }[],
+    pairs: readonly { key: yaml.Node; value: yaml.Node | null }[],
     path: string,
     depth: number,
     at: Place,
@@ -208,12 +197,12 @@ class TreeBuilder {
     const known = new Map<string, Place>();
     for (const { key: node, value } of pairs) {
       const keyAt = node?.range ? this.#place(node.range[0], path) : at;
-      if (!isScalar(node)) {
+      if (!yaml.isScalar(node)) {
         this.#report(keyAt, "a list or map as a key: expected a name");
         continue;
       }
       const key = this.#convertKey(node, keyAt);
-      if (key === "<<" && node.type === Scalar.PLAIN) {
+      if (key === "<<" && node.type === yaml.Scalar.PLAIN) {
         merged.push(...this.#convertMerge(value, path, depth, keyAt));
         continue;
       }
@@ -234,7 +223,7 @@ class TreeBuilder {
   }
 
   /** A key is its text, even if YAML reads it as a number. */
-  #convertKey(node: Scalar, at: Place): string {
+  #convertKey(node: yaml.Scalar, at: Place): string {
     const written = node.source ?? "";
     if (this.#env === null) return written;
     const key = unshield(written);
@@ -244,8 +233,8 @@ class TreeBuilder {
   }
 
   /** The entries of a merge key `<<: *anchor`; in a list of maps, earlier ones take precedence. */
-  #convertMerge(value: Node | null, path: string, depth: number, at: Place): Entry[] {
-    const maps = isSeq<Node>(value) ? value.items : [value];
+  #convertMerge(value: yaml.Node | null, path: string, depth: number, at: Place): Entry[] {
+    const maps = yaml.isSeq<yaml.Node>(value) ? value.items : [value];
     return maps.flatMap((map) => {
       const tree = this.#convert(map, path, depth + 1, at);
       if (tree.kind === "map") return tree.entries;
@@ -255,8 +244,8 @@ class TreeBuilder {
     });
   }
 
-  #convertScalar(node: Scalar, at: Place): ScalarTree {
-    const isPlain = node.type === Scalar.PLAIN && node.tag === undefined;
+  #convertScalar(node: yaml.Scalar, at: Place): ScalarTree {
+    const isPlain = node.type === yaml.Scalar.PLAIN && node.tag === undefined;
     if (node.tag !== undefined && node.tag !== "tag:yaml.org,2002:str" && node.tag !== "!")
       this.#report(at, "tags are not supported: a value is read as its key requires");
     const written = node.source ?? "";
@@ -275,7 +264,7 @@ class TreeBuilder {
     };
   }
 
-  #expand(text: string, env: Environment, node: Scalar, at: Place): { text: string | null; used: boolean } {
+  #expand(text: string, env: Environment, node: yaml.Scalar, at: Place): { text: string | null; used: boolean } {
     if (!text.includes("${")) return { text, used: false };
     try {
       return expandVariables(text, env);
@@ -287,7 +276,7 @@ class TreeBuilder {
   }
 
   /** Finds the n-th `${` of a scalar in the file: offsets in the decoded text differ by quotes, escapes and line breaks. */
-  #placeOfReference(text: string, at: number, { range }: Scalar, otherwise: Place): Place {
+  #placeOfReference(text: string, at: number, { range }: yaml.Scalar, otherwise: Place): Place {
     if (!range) return otherwise;
     let offset = range[0] - 1;
     for (let i = text.indexOf("${"); i >= 0 && i <= at; i = text.indexOf("${", i + 1))

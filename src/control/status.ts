@@ -1,20 +1,7 @@
 /** The proxy's state for the admin interface. */
 
 import { FAILURE, HOOKS } from "../abi/abi.ts";
-import type {
-  CertificateStatus,
-  ClusterStatus,
-  EjectionStatus,
-  EndpointHealth,
-  EndpointState,
-  EndpointStatus,
-  ManagedCertificateStatus,
-  OcspStatus,
-  PluginStatus,
-  RolloutStatus,
-  Status,
-  Traffic,
-} from "../admin/api.ts";
+import type * as api from "../admin/api.ts";
 import { type EndpointColumns, HEALTH } from "../cluster/columns.ts";
 import type { Counters } from "../observe/counters.ts";
 import {
@@ -44,13 +31,13 @@ export type StatusSources = {
   readonly serving: readonly number[];
   readonly counters: Counters;
   readonly health: PluginHealth;
-  readonly rollouts: readonly RolloutStatus[];
+  readonly rollouts: readonly api.RolloutStatus[];
   readonly unavailableClusters: readonly string[];
-  readonly certificates: readonly CertificateStatus[];
-  readonly managedCertificates: readonly ManagedCertificateStatus[];
+  readonly certificates: readonly api.CertificateStatus[];
+  readonly managedCertificates: readonly api.ManagedCertificateStatus[];
 };
 
-export function describeStatus(sources: StatusSources): Status {
+export function describeStatus(sources: StatusSources): api.Status {
   const { plan, draining, last, workers, serving, counters, health } = sources;
   return {
     ready: sources.ready,
@@ -83,7 +70,7 @@ export function describeStatus(sources: StatusSources): Status {
 }
 
 /** Whether clients that ask for an OCSP response reject the certificate. */
-function isRejected({ state, mustStaple, until }: OcspStatus): boolean {
+function isRejected({ state, mustStaple, until }: api.OcspStatus): boolean {
   return state === "revoked" || (mustStaple && until === null && state !== "pending");
 }
 
@@ -91,14 +78,14 @@ type ClusterSources = {
   readonly plan: Plan | null;
   readonly columns: EndpointColumns;
   readonly counters: Counters;
-  readonly traffic: (cluster: string) => Traffic;
+  readonly traffic: (cluster: string) => api.Traffic;
   /** Result of active checks, by row. */
-  readonly health: (slot: number) => EndpointHealth | null;
-  readonly ejection: (slot: number) => EjectionStatus | null;
+  readonly health: (slot: number) => api.EndpointHealth | null;
+  readonly ejection: (slot: number) => api.EjectionStatus | null;
   readonly set: (cluster: string) => SetStatus | null;
 };
 
-export function describeClusters(sources: ClusterSources): ClusterStatus[] {
+export function describeClusters(sources: ClusterSources): api.ClusterStatus[] {
   sources.columns.moveTo(performance.now());
   const { plan, columns, traffic } = sources;
   return (plan?.clusters ?? []).map((cluster) => {
@@ -136,7 +123,7 @@ function countUsable({ set: { endpoints }, passive }: ClusterPlan, columns: Endp
   return endpoints.filter(({ slot }) => (columns.health[slot]! & ~ignored) === 0).length;
 }
 
-function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): EndpointStatus {
+function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): api.EndpointStatus {
   const { columns, counters } = sources;
   const { address, weight, zone, slot, cells } = endpoint;
   const health = sources.health(slot);
@@ -161,7 +148,7 @@ function describeEndpoint(sources: ClusterSources, endpoint: EndpointPlan): Endp
 }
 
 /** The state by the most persistent reason. */
-function stateOf(word: number, health: EndpointHealth | null): EndpointState {
+function stateOf(word: number, health: api.EndpointHealth | null): api.EndpointState {
   if ((word & HEALTH.disabled) !== 0) return "disabled";
   if ((word & HEALTH.draining) !== 0) return "draining";
   if ((word & HEALTH.unhealthy) !== 0) return "unhealthy";
@@ -171,7 +158,7 @@ function stateOf(word: number, health: EndpointHealth | null): EndpointState {
 
 type PluginSources = Pick<StatusSources, "counters" | "health" | "rollouts"> & { readonly plan: Plan };
 
-export function describePlugins({ plan, counters, health, rollouts }: PluginSources): PluginStatus[] {
+export function describePlugins({ plan, counters, health, rollouts }: PluginSources): api.PluginStatus[] {
   const canaries = new Set(plan.rollouts.flatMap((rollout) => rollout.instances.map(({ canary }) => canary)));
   return namesOf(plan).map((name) => {
     const instances = plan.instances.filter(({ plugin }, index) => plugin === name && !canaries.has(index));

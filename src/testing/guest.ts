@@ -1,27 +1,5 @@
 /** A plugin under test, run by the plugin host of the proxy; each method calls one hook. */
-import type {
-  BodyOptions,
-  BodyResult,
-  ConnectionInit,
-  ConnectionResult,
-  Cost,
-  EndpointInit,
-  Guest,
-  HeadersInit,
-  HealthCheckInit,
-  HealthCheckResult,
-  PickResult,
-  PluginOptions,
-  Replay,
-  ReplayOptions,
-  RequestInit,
-  RequestResult,
-  ResponseInit,
-  ResponseResult,
-  SaveResult,
-  TestNamespace,
-  TrailersResult,
-} from "../../sdk/test.js";
+import type * as kit from "../../sdk/test.js";
 import { HOOKS, type Hook, PROBLEM_KEY } from "../abi/abi.ts";
 import { PART } from "../http/head.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
@@ -48,60 +26,63 @@ type Prepared<Result> = {
   readonly read: (called: Called) => Result;
 };
 
-export class TestGuest implements Guest {
+export class TestGuest implements kit.Guest {
   readonly hooks: readonly string[];
-  readonly #options: PluginOptions;
+  readonly #options: kit.PluginOptions;
   readonly #path: string;
   readonly #runner: Runner;
   readonly #endpoints = new TestEndpoints();
-  readonly #exchanges = new WeakMap<RequestResult, Exchange>();
+  readonly #exchanges = new WeakMap<kit.RequestResult, Exchange>();
 
   /** @throws PluginError if the plugin does not start. */
-  constructor(module: ModulePlan, options: PluginOptions, path: string) {
+  constructor(module: ModulePlan, options: kit.PluginOptions, path: string) {
     this.#options = options;
     this.#path = path;
     this.#runner = new Runner(module, options);
     this.hooks = HOOKS.filter((_, number) => ((module.info.hooks >>> number) & 1) === 1);
   }
 
-  request(request?: RequestInit): RequestResult {
+  request(request?: kit.RequestInit): kit.RequestResult {
     return this.#run(this.#prepareRequest("request_head", request));
   }
 
-  requestAsync(request?: RequestInit): Promise<RequestResult> {
+  requestAsync(request?: kit.RequestInit): Promise<kit.RequestResult> {
     return this.#runAsync(this.#prepareRequest("request_head", request));
   }
 
-  route(request?: RequestInit): RequestResult {
+  route(request?: kit.RequestInit): kit.RequestResult {
     this.#need("route");
     return this.#run(this.#prepareRequest("route", request));
   }
 
-  response(response?: ResponseInit, request?: RequestInit | RequestResult): ResponseResult {
+  response(response?: kit.ResponseInit, request?: kit.RequestInit | kit.RequestResult): kit.ResponseResult {
     return this.#run(this.#prepareResponse(response, request));
   }
 
-  responseAsync(response?: ResponseInit, request?: RequestInit | RequestResult): Promise<ResponseResult> {
+  responseAsync(
+    response?: kit.ResponseInit,
+    request?: kit.RequestInit | kit.RequestResult,
+  ): Promise<kit.ResponseResult> {
     return this.#runAsync(this.#prepareResponse(response, request));
   }
 
-  requestBody(chunk: string | Uint8Array, options: BodyOptions = {}): BodyResult {
+  requestBody(chunk: string | Uint8Array, options: kit.BodyOptions = {}): kit.BodyResult {
     return this.#run(this.#prepareBody("request_body", chunk, options));
   }
 
-  requestBodyAsync(chunk: string | Uint8Array, options: BodyOptions = {}): Promise<BodyResult> {
+  requestBodyAsync(chunk: string | Uint8Array, options: kit.BodyOptions = {}): Promise<kit.BodyResult> {
     return this.#runAsync(this.#prepareBody("request_body", chunk, options));
   }
 
-  responseBody(chunk: string | Uint8Array, options: BodyOptions = {}): BodyResult {
+  responseBody(chunk: string | Uint8Array, options: kit.BodyOptions = {}): kit.BodyResult {
     return this.#run(this.#prepareBody("response_body", chunk, options));
   }
 
-  responseBodyAsync(chunk: string | Uint8Array, options: BodyOptions = {}): Promise<BodyResult> {
+  responseBodyAsync(chunk: string | Uint8Array, options: kit.BodyOptions = {}): Promise<kit.BodyResult> {
     return this.#runAsync(this.#prepareBody("response_body", chunk, options));
   }
 
-  requestTrailers(trailers: HeadersInit, request?: RequestInit | RequestResult): TrailersResult {
+  requestTrailers(trailers: kit.HeadersInit, request?: kit.RequestInit | kit.RequestResult): kit.TrailersResult {
     this.#need("request_trailers");
     const exchange = this.#exchangeOf(request);
     exchange.requestTrailers = makeTrailers(trailers);
@@ -109,9 +90,9 @@ export class TestGuest implements Guest {
   }
 
   responseTrailers(
-    trailers: HeadersInit,
-    { request, response }: { request?: RequestInit | RequestResult; response?: ResponseInit } = {},
-  ): TrailersResult {
+    trailers: kit.HeadersInit,
+    { request, response }: { request?: kit.RequestInit | kit.RequestResult; response?: kit.ResponseInit } = {},
+  ): kit.TrailersResult {
     this.#need("response_trailers");
     const exchange = this.#exchangeOf(request);
     if (exchange.response.status === 0 || response !== undefined) setResponse(exchange, response);
@@ -119,19 +100,19 @@ export class TestGuest implements Guest {
     return this.#callTrailers("response_trailers", exchange);
   }
 
-  log(response?: ResponseInit, request?: RequestInit | RequestResult): Cost {
+  log(response?: kit.ResponseInit, request?: kit.RequestInit | kit.RequestResult): kit.Cost {
     this.#need("log");
     const exchange = this.#exchangeOf(request);
     if (exchange.response.status === 0 || response !== undefined) setResponse(exchange, response);
     return this.#runner.call("log", exchange).cost;
   }
 
-  update(endpoints: readonly (string | EndpointInit)[]): Cost {
+  update(endpoints: readonly (string | kit.EndpointInit)[]): kit.Cost {
     const view = this.#endpoints.set(endpoints);
     return this.#runner.measure("update", (instance) => instance.update(view)).cost;
   }
 
-  pick(options: { request?: RequestInit | RequestResult; without?: readonly string[] } = {}): PickResult {
+  pick(options: { request?: kit.RequestInit | kit.RequestResult; without?: readonly string[] } = {}): kit.PickResult {
     this.#need("pick");
     const view = this.#endpoints.view(options.without);
     const exchange = this.#exchangeOf(options.request);
@@ -141,8 +122,8 @@ export class TestGuest implements Guest {
 
   outcome(
     attempt: { endpoint: string; latency?: number; status?: number; failed?: boolean },
-    request?: RequestInit | RequestResult,
-  ): Cost {
+    request?: kit.RequestInit | kit.RequestResult,
+  ): kit.Cost {
     this.#need("outcome");
     const exchange = this.#exchangeOf(request);
     exchange.endpoint = this.#endpoints.find(attempt.endpoint);
@@ -152,46 +133,46 @@ export class TestGuest implements Guest {
     return this.#runner.call("outcome", exchange).cost;
   }
 
-  connection(connection?: ConnectionInit): ConnectionResult {
+  connection(connection?: kit.ConnectionInit): kit.ConnectionResult {
     return this.#run(this.#prepareConnection(connection));
   }
 
-  async connectionAsync(connection?: ConnectionInit): Promise<ConnectionResult> {
+  async connectionAsync(connection?: kit.ConnectionInit): Promise<kit.ConnectionResult> {
     return this.#runAsync(this.#prepareConnection(connection));
   }
 
-  healthCheck(check?: HealthCheckInit): HealthCheckResult {
+  healthCheck(check?: kit.HealthCheckInit): kit.HealthCheckResult {
     return this.#run(this.#prepareHealthCheck(check));
   }
 
-  healthCheckAsync(check?: HealthCheckInit): Promise<HealthCheckResult> {
+  healthCheckAsync(check?: kit.HealthCheckInit): Promise<kit.HealthCheckResult> {
     return this.#runAsync(this.#prepareHealthCheck(check));
   }
 
-  tick(): Cost {
+  tick(): kit.Cost {
     this.#need("tick");
     return this.#runner.measure("tick", (instance) => instance.tick()).cost;
   }
 
-  async tickAsync(): Promise<Cost> {
+  async tickAsync(): Promise<kit.Cost> {
     this.#need("tick");
     return this.#runner.tickWaiting();
   }
 
-  save(): SaveResult {
+  save(): kit.SaveResult {
     this.#need("save");
     const { result: state, cost } = this.#runner.measure("save", (instance) => instance.save());
     return { state: Uint8Array.from(state?.content ?? []), ...cost };
   }
 
-  restore(state: Uint8Array): Cost {
+  restore(state: Uint8Array): kit.Cost {
     this.#need("restore");
     const saved = new PendingBuffer();
     saved.append(Buffer.from(state), 0, state.length);
     return this.#runner.measure("restore", (instance) => instance.restore(saved)).cost;
   }
 
-  async replay(trace: string | URL | object, options?: ReplayOptions): Promise<Replay> {
+  async replay(trace: string | URL | object, options?: kit.ReplayOptions): Promise<kit.Replay> {
     const isFile = typeof trace === "string" || trace instanceof URL;
     const given = isFile ? loadTrace(findFile(trace)) : trace;
     const parts = { runner: this.#runner, endpoints: this.#endpoints, options: this.#options, hooks: this.hooks };
@@ -202,20 +183,23 @@ export class TestGuest implements Guest {
     return readMetric(this.#runner.metrics ?? [], this.#runner.cells, { name, labels });
   }
 
-  kv(namespace: string): TestNamespace {
+  kv(namespace: string): kit.TestNamespace {
     const { allow } = this.#options;
     const number = allow?.kv?.indexOf(namespace) ?? -1;
     if (number < 0) throw new TypeError(`the plugin may not use the namespace ${namespace}: name it in allow.kv`);
     return new StoreView(this.#runner.store, number, this.#runner.now);
   }
 
-  #prepareConnection({ client = "192.0.2.1", listener = "test" }: ConnectionInit = {}): Prepared<ConnectionResult> {
+  #prepareConnection({
+    client = "192.0.2.1",
+    listener = "test",
+  }: kit.ConnectionInit = {}): Prepared<kit.ConnectionResult> {
     this.#need("connection");
     const context = new BareContext();
     context.id = 1;
     context.clientAddress = client;
     context.listenerName = listener;
-    const read = ({ outcome, cost }: Called): ConnectionResult => ({
+    const read = ({ outcome, cost }: Called): kit.ConnectionResult => ({
       denied: outcome === "reject",
       cluster: this.#options.clusters?.[context.chosenCluster] ?? null,
       ...cost,
@@ -223,14 +207,14 @@ export class TestGuest implements Guest {
     return { hook: "connection", context, read };
   }
 
-  #prepareRequest(hook: Hook, init: RequestInit | undefined): Prepared<RequestResult> {
+  #prepareRequest(hook: Hook, init: kit.RequestInit | undefined): Prepared<kit.RequestResult> {
     const exchange = makeExchange(init);
     const before = captureState(exchange);
-    const read = ({ outcome, cost }: Called): RequestResult => {
+    const read = ({ outcome, cost }: Called): kit.RequestResult => {
       requestBody(exchange).buffered = outcome === "buffer";
       const { request, chosenCluster, chosenStrategy } = exchange;
       const { clusters = [], strategies = [] } = this.#options;
-      const result: RequestResult = {
+      const result: kit.RequestResult = {
         outcome,
         method: request.partText(PART.method),
         authority: request.partText(PART.authority),
@@ -250,13 +234,13 @@ export class TestGuest implements Guest {
   }
 
   #prepareResponse(
-    response: ResponseInit | undefined,
-    request: RequestInit | RequestResult | undefined,
-  ): Prepared<ResponseResult> {
+    response: kit.ResponseInit | undefined,
+    request: kit.RequestInit | kit.RequestResult | undefined,
+  ): Prepared<kit.ResponseResult> {
     const exchange = this.#exchangeOf(request);
     setResponse(exchange, response);
     const before = captureState(exchange);
-    const read = ({ outcome, cost }: Called): ResponseResult => {
+    const read = ({ outcome, cost }: Called): kit.ResponseResult => {
       responseBody(exchange).buffered = outcome === "buffer";
       const edits = compare(before, captureState(exchange)).filter(({ of }) => of === "response");
       return { outcome: outcome === "reject" ? "continue" : outcome, ...readResponse(exchange), edits, ...cost };
@@ -264,10 +248,10 @@ export class TestGuest implements Guest {
     return { hook: "response_head", context: exchange, read };
   }
 
-  #prepareHealthCheck(check?: HealthCheckInit): Prepared<HealthCheckResult> {
+  #prepareHealthCheck(check?: kit.HealthCheckInit): Prepared<kit.HealthCheckResult> {
     this.#need("health_check");
     const context = makeCheck(check);
-    const read = ({ outcome, cost }: Called): HealthCheckResult => {
+    const read = ({ outcome, cost }: Called): kit.HealthCheckResult => {
       const healthy = outcome !== "reject";
       const said = healthy ? null : context.values?.get(`${PLUGIN_NAME}\0${PROBLEM_KEY}`)?.current;
       return { healthy, problem: said ? Buffer.from(said.bytes).toString() : "", ...cost };
@@ -278,8 +262,8 @@ export class TestGuest implements Guest {
   #prepareBody(
     hook: Hook,
     bytes: string | Uint8Array,
-    { last = true, request, response }: BodyOptions,
-  ): Prepared<BodyResult> {
+    { last = true, request, response }: kit.BodyOptions,
+  ): Prepared<kit.BodyResult> {
     this.#need(hook);
     const exchange = this.#exchangeOf(request);
     if (hook === "response_body" && (exchange.response.status === 0 || response !== undefined))
@@ -288,7 +272,7 @@ export class TestGuest implements Guest {
     const { chunk } = hook === "request_body" ? requestBody(exchange) : responseBody(exchange);
     chunk.set(content, 0, content.length, last);
     const before = captureState(exchange);
-    const read = ({ outcome, cost }: Called): BodyResult => {
+    const read = ({ outcome, cost }: Called): kit.BodyResult => {
       chunk.accept();
       const passed = Buffer.from(chunk.bytes.subarray(chunk.start, chunk.end));
       return {
@@ -303,7 +287,7 @@ export class TestGuest implements Guest {
     return { hook, context: exchange, read };
   }
 
-  #callTrailers(hook: "request_trailers" | "response_trailers", exchange: Exchange): TrailersResult {
+  #callTrailers(hook: "request_trailers" | "response_trailers", exchange: Exchange): kit.TrailersResult {
     const before = captureState(exchange);
     const { cost } = this.#runner.call(hook, exchange);
     const left = hook === "request_trailers" ? exchange.requestTrailers : exchange.responseTrailers;
@@ -320,8 +304,8 @@ export class TestGuest implements Guest {
   }
 
   /** Returns the exchange of an earlier result, or creates one. */
-  #exchangeOf(request: RequestInit | RequestResult = {}): Exchange {
-    return this.#exchanges.get(request as RequestResult) ?? makeExchange(request as RequestInit);
+  #exchangeOf(request: kit.RequestInit | kit.RequestResult = {}): Exchange {
+    return this.#exchanges.get(request as kit.RequestResult) ?? makeExchange(request as kit.RequestInit);
   }
 
   #need(hook: Hook): void {

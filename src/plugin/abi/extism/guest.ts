@@ -15,16 +15,7 @@ import { makeHostCalls } from "./calls.ts";
 import { makeKeyValueCalls } from "./calls-kv.ts";
 import { MessageCalls } from "./calls-message.ts";
 import { makeMetricCalls } from "./calls-metrics.ts";
-import {
-  bareInput,
-  endpointsRoom,
-  requestRoom,
-  writeLog,
-  writePick,
-  writeRequest,
-  writeResponse,
-  writeUpdate,
-} from "./inputs.ts";
+import * as inputs from "./inputs.ts";
 import {
   EXTISM,
   EXTISM_HOOKS,
@@ -177,20 +168,23 @@ class ExtismGuest implements LinkedGuest {
       case HOOK.response_body:
         return this.#writeChunk(chunkOf(hook, exchange));
       case HOOK.pick:
-        this.#begin(requestRoom(exchange, false) + endpointsRoom(scope.view!), headRoom(exchange.request));
-        writePick(json, this.#message === null ? exchange : null, scope.view!, hidden);
+        this.#begin(
+          inputs.requestRoom(exchange, false) + inputs.endpointsRoom(scope.view!),
+          headRoom(exchange.request),
+        );
+        inputs.writePick(json, this.#message === null ? exchange : null, scope.view!, hidden);
         return json.at - INPUT;
       case HOOK.update:
-        this.#begin(endpointsRoom(scope.view!), 0);
-        writeUpdate(json, scope.view!);
+        this.#begin(inputs.endpointsRoom(scope.view!), 0);
+        inputs.writeUpdate(json, scope.view!);
         return json.at - INPUT;
       case HOOK.configure:
       case HOOK.tick:
-        return this.#writeText(bareInput(hook, null, configuration!.config));
+        return this.#writeText(inputs.bareInput(hook, null, configuration!.config));
     }
     // A plugin that imports `sluice:http/1` reads the message by calls.
     if (this.#message !== null) return 0;
-    if (scope.exchange === null) return this.#writeText(bareInput(hook, scope.target, null));
+    if (scope.exchange === null) return this.#writeText(inputs.bareInput(hook, scope.target, null));
     this.#writeMessage(hook, exchange, hidden);
     return json.at - INPUT;
   }
@@ -198,13 +192,13 @@ class ExtismGuest implements LinkedGuest {
   #writeMessage(hook: number, exchange: ExchangeContext, hidden: HiddenNames | null): void {
     const { request } = exchange;
     if (hook === HOOK.response_head || hook === HOOK.log) {
-      this.#begin(requestRoom(exchange, true), Math.max(headRoom(request), headRoom(exchange.response)));
-      if (hook === HOOK.log) writeLog(json, exchange, hidden);
-      else writeResponse(json, exchange, hidden);
+      this.#begin(inputs.requestRoom(exchange, true), Math.max(headRoom(request), headRoom(exchange.response)));
+      if (hook === HOOK.log) inputs.writeLog(json, exchange, hidden);
+      else inputs.writeResponse(json, exchange, hidden);
       return;
     }
-    this.#begin(requestRoom(exchange, false), headRoom(request));
-    writeRequest(json, exchange, hook === HOOK.route ? HOOK_EXPORTS.route : HOOK_EXPORTS.request_head, hidden);
+    this.#begin(inputs.requestRoom(exchange, false), headRoom(request));
+    inputs.writeRequest(json, exchange, hook === HOOK.route ? HOOK_EXPORTS.route : HOOK_EXPORTS.request_head, hidden);
   }
 
   #writeText(text: string): number {
