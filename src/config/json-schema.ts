@@ -1,6 +1,6 @@
 /** The configuration's JSON Schema, for completion and checking in an editor. */
 import { BUILTINS, configuration } from "./schema.ts";
-import type { AnyShape, EntriesShape, JsonSchema, ObjectShape, Role, Shape } from "./shape.ts";
+import type { AnyShape, JsonSchema, ObjectShape, Role, Shape } from "./shape.ts";
 
 /** A scalar that contains a variable may have any value. */
 const VARIABLE = { type: "string", pattern: "\\$\\{" };
@@ -24,7 +24,11 @@ function describe(shape: Shape<unknown>): JsonSchema {
       return one.single ? { anyOf: [describe(one.item), array] } : array;
     }
     case "entries":
-      return describeEntries(one);
+      return {
+        type: ["object", "null"],
+        propertyNames: one.key.json,
+        additionalProperties: describe(one.value),
+      };
     case "object":
       return describeObject(one);
     case "use":
@@ -34,14 +38,6 @@ function describe(shape: Shape<unknown>): JsonSchema {
     case "converted":
       return describe(one.from);
   }
-}
-
-function describeEntries(shape: EntriesShape<unknown>): JsonSchema {
-  return {
-    type: ["object", "null"],
-    propertyNames: shape.key.json,
-    additionalProperties: describe(shape.value),
-  };
 }
 
 function describeObject(shape: ObjectShape<unknown>): JsonSchema {

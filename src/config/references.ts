@@ -8,11 +8,9 @@ import { filePath, name } from "./values.ts";
 /** A reference to another entry of the file, with its place. */
 export type Reference = { readonly name: string; readonly at: Place };
 
-const placedName = convert(name, (name, at): Reference => ({ name, at }));
-
-export const clusterName = convert(placedName, (reference, at, conversion) => {
-  conversion.checkCluster(reference.name, at);
-  return reference;
+export const clusterName = convert(name, (name, at, conversion): Reference => {
+  conversion.checkCluster(name, at);
+  return { name, at };
 });
 
 /** A file that the configuration names: its absolute path, and where it is named. */

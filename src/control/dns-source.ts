@@ -28,10 +28,10 @@ export class DnsSources {
     const lookUpHost = lookup ?? ((name) => this.#dns.lookUpHost(name));
     this.#names = new Resolver({ log, onChange, lookup: lookUpHost });
     this.#services = new Resolver({ log, onChange, lookup: (name) => this.#dns.lookUpService(name) });
-    this.hosts = new NameSource("dns", this.#names, isHostName, (host, { address, weight }) => {
+    this.hosts = makeSource("dns", this.#names, isHostName, (host, { address, weight }) => {
       return { host, port: address.port, path: "", weight };
     });
-    this.services = new NameSource("srv", this.#services, isService, (found) => ({ ...found, path: "" }));
+    this.services = makeSource("srv", this.#services, isService, (found) => ({ ...found, path: "" }));
   }
 
   /** Number of attempts by result. */
@@ -53,41 +53,22 @@ export class DnsSources {
   }
 }
 
-class NameSource<T> implements EndpointSource {
-  readonly kind: "dns" | "srv";
-  readonly has: (entry: EndpointConfig) => boolean;
-  readonly #resolver: Resolver<T>;
-  readonly #make: (found: T, entry: EndpointConfig) => SourceEndpoint;
-
-  constructor(
-    kind: "dns" | "srv",
-    resolver: Resolver<T>,
-    has: (entry: EndpointConfig) => boolean,
-    make: (found: T, entry: EndpointConfig) => SourceEndpoint,
-  ) {
-    this.kind = kind;
-    this.has = has;
-    this.#resolver = resolver;
-    this.#make = make;
-  }
-
-  async prepare({ address }: EndpointConfig): Promise<void> {
-    await this.#resolver.resolve(address.host);
-  }
-
-  endpoints(entry: EndpointConfig): readonly SourceEndpoint[] {
-    return this.#resolver.addressesOf(entry.address.host).map((found) => this.#make(found, entry));
-  }
-
-  watch(entries: readonly EndpointConfig[]): void {
-    this.#resolver.watch(
-      new Map(entries.map(({ address: { host } }) => [host, this.#resolver.addressesOf(host)] as const)),
-    );
-  }
-
-  describe({ address }: EndpointConfig): SourceStatus {
-    return { kind: this.kind, ...this.#resolver.describe(address.host) };
-  }
+/** The entries that `has` accepts, each with an endpoint for everything that its name resolves to. */
+function makeSource<T>(
+  kind: "dns" | "srv",
+  resolver: Resolver<T>,
+  has: EndpointSource["has"],
+  make: (found: T, entry: EndpointConfig) => SourceEndpoint,
+): EndpointSource {
+  const watched = ({ address: { host } }: EndpointConfig) => [host, resolver.addressesOf(host)] as const;
+  return {
+    kind,
+    has,
+    prepare: async ({ address }) => void (await resolver.resolve(address.host)),
+    endpoints: (entry) => resolver.addressesOf(entry.address.host).map((found) => make(found, entry)),
+    watch: (entries) => resolver.watch(new Map(entries.map(watched))),
+    describe: ({ address }): SourceStatus => ({ kind, ...resolver.describe(address.host) }),
+  };
 }
 
 function isService({ address }: EndpointConfig): boolean {

@@ -42,7 +42,8 @@ export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: Pl
   // Each reading of this clock is a day later, so that ticks and restarts of guests are never delayed.
   let time = 0;
   const monotonic = () => (time += LIMIT.longestTick);
-  const host = new PluginHost({ ...given(options), cells, report, keyValue, monotonic });
+  const { now, after } = options;
+  const host = new PluginHost({ now, after, cells, report, keyValue, monotonic });
   const instances = configs.map(
     (config, i): InstancePlan => ({
       key: String(i),
@@ -70,12 +71,4 @@ export function loadPlugin(module: ModulePlan, options: LoadOptions): { host: Pl
   );
   const parts = { modules: [module], instances, clusters, strategies, fetcher: options.fetcher ?? null };
   return { host, set: host.prepare(parts) };
-}
-
-/** Host options that are passed through if set. */
-function given({ now, after }: LoadOptions): Pick<PluginHostOptions, "now" | "after"> {
-  return {
-    ...(now === undefined ? {} : { now }),
-    ...(after === undefined ? {} : { after }),
-  };
 }

@@ -9,7 +9,7 @@ import type { Fetcher } from "./fetcher.ts";
 import type { InstanceCounters } from "./instance-counters.ts";
 import { PluginMetrics } from "./metrics.ts";
 import type { NameTable } from "./name-table.ts";
-import type { InstancePlan, NamespacePlan } from "./plan.ts";
+import type { InstancePlan } from "./plan.ts";
 import { hookName, type Level, type PluginReport } from "./report.ts";
 
 /** Implemented by the guest that serves the configuration. */
@@ -45,17 +45,12 @@ export class PluginConfiguration implements Configuration {
   readonly metrics: PluginMetrics;
   readonly hostMemory: HostMemory;
   readonly report: PluginReport;
-  readonly #fetch: ReadonlySet<string>;
-  readonly #shares: readonly string[];
-  readonly #namespaces: readonly NamespacePlan[];
-  readonly #clusters: NameTable;
+  readonly #parts: ConfigurationParts;
   readonly #allowed: ReadonlySet<number> | null;
-  readonly #strategies: NameTable;
-  readonly #counters: InstanceCounters;
-  readonly #warnings: ThrottledLog | null;
 
   constructor(parts: ConfigurationParts) {
     const { plan, clusters } = parts;
+    this.#parts = parts;
     this.plugin = plan.plugin;
     this.config = plan.config;
     this.hidden = plan.hidden.length === 0 ? null : new HiddenNames(plan.hidden);
@@ -65,26 +60,19 @@ export class PluginConfiguration implements Configuration {
     this.metrics = new PluginMetrics(plan.metrics, parts.cells);
     this.hostMemory = new HostMemory(plan.memory);
     this.report = parts.report;
-    this.#fetch = new Set(plan.fetch);
-    this.#shares = plan.shares;
-    this.#namespaces = plan.namespaces;
-    this.#clusters = clusters;
     this.#allowed = plan.clusters === null ? null : clusters.idsOf(plan.clusters);
-    this.#strategies = parts.strategies;
-    this.#counters = parts.counters;
-    this.#warnings = parts.warnings;
   }
 
   mayFetch(target: string): boolean {
-    return this.#fetch.has(target);
+    return this.#parts.plan.fetch.includes(target);
   }
 
   mayChoose(cluster: string): boolean {
-    return this.clusterIndex(this.#clusters.idOf(cluster)) >= 0;
+    return this.clusterIndex(this.#parts.clusters.idOf(cluster)) >= 0;
   }
 
   findCluster(name: string): number {
-    const id = this.#clusters.idOf(name);
+    const id = this.#parts.clusters.idOf(name);
     const denied = id >= 0 && this.#allowed !== null && !this.#allowed.has(id);
     const result = denied ? STATUS.denied : id;
     this.owner.noteLookup("cluster", this, name, result);
@@ -92,19 +80,19 @@ export class PluginConfiguration implements Configuration {
   }
 
   clusterIndex(id: number): number {
-    const index = this.#clusters.indexOf(id);
+    const index = this.#parts.clusters.indexOf(id);
     if (index >= 0 && this.#allowed !== null && !this.#allowed.has(id)) return STATUS.denied;
     return index;
   }
 
   findStrategy(name: string): number {
-    const result = this.#strategies.idOf(name);
+    const result = this.#parts.strategies.idOf(name);
     this.owner.noteLookup("strategy", this, name, result);
     return result;
   }
 
   strategyIndex(id: number): number {
-    return this.#strategies.indexOf(id);
+    return this.#parts.strategies.indexOf(id);
   }
 
   tickEvery(milliseconds: number): void {
@@ -112,16 +100,17 @@ export class PluginConfiguration implements Configuration {
   }
 
   findNamespace(name: string): number {
-    return this.#namespaces.find((namespace) => namespace.name === name)?.number ?? STATUS.denied;
+    return this.#parts.plan.namespaces.find((namespace) => namespace.name === name)?.number ?? STATUS.denied;
   }
 
   mayShare(name: string): boolean {
-    return this.#shares.includes(name);
+    return this.#parts.plan.shares.includes(name);
   }
 
   // A loop, because it is faster than a set for the usual two or three entries.
   mayUse(namespace: number): boolean {
-    for (let i = 0; i < this.#namespaces.length; i++) if (this.#namespaces[i]!.number === namespace) return true;
+    const { namespaces } = this.#parts.plan;
+    for (let i = 0; i < namespaces.length; i++) if (namespaces[i]!.number === namespace) return true;
     return false;
   }
 
@@ -130,8 +119,9 @@ export class PluginConfiguration implements Configuration {
   }
 
   dropLog(hook: number): void {
-    this.#counters.logDropped();
-    if (this.#warnings === null || !this.#warnings.admits("plugin_log_dropped", this.plugin)) return;
-    this.#warnings.write("log lines of a plugin are dropped", { plugin: this.plugin, hook: hookName(hook) });
+    this.#parts.counters.logDropped();
+    const { warnings } = this.#parts;
+    if (!warnings?.admits("plugin_log_dropped", this.plugin)) return;
+    warnings.write("log lines of a plugin are dropped", { plugin: this.plugin, hook: hookName(hook) });
   }
 }

@@ -55,11 +55,11 @@ export type PluginHostOptions = {
   /** Called when the state of a plugin changes, and for each failure that is logged. */
   readonly notify?: (event: PluginEvent) => void;
   /** Milliseconds since 1970. */
-  readonly now?: () => number;
+  readonly now?: (() => number) | undefined;
   /** A monotonic clock in milliseconds; default: `now`. */
   readonly monotonic?: () => number;
   /** Timers of suspended calls; default: `setTimeout`. */
-  readonly after?: After;
+  readonly after?: After | undefined;
   /** The key-value store; without it guests can only be started (`start-check.ts`). */
   readonly keyValue?: KeyValue;
 };
@@ -68,12 +68,8 @@ export type PluginHostOptions = {
 const SLICE = 2;
 
 export class PluginHost {
-  readonly #cells: Float64Array;
-  readonly #report: Report;
-  readonly #warnings: ThrottledLog | null;
-  readonly #notify: (event: PluginEvent) => void;
+  readonly #options: PluginHostOptions;
   readonly #clocks: Clocks;
-  readonly #keyValue: KeyValue | null;
   readonly #guests = new Map<string, ManagedGuest[]>();
   readonly #reports = new Map<string, PluginReport>();
   /** By plugin and `limits.slow`: over all its configurations and versions. */
@@ -85,21 +81,9 @@ export class PluginHost {
   #ticking: readonly PluginInstance[] = [];
 
   constructor(options: PluginHostOptions) {
-    const {
-      cells,
-      report,
-      notify = () => undefined,
-      now = Date.now,
-      monotonic = now,
-      after = setTimer,
-      keyValue,
-    } = options;
-    this.#cells = cells;
-    this.#report = report;
-    this.#warnings = options.warnings ?? null;
-    this.#notify = notify;
+    const { now = Date.now, monotonic = now, after = setTimer } = options;
+    this.#options = options;
     this.#clocks = { wall: now, monotonic, after };
-    this.#keyValue = keyValue ?? null;
   }
 
   /**
@@ -136,7 +120,7 @@ export class PluginHost {
 
   /** Yields after each guest. */
   *#prepare(parts: PluginParts): Generator<void, InstanceSet, void> {
-    const rollouts = (parts.rollouts ?? []).map((rollout) => new CanaryRollout(rollout, this.#cells));
+    const rollouts = (parts.rollouts ?? []).map((rollout) => new CanaryRollout(rollout, this.#options.cells));
     const instances = this.#makeInstances(parts, rollouts);
     const used = new Map<ManagedGuest, Group>();
     const dispose = () => {
@@ -204,6 +188,7 @@ export class PluginHost {
   }
 
   #makeInstances(parts: PluginParts, rollouts: readonly CanaryRollout[]): PluginInstance[] {
+    const { cells, warnings = null, keyValue = null } = this.#options;
     const clusters = new NameTable(parts.clusters, this.#clusterIds);
     const strategies = new NameTable(parts.strategies, this.#strategyIds);
     // They exist only during their rollouts.
@@ -221,22 +206,23 @@ export class PluginHost {
         version,
         clusters,
         strategies,
-        cells: this.#cells,
+        cells,
         report: version?.isCanary
           ? this.#reportOf(canaryReports, plan.plugin, version.rollout)
           : this.#reportOf(this.#reports, plan.plugin),
-        warnings: this.#warnings,
+        warnings,
         slow: this.#slowCallsOf(plan),
         monotonic: this.#clocks.monotonic,
         after: this.#clocks.after,
-        keyValue: this.#keyValue,
+        keyValue,
       });
     });
   }
 
   /** `rollout`: of a canary version. */
   #reportOf(known: Map<string, PluginReport>, plugin: string, rollout?: number): PluginReport {
-    const parts = { plugin, rollout, report: this.#report, notify: this.#notify, now: this.#clocks.wall };
+    const { report, notify = () => undefined } = this.#options;
+    const parts = { plugin, rollout, report, notify, now: this.#clocks.wall };
     return known.getOrInsertComputed(plugin, () => new PluginReport(parts));
   }
 

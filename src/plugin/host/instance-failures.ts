@@ -54,27 +54,26 @@ export class InstanceFailures {
 
   /** A call was not made for a client whose requests make the plugin fail. */
   blocked(hook: number, { clientAddress }: HookContext): void {
-    const { plugin, warnings } = this.#parts;
-    if (!warnings?.admits("plugin_client_refused", plugin)) return;
-    const fields = { plugin, hook: hookName(hook), client: clientAddress };
-    warnings.write("a plugin is not called for a client whose requests make it fail", fields);
+    const message = "a plugin is not called for a client whose requests make it fail";
+    this.#warn("plugin_client_refused", hook, message, { client: clientAddress });
   }
 
   /** A call was not made because earlier ones took longer than their fuel accounts for. */
   slow(hook: number, { milliseconds, fuel }: SlowCalls): void {
-    const { plugin, warnings } = this.#parts;
-    if (!warnings?.admits("plugin_slow", plugin)) return;
-    const fields = { plugin, hook: hookName(hook), milliseconds: Math.round(milliseconds), fuel };
-    warnings.write("a plugin is not called: its calls take longer than their fuel accounts for (limits.slow)", fields);
+    const message = "a plugin is not called: its calls take longer than their fuel accounts for (limits.slow)";
+    this.#warn("plugin_slow", hook, message, { milliseconds: Math.round(milliseconds), fuel });
   }
 
   /** A call was rejected: all guests are in use, and the queue is full. */
   rejected(hook: number, guests: number, queued: number): void {
-    const { plugin, counters, warnings } = this.#parts;
-    counters.rejected(hook);
-    if (!warnings?.admits("plugin_rejected", plugin)) return;
-    const fields = { plugin, hook: hookName(hook), guests, queued };
-    warnings.write("plugin call rejected: all guests are in use and the queue is full (limits.guests)", fields);
+    this.#parts.counters.rejected(hook);
+    const message = "plugin call rejected: all guests are in use and the queue is full (limits.guests)";
+    this.#warn("plugin_rejected", hook, message, { guests, queued });
+  }
+
+  #warn(event: string, hook: number, message: string, fields: Readonly<Record<string, unknown>>): void {
+    const { plugin, warnings } = this.#parts;
+    if (warnings?.admits(event, plugin)) warnings.write(message, { plugin, hook: hookName(hook), ...fields });
   }
 }
 

@@ -40,11 +40,7 @@ export type PluginReportParts = {
 
 /** The report of one plugin on one worker, over all versions. */
 export class PluginReport {
-  readonly #plugin: string;
-  readonly #rollout: number | undefined;
-  readonly #report: Report;
-  readonly #notifyEvent: (event: PluginEvent) => void;
-  readonly #now: () => number;
+  readonly #parts: PluginReportParts;
   readonly #reasons = new Set<string>();
   #failedAt = Number.NEGATIVE_INFINITY;
   #suppressed = 0;
@@ -59,18 +55,14 @@ export class PluginReport {
   #lines = 0;
   #dropped = 0;
 
-  constructor({ plugin, rollout, report, notify, now }: PluginReportParts) {
-    this.#plugin = plugin;
-    this.#rollout = rollout;
-    this.#report = report;
-    this.#notifyEvent = notify;
-    this.#now = now;
+  constructor(parts: PluginReportParts) {
+    this.#parts = parts;
   }
 
   /** Whether `fail` logs a failure: the first of each kind, then one per second, none in quarantine. */
   logs(hook: number, reason: GuestFailure["reason"]): boolean {
     if (this.#quarantined > 0) return false;
-    const past = this.#now() - this.#failedAt;
+    const past = this.#parts.now() - this.#failedAt;
     return past >= SECOND || past < 0 || !this.#reasons.has(`${hook} ${reason}`);
   }
 
@@ -84,10 +76,10 @@ export class PluginReport {
       return;
     }
     this.#reasons.add(`${hook} ${failure.reason}`);
-    this.#failedAt = this.#now();
+    this.#failedAt = this.#parts.now();
     const suppressed = this.#suppressed;
     this.#suppressed = 0;
-    this.#write("error", `plugin ${this.#plugin} failed in ${hookName(hook)}: ${failure.message}`, {
+    this.#write("error", `plugin ${this.#parts.plugin} failed in ${hookName(hook)}: ${failure.message}`, {
       ...fieldsOf(hook, failure),
       ...(suppressed === 0 ? {} : { suppressed }),
     });
@@ -102,10 +94,10 @@ export class PluginReport {
   /** A guest is quarantined: its failures cost more than is permitted (`recovery.ts`). */
   quarantine(hook: number, failure: GuestFailure): void {
     if (this.#quarantined++ > 0) return;
-    this.#quarantinedAt = this.#now();
+    this.#quarantinedAt = this.#parts.now();
     this.#refused = 0;
     this.#remember(hook, failure);
-    this.#write("error", `plugin ${this.#plugin} is quarantined: ${failure.message}`, {
+    this.#write("error", `plugin ${this.#parts.plugin} is quarantined: ${failure.message}`, {
       ...fieldsOf(hook, { ...failure, stack: this.#last!.stack }),
       failures: this.#failures,
     });
@@ -116,10 +108,10 @@ export class PluginReport {
   recover(reason: string): void {
     // A promoted canary version had another report, to which the quarantine of its guests was reported.
     if (this.#quarantined === 0 || --this.#quarantined > 0) return;
-    this.#write("warn", `plugin ${this.#plugin} is no longer quarantined: ${reason}`, {
+    this.#write("warn", `plugin ${this.#parts.plugin} is no longer quarantined: ${reason}`, {
       failures: this.#failures,
       refused: this.#refused,
-      seconds: Math.max(0, this.#now() - this.#quarantinedAt) / SECOND,
+      seconds: Math.max(0, this.#parts.now() - this.#quarantinedAt) / SECOND,
     });
     this.#failures = 0;
     this.#suppressed = 0;
@@ -128,7 +120,7 @@ export class PluginReport {
 
   /** Logs a line of the plugin. Returns false if it has written too many in this second. */
   write(level: Level, hook: number, text: string): boolean {
-    const now = this.#now();
+    const now = this.#parts.now();
     if (now - this.#linesFrom >= SECOND || now < this.#linesFrom) {
       this.#linesFrom = now;
       this.#lines = 0;
@@ -144,8 +136,8 @@ export class PluginReport {
   }
 
   #write(level: Level, text: string, fields: Record<string, unknown>): void {
-    const which = this.#rollout === undefined ? {} : { plugin_version: "canary" };
-    this.#report(level, text, { plugin: this.#plugin, ...which, ...fields });
+    const { plugin, rollout, report } = this.#parts;
+    report(level, text, { plugin, ...(rollout === undefined ? {} : { plugin_version: "canary" }), ...fields });
   }
 
   #remember(hook: number, { reason, message, stack }: GuestFailure): void {
@@ -153,12 +145,13 @@ export class PluginReport {
     // Most failures have no stack: the stack of the last equal failure is reported.
     const isSame = last !== null && last.hook === hookName(hook) && last.reason === reason && last.message === message;
     const known = stack === "" && isSame ? last.stack : stack;
-    this.#last = { at: this.#now(), hook: hookName(hook), reason, message, stack: known };
+    this.#last = { at: this.#parts.now(), hook: hookName(hook), reason, message, stack: known };
   }
 
   #notify(): void {
-    const which = this.#rollout === undefined ? {} : { rollout: this.#rollout };
-    this.#notifyEvent({ plugin: this.#plugin, ...which, quarantined: this.#quarantined > 0, failure: this.#last });
+    const { plugin, rollout, notify } = this.#parts;
+    const which = rollout === undefined ? {} : { rollout };
+    notify({ plugin, ...which, quarantined: this.#quarantined > 0, failure: this.#last });
   }
 }
 

@@ -70,7 +70,7 @@ export function meterModule(
   const writer = new Writer(bytes.length + (bytes.length >> 1) + 1024);
   const offsets: number[] = [];
   const starts: number[] = [];
-  for (const byte of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) writer.u8(byte);
+  writer.op(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
   const pages = limitMemory(shape, memory);
   for (const id of SECTION_ORDER) {
     if (id === SECTION.start || id === SECTION.memory) continue;
@@ -164,16 +164,12 @@ function writeType(writer: Writer, { params, results }: Signature): void {
   writer.u8(TYPE.func);
   for (const types of [params, results]) {
     writer.u32(types.length);
-    for (const type of types) writer.u8(type);
+    writer.op(...types);
   }
 }
 
 function writeGlobal(writer: Writer, value: number): void {
-  writer.u8(TYPE.i32);
-  writer.u8(1);
-  writer.u8(OP.i32Const);
-  writer.s32(value);
-  writer.u8(OP.end);
+  writer.op(TYPE.i32, 1).constant(value).op(OP.end);
 }
 
 /**
