@@ -6,10 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { promisify } from "node:util";
+import { loadConfig } from "../../src/config/load.ts";
 import { TUNNEL_ENDS } from "../../src/net/tunnel.ts";
 import { ACCESS_FIELDS, DEFAULT_ACCESS_FIELDS } from "../../src/observe/series.ts";
 import { ERROR } from "../../src/proxy/error.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
+import { containerSetting, containerSteps, readDeployed } from "./deployed.ts";
 import { findFreePort } from "./free-port.ts";
 import { openSession, request } from "./http2.ts";
 import { exchange, startUpstream } from "./peers.ts";
@@ -267,12 +269,56 @@ test("every kind of warning that a worker logs is in the table", () => {
   for (const kind of kinds) assert.ok(table.includes(`\n| \`${kind}\` |`), kind);
 });
 
+test("the systemd unit and the container file are as the page says", () => {
+  const unit = readDeployed("sluice.service");
+  const text = section("As a systemd service");
+  const settings = [
+    "User=sluice",
+    "LimitNOFILE=65536",
+    "AmbientCapabilities=CAP_NET_BIND_SERVICE",
+    "CapabilityBoundingSet=CAP_NET_BIND_SERVICE",
+    "NoNewPrivileges=yes",
+    "ProtectSystem=strict",
+    "LogsDirectory=sluice",
+    "StateDirectory=sluice",
+    "EnvironmentFile=-/etc/sluice/environment",
+    "WorkingDirectory=/etc/sluice",
+    "Restart=on-failure",
+    "WantedBy=multi-user.target",
+  ];
+  for (const setting of settings) assert.ok(unit.includes(`\n${setting}\n`), setting);
+  for (const said of [
+    "user `sluice`",
+    "one capability",
+    "65,536 file descriptors",
+    "`LogsDirectory`",
+    "`StateDirectory`",
+  ])
+    assert.ok(text.includes(said), said);
+
+  const { shutdown, listeners, admin } = loadConfig(readDeployed("sluice.yaml"), { file: "s", env: {} }).config!;
+  const stopTimeout = Number(/--stop-timeout (\d+)/.exec(section("In a container"))![1]);
+  assert.ok(stopTimeout * 1000 > shutdown.announce + shutdown.grace);
+  const ports = [listeners[0]!.address.port, admin!.metrics!.port];
+  assert.equal(containerSetting("EXPOSE"), ports.join(" "));
+  assert.match(containerSetting("USER"), /^[1-9]\d*:[1-9]\d*$/, "not root");
+  const [base, ...steps] = containerSteps("image");
+  assert.deepEqual(base, { instruction: "FROM", argument: "debian:stable-slim" });
+  assert.ok(
+    steps.every(({ instruction }) => instruction !== "RUN"),
+    "nothing is installed in the second image",
+  );
+  assert.ok(steps.some(({ argument }) => argument === "sluice.yaml /etc/sluice/sluice.yaml"));
+});
+
 test("the settings for logrotate and the kernel match the page", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "sluice-operations-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const rotate = readFileSync(join(root, "deploy/logrotate"), "utf8");
   assert.match(rotate, /\n\/var\/log\/sluice\/access\.log \{\n/);
   assert.match(rotate, /--signal=USR1 --kill-whom=main sluice\.service/);
+  for (const setting of ["daily", "rotate 14", "delaycompress"]) assert.ok(rotate.includes(`\n\t${setting}\n`), setting);
+  assert.match(section("Log rotation"), /daily, keeps fourteen.*`delaycompress`/s);
   if (spawnSync("logrotate", ["--version"]).error === undefined) {
     const log = join(directory, "access.log");
     const marker = join(directory, "signalled");
