@@ -24,6 +24,7 @@ import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { FilteredBody } from "./filtered-body.ts";
 import { OwnedHeaders } from "./owned-headers.ts";
 import { PHASE } from "./phase.ts";
+import { allocateSmall } from "./small-buffers.ts";
 import type { ListenerState, RouteState } from "./snapshot.ts";
 import type { Connector } from "./upstream-stream.ts";
 
@@ -398,7 +399,7 @@ export class Exchange implements ExchangeContext {
   keep(bytes: Buffer, start: number, end: number): void {
     const need = this.replayLength + end - start;
     if (this.replay === null || this.replay.length < need) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(1024, need, this.replayLength * 2));
+      const grown = allocateSmall(Math.max(need, this.replayLength * 2));
       if (this.replay !== null) this.replay.copy(grown, 0, 0, this.replayLength);
       this.replay = grown;
     }
