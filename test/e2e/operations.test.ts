@@ -317,7 +317,8 @@ test("the settings for logrotate and the kernel match the page", async (t) => {
   const rotate = readFileSync(join(root, "deploy/logrotate"), "utf8");
   assert.match(rotate, /\n\/var\/log\/sluice\/access\.log \{\n/);
   assert.match(rotate, /--signal=USR1 --kill-whom=main sluice\.service/);
-  for (const setting of ["daily", "rotate 14", "delaycompress"]) assert.ok(rotate.includes(`\n\t${setting}\n`), setting);
+  for (const setting of ["daily", "rotate 14", "delaycompress"])
+    assert.ok(rotate.includes(`\n\t${setting}\n`), setting);
   assert.match(section("Log rotation"), /daily, keeps fourteen.*`delaycompress`/s);
   if (spawnSync("logrotate", ["--version"]).error === undefined) {
     const log = join(directory, "access.log");
