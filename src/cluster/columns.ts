@@ -63,10 +63,7 @@ export class EndpointColumns {
     this.#inFlight = Array.from({ length: places }, (_, t) => column(SHARED_COLUMNS + t));
   }
 
-  /**
-   * Changes whenever eligible sets must be rebuilt: health, drain, ejection. A plain load, since it is read for each
-   * request: it may be outdated, but not torn.
-   */
+  /** Changes whenever eligible sets must be rebuilt. Plain loads for each request: outdated at worst, not torn. */
   epoch(): number {
     return this.#header[EPOCH]!;
   }

@@ -28,10 +28,7 @@ export interface AccessRecord {
   /** `performance.now()` at the first byte received, and when the request head was complete. */
   readonly startedAt: number;
   readonly headAt: number;
-  /**
-   * The last attempt: `performance.now()` at its start and at the response head (0: none), the microseconds between, and
-   * the version of the response (-1: none).
-   */
+  /** Of the last attempt: `performance.now()` at start and head (0: none), microseconds between, version (-1: none). */
   readonly attempt: {
     readonly startedAt: number;
     readonly respondedAt: number;

@@ -48,10 +48,7 @@ export type ToWorker =
   /** Serve the prepared version; reply `committed`. */
   | { type: "commit"; version: number }
   | { type: "abort"; version: number }
-  /**
-   * Replace the endpoints of that version's cluster, by index; reply `endpointsReleased` when the removed ones are
-   * unused. `replaced`: the number of the previous set.
-   */
+  /** Replace the endpoints of a cluster; reply `endpointsReleased` when those of set `replaced` are unused. */
   | { type: "endpoints"; version: number; cluster: number; set: EndpointSet; replaced: number }
   /** OCSP responses that have changed, by `TlsCertificate.staple`; null: there is none now. */
   | { type: "staples"; staples: readonly (readonly [id: string, staple: Staple | null])[] }

@@ -22,10 +22,7 @@ const EMPTY = Buffer.alloc(0);
 
 export interface StreamTunnelOwner {
   readonly clock: Clock;
-  /**
-   * The tunnel is closed: in both directions, or by its peer (-1), or to be reset with `code`. `problem`: why it is
-   * incomplete; empty if its end was requested.
-   */
+  /** Closed in both directions, by its peer (-1), or to be reset with `code`. `problem`: why incomplete; or empty. */
   streamClosed(tunnel: StreamTunnel, code: number, problem: string): void;
 }
 

@@ -2,9 +2,9 @@
  * A UDP address of this worker with its sessions. It outlives snapshots: sessions reach the current one through its port.
  *
  * Sessions are found by the client's address and port; with `udp.quic` also by connection ID (RFC 9000 section 5.1),
- * because a NAT may give a client another address during a connection. At most MAX_SESSIONS are open, and not more than the process has sockets for: each has one, and source addresses can be
- * forged. Beyond that, the oldest session whose client has sent nothing since its endpoint's first datagram is ended; if
- * there is none, the datagram is dropped.
+ * because a NAT may give a client another address during a connection. At most MAX_SESSIONS are open, and not more than
+ * the process has sockets for: each has one, and source addresses can be forged. Beyond that, the oldest session whose
+ * client has sent nothing since its endpoint's first datagram is ended; if there is none, the datagram is dropped.
  */
 import type { RemoteInfo, Socket } from "node:dgram";
 import { readPeer } from "../../net/address.ts";
