@@ -118,3 +118,32 @@ test("a request that the endpoint reports as not processed is retried with any m
   await until(() => plane.inFlight === 0, "the exchange has ended");
   assert.deepEqual([plane.columns.inFlight(0), plane.columns.inFlight(1)], [0, 0]);
 });
+
+test("a request that was sent is retried only if it is idempotent and complete", async (t) => {
+  const attempts: Attempt[] = [];
+  const stream = { sendBody: () => true, pauseBody() {}, resumeBody() {}, cancel() {} };
+  const open = (attempt: Attempt): void => {
+    attempts.push(attempt);
+    attempt.stream = stream;
+    attempt.sent = true;
+  };
+  const plane = startPlane(t, [1, 2], { connector: { open }, retry: { reset: true } });
+  const cases: [request: string, retried: boolean][] = [
+    ["PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", true],
+    ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", false],
+    ["POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", false],
+    ["PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh", false],
+  ];
+  for (const [request, isRetried] of cases) {
+    attempts.length = 0;
+    const client = await connectTo(t, plane.port);
+    client.send(request);
+    await until(() => attempts.length === 1, "the attempt");
+    plane.pipeline.attempts.failed(attempts[0]!, ERROR.upstreamReset, "for the test");
+    assert.equal(attempts.length, isRetried ? 2 : 1, request);
+    if (isRetried) plane.pipeline.attempts.failed(attempts[1]!, ERROR.upstreamReset, "for the test");
+    assert.equal((await client.readResponse()).status, 502);
+    client.reset();
+  }
+  await until(() => plane.inFlight === 0, "the exchanges have ended");
+});
