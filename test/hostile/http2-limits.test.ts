@@ -2,13 +2,14 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { constants } from "node:http2";
-import { CODE, FRAME, readUint32 } from "../../src/http2/frames.ts";
+import { CODE, FRAME, FRAME_FLAG, readUint32, SETTING } from "../../src/http2/frames.ts";
 import { openSession, request } from "../e2e/http2.ts";
 import { startHttp2Endpoint } from "../e2e/http2-endpoint.ts";
 import { type Peer, startRawUpstream, startUpstream } from "../e2e/peers.ts";
 import { bounded, simpleConfig, startSluice, testInUsualMode } from "../e2e/program.ts";
-import { type Field, frame, framesOf, headers, nameOf, repeat } from "../support/http2-frames.ts";
+import { type Field, frame, framesOf, headers, nameOf, repeat, settings, uint32 } from "../support/http2-frames.ts";
 import { GET, HELLO, open, POST, waits } from "./http2-client.ts";
 
 /** Responses and resets that the client has received. */
@@ -61,6 +62,37 @@ testInUsualMode("the limits of a listener are announced and enforced", async (t)
   const got = framesOf(halfClosed.bytes).filter(({ type }) => type === FRAME.data || type === FRAME.headers);
   assert.deepEqual(got.map(({ stream, payload }) => [stream, payload.toString("latin1")]).at(-1), [1, "ok"]);
   await sluice.metricIs(0, "sluice_requests_in_flight");
+});
+
+testInUsualMode("a response that no client reads exists once, in all their streams", async (t) => {
+  const size = 64 * 1024;
+  const sluice = await startSluice(
+    t,
+    ({ web }) => `
+listeners: { web: { address: "127.0.0.1:${web}", respond: { status: 200, body: ${"x".repeat(size)} } } }
+`,
+  );
+  const memory = (): number =>
+    1024 * Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${sluice.pid}/status`, "latin1"))![1]);
+  const before = memory();
+  const closed = settings([SETTING.initialWindowSize, 0]);
+  const ids = Array.from({ length: 100 }, (_, i) => 2 * i + 1);
+  const flood = Buffer.concat([HELLO, closed, ...ids.map((id) => headers(id, GET))]);
+  const clients = await Promise.all(Array.from({ length: 20 }, () => open(t, sluice, flood)));
+  const heads = (client: Peer): number => framesOf(client.bytes).filter(({ type }) => type === FRAME.headers).length;
+  for (const client of clients) await waits(client, () => heads(client) === ids.length, "all heads");
+  // 125 MiB if each stream had its own.
+  const grown = memory() - before;
+  assert.ok(grown < 64 * 1024 * 1024, `${Math.round(grown / 2 ** 20)} MiB`);
+
+  // The windows open: each stream gets the whole body.
+  const [first] = clients as [Peer];
+  const window = frame(FRAME.windowUpdate, 0, 0, uint32(1 << 30));
+  first.send(Buffer.concat([window, ...[1, 199].map((id) => frame(FRAME.windowUpdate, 0, id, uint32(size)))]));
+  const data = (id: number) => framesOf(first.bytes).filter(({ type, stream }) => type === FRAME.data && stream === id);
+  await waits(first, () => [1, 199].every((id) => (data(id).at(-1)?.flags ?? 0) & FRAME_FLAG.endStream), "two bodies");
+  for (const id of [1, 199])
+    assert.equal(Buffer.concat(data(id).map(({ payload }) => payload)).toString(), "x".repeat(size));
 });
 
 testInUsualMode("a client that cancels hundreds of requests with a response is served", async (t) => {

@@ -43,6 +43,9 @@ const DIRTY = {
   owned: 64,
 } as const;
 
+/** Bytes from which bodies of local responses are shared. */
+const LEAST_SHARED = 4096;
+
 export class HookScope {
   hook = STARTING;
   /** The context of the hook; null for hooks without one. */
@@ -61,6 +64,8 @@ export class HookScope {
   #status = 0;
   #body: Buffer | null = null;
   #owned = 0;
+  /** The last body of a local response, if it is large: at most LIMIT.responseBody, which the guest had itself. */
+  #lastBody: Buffer | null = null;
   readonly #values: ExchangeValue[] = [];
 
   constructor(charges: CallCharges) {
@@ -235,14 +240,21 @@ export class HookScope {
     return this.hook === HOOK.request_body && exchange.attempt.respondedAt === 0 && !exchange.headSent;
   }
 
-  /** Sets the local response; `responding` must have allowed it. Headers are only marked as removed, for a rollback. */
+  /** Sets the local response, to a copy of `body`; `responding` must have allowed it. Headers are only marked as removed, for a rollback. */
   respond(exchange: ExchangeContext, status: number, body: Buffer): void {
     const { response } = exchange;
     for (let index = 0; index < response.count; index++) response.removeAt(index);
     response.status = status;
     exchange.localStatus = status;
-    exchange.localBody = body;
+    exchange.localBody = this.#keepBody(body);
     this.responded = true;
+  }
+
+  /** Most plugins respond with the same body, which then exists once for all clients that have not read it. */
+  #keepBody(body: Buffer): Buffer {
+    if (body.length < LEAST_SHARED) return Buffer.from(body);
+    if (!this.#lastBody?.equals(body)) this.#lastBody = Buffer.from(body);
+    return this.#lastBody!;
   }
 
   /** Sets a value of the exchange to a copy of `bytes`. @throws Fault above the memory limit of the host. */

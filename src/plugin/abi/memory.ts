@@ -59,10 +59,15 @@ export class GuestMemory {
     return this.give(bytes, 0, bytes.length, out, cap);
   }
 
+  /** Returns a view of a range, valid until the guest continues. @throws Fault */
+  view(pointer: number, length: number): Buffer {
+    const start = this.check(pointer, length);
+    return this.bytes.subarray(start, start + (length >>> 0));
+  }
+
   /** Returns a copy of a range, valid after the call. @throws Fault */
   take(pointer: number, length: number): Buffer {
-    const start = this.check(pointer, length);
-    return Buffer.from(this.bytes.subarray(start, start + (length >>> 0)));
+    return Buffer.from(this.view(pointer, length));
   }
 
   /** Returns a range decoded as UTF-8. @throws Fault */

@@ -27,6 +27,8 @@ export class SendStream implements SendingStream {
   priority: number = DEFAULT_URGENCY;
   /** The end of the stream was sent. */
   hasSentEnd = false;
+  /** The bytes given to `send` are a whole body, and do not change: they are kept without a copy. */
+  isConstant = false;
   /** A tunnel takes the place of the stream. */
   owner: SendOwner;
   readonly #connection: SendConnection;
@@ -74,7 +76,8 @@ export class SendStream implements SendingStream {
     }
     if (ends && trailers !== null) this.#trailers = trailers.copy();
     this.#rest ??= new BlockBuffer(this.#connection.buffers);
-    this.#rest.append(bytes, sent, end);
+    if (this.isConstant) this.#rest.put(bytes, sent, end);
+    else this.#rest.append(bytes, sent, end);
     return false;
   }
 

@@ -235,6 +235,7 @@ export class ServerStream implements Downstream, SendOwner, Timed {
       return true;
     }
     if (!isEmpty) x.bytesSent = end - start;
+    this.output.isConstant = isLocal && x.responseBody === null;
     return this.#send(body ?? x.response.bytes, isEmpty ? 0 : start, isEmpty ? 0 : end, isDone, x.responseTrailers);
   }
 

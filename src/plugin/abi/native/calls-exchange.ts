@@ -38,7 +38,7 @@ export function makeExchangeCalls(context: CallContext) {
       if (exchange === null) return context.leave(STATUS.notHere);
       context.charges.keepBody("respond", length >>> 0);
       context.spend(WORK.keptByte * (length >>> 0));
-      context.scope.respond(exchange, status, memory.take(body, length));
+      context.scope.respond(exchange, status, memory.view(body, length));
       return context.leave(STATUS.ok);
     },
 
