@@ -17,7 +17,12 @@ export type PassiveHealthOptions = {
   readonly log: Pick<Log, "info" | "warn">;
 };
 
-export type EjectionCount = { readonly cluster: string; readonly endpoint: string; readonly count: number };
+export type EjectionCount = {
+  readonly cluster: string;
+  readonly endpoint: string;
+  readonly count: number;
+  readonly ejected: boolean;
+};
 
 type Member = { readonly endpoint: EndpointPlan; readonly cluster: ClusterPlan; readonly passive: PassivePlan };
 
@@ -89,8 +94,10 @@ export class PassiveHealth {
   }
 
   *counts(): Iterable<EjectionCount> {
-    for (const [slot, { cluster, endpoint }] of this.#members)
-      yield { cluster: cluster.name, endpoint: endpoint.address, count: this.#records.get(slot)?.total ?? 0 };
+    for (const [slot, { cluster, endpoint }] of this.#members) {
+      const { total = 0, ejected = false } = this.#records.get(slot) ?? {};
+      yield { cluster: cluster.name, endpoint: endpoint.address, count: total, ejected };
+    }
   }
 
   close(): void {

@@ -87,6 +87,7 @@ export const METRICS = {
   sluice_endpoint_set_version: "Version of the cluster's endpoint set.",
   sluice_health_checks_total: "Health checks of endpoints, by result.",
   sluice_endpoint_ejections_total: "Ejections of endpoints for failed requests.",
+  sluice_circuit_open: "1 while an endpoint is ejected for failed requests.",
 } as const;
 
 export type MetricName = keyof typeof METRICS;

@@ -54,8 +54,8 @@ export type MetricsSources = {
   readonly quarantined: (plugin: string) => number;
   /** Health checks of each endpoint, by result. */
   readonly checks: () => Iterable<{ cluster: string; endpoint: string; counts: Readonly<Record<string, number>> }>;
-  /** Number of ejections of each endpoint. */
-  readonly ejections: () => Iterable<{ cluster: string; endpoint: string; count: number }>;
+  /** Number of ejections of each endpoint, and whether it is ejected. */
+  readonly ejections: () => Iterable<{ cluster: string; endpoint: string; count: number; ejected: boolean }>;
   readonly endpoints: () => Iterable<{
     name: string;
     endpoints: Iterable<{ address: string; healthy: boolean }>;
@@ -201,5 +201,11 @@ function registerEndpoints(metrics: Collectors, sources: MetricsSources): void {
   );
   metrics.add("sluice_endpoint_ejections_total", () =>
     Array.from(ejections(), ({ cluster, endpoint, count }) => ({ labels: { cluster, endpoint }, value: count })),
+  );
+  metrics.add("sluice_circuit_open", () =>
+    Array.from(ejections(), ({ cluster, endpoint, ejected }) => ({
+      labels: { cluster, endpoint },
+      value: Number(ejected),
+    })),
   );
 }

@@ -98,6 +98,8 @@ for (const strategy of ["least-connections", "power-of-two", "round-robin"])
     const load = askSteadily(t, sluice);
     for (const port of [hung.port, failing.port, ...refusing])
       await until(() => isEjected(sluice, port), `${port} is ejected`);
+    await sluice.metricIs(0, "sluice_circuit_open", { endpoint: `127.0.0.1:${good[0]!.port}` });
+    await sluice.metricIs(1, "sluice_circuit_open", { endpoint: `127.0.0.1:${hung.port}` });
     const probes = await ejections(sluice, hung.port);
     const before = hung.requests.length;
     await until(async () => (await ejections(sluice, hung.port)) >= probes + 2, "it was tried twice more");

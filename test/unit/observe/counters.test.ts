@@ -43,7 +43,7 @@ const metricsOf = (counters: Counters) =>
     logDropped: () => 3,
     rolloutResults: () => [{ plugin: "good", state: "rolled back", count: 2 }],
     checks: () => [{ cluster: "app", endpoint: "127.0.0.1:1", counts: { healthy: 4, unhealthy: 2, failed: 0 } }],
-    ejections: () => [{ cluster: "app", endpoint: "127.0.0.1:1", count: 2 }],
+    ejections: () => [{ cluster: "app", endpoint: "127.0.0.1:1", count: 2, ejected: true }],
     endpoints: () => [
       { name: "app", endpoints: [{ address: "127.0.0.1:1", healthy: false }], unresolved: [1], set: { version: 4 } },
     ],
@@ -155,6 +155,7 @@ test("the main thread's own metrics are exported too", async () => {
     'sluice_worker_restarts_total{worker="1",reason="stuck"} 3',
     'sluice_worker_event_loop_delay_seconds{worker="1"} 0',
     'sluice_endpoint_healthy{cluster="app",endpoint="127.0.0.1:1"} 0',
+    'sluice_circuit_open{cluster="app",endpoint="127.0.0.1:1"} 1',
     'sluice_health_checks_total{cluster="app",endpoint="127.0.0.1:1",result="unhealthy"} 2',
     'sluice_health_checks_total{cluster="app",endpoint="127.0.0.1:1",result="failed"} 0',
   ])
