@@ -106,7 +106,11 @@ export class Peer {
       }
       return true;
     };
-    return bounded(isMet(), () => `${what}; received so far: ${JSON.stringify(this.text.slice(0, 500))}`);
+    return bounded(
+      isMet(),
+      () =>
+        `${what}; received so far: ${this.received} bytes, of them unread ${JSON.stringify(this.text.slice(0, 500))}`,
+    );
   }
 
   get text(): string {

@@ -114,27 +114,33 @@ export function closeIdleConnections(): void {
 
 type LogLine = Record<string, unknown> & { level?: string; msg?: string };
 
-/** Waits for `promise` up to a bound, which is reached only if the program is broken. */
+/** ms. */
+const TICK = 100;
+
+/**
+ * Waits for `promise` up to a bound, which is reached only if the program is broken. Time in which this process does not run,
+ * on a loaded machine, does not count: peers are in this process too, and a body of many chunks takes as many of its turns.
+ */
 export async function bounded<T>(promise: Promise<T>, what: string | (() => string), ms = 15_000): Promise<T> {
-  const stop = new AbortController();
-  const late = setTimeout(ms, true, { signal: stop.signal }).catch(() => false);
+  const late = Promise.withResolvers<never>();
+  let left = ms / TICK;
+  const ticking = setInterval(() => {
+    if (--left <= 0) late.reject(new Error(`waited ${ms} ms for ${typeof what === "string" ? what : what()}`));
+  }, TICK);
   try {
-    return await Promise.race([
-      promise,
-      late.then((isLate) => {
-        if (isLate) throw new Error(`waited ${ms} ms for ${typeof what === "string" ? what : what()}`);
-        return promise;
-      }),
-    ]);
+    return await Promise.race([promise, late.promise]);
   } finally {
-    stop.abort();
+    clearInterval(ticking);
   }
 }
 
-/** Polls until `is` holds, for state that is not reported by an event. */
+/** Polls until `is` holds, for state that is not reported by an event. The bound is as that of `bounded`. */
 export async function until(is: () => boolean | Promise<boolean>, what: string, ms = 15_000): Promise<void> {
-  for (const end = performance.now() + ms; !(await is()); await setTimeout(20))
-    if (performance.now() > end) throw new Error(`waited ${ms} ms until ${what}`);
+  const end = performance.now() + ms;
+  for (let polls = 0; !(await is()); polls++) {
+    if (performance.now() > end && polls > ms / TICK) throw new Error(`waited ${ms} ms until ${what}`);
+    await setTimeout(20);
+  }
 }
 
 export class Program {
