@@ -1,7 +1,10 @@
 /** Counts the work of a function independently of the machine's speed and load. */
 import assert from "node:assert/strict";
 import { type Profiler, Session } from "node:inspector";
+import { setFlagsFromString } from "node:v8";
 import { countRegExpSteps } from "./regexp-steps.ts";
+
+const COMPILERS = ["turbofan", "maglev"];
 
 /**
  * Executions of functions and blocks of `src/` in `run`, steps of regular expressions, and characters searched by methods of
@@ -10,6 +13,8 @@ import { countRegExpSteps } from "./regexp-steps.ts";
 export function countSteps(run: () => unknown): number {
   const session = new Session();
   session.connect();
+  // In optimised code the calls of inlined functions are not counted.
+  for (const compiler of COMPILERS) setFlagsFromString(`--no-${compiler}`);
   try {
     session.post("Profiler.enable");
     session.post("Profiler.startPreciseCoverage", { callCount: true, detailed: true });
@@ -27,6 +32,7 @@ export function countSteps(run: () => unknown): number {
   } finally {
     session.post("Profiler.disable");
     session.disconnect();
+    for (const compiler of COMPILERS) setFlagsFromString(`--${compiler}`);
   }
 }
 
