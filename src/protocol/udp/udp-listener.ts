@@ -75,6 +75,8 @@ export class UdpListener implements SessionOwner {
   /** Received before the port had a state. */
   readonly #early: { readonly bytes: Buffer; readonly from: RemoteInfo }[] = [];
   #earlyBytes = 0;
+  /** Datagrams that were lost before the port had a state: they are counted then. */
+  #earlyDrops = 0;
   #sweptAt = 0;
   #stopped: () => void = () => {};
 
@@ -134,15 +136,19 @@ export class UdpListener implements SessionOwner {
 
   /** The system distributes clients over this socket from the moment it is bound. */
   #receiveEarly(bytes: Buffer, from: RemoteInfo): void {
-    if (this.#passOn(bytes, from) || this.#earlyBytes + bytes.length > MAX_EARLY) return;
-    this.#early.push({ bytes, from });
+    if (this.#passOn(bytes, from)) return;
     // Of empty ones, too.
-    this.#earlyBytes += bytes.length + EARLY_COST;
+    const cost = bytes.length + EARLY_COST;
+    if (this.#earlyBytes + cost > MAX_EARLY) return void this.#earlyDrops++;
+    this.#early.push({ bytes, from });
+    this.#earlyBytes += cost;
   }
 
   serve(state: ListenerState): void {
     this.port.serve(state);
     for (const { bytes, from } of this.#early.splice(0)) this.receive(bytes, from);
+    if (this.#earlyDrops > 0) this.dropped("queue", this.#earlyDrops);
+    this.#earlyDrops = 0;
   }
 
   #open(key: string, from: RemoteInfo): UdpSession | null {
@@ -225,11 +231,11 @@ export class UdpListener implements SessionOwner {
     this.#checkDrained();
   }
 
-  dropped(reason: DatagramDrop): void {
+  dropped(reason: DatagramDrop, count = 1): void {
     const { state } = this.port;
     if (state === null) return;
     const { cells, warnings } = this.context;
-    cells[state.plan.cells + LISTENER_CELLS.datagramDrops + DATAGRAM_DROPS.indexOf(reason)]!++;
+    cells[state.plan.cells + LISTENER_CELLS.datagramDrops + DATAGRAM_DROPS.indexOf(reason)]! += count;
     if (warnings.admits("datagram_dropped", `${state.plan.name} ${reason}`))
       warnings.write("UDP datagram dropped", { listener: state.plan.name, reason });
   }
