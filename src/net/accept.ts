@@ -1,12 +1,21 @@
 /**
  * Accepts connections through `onconnection` of a listening handle, the only private field of `node:net` in use. It
  * allows accepted sockets with our own read buffer (`onread`), which the public API offers for outgoing sockets only, and
- * saves a Buffer, an event and a copy per read. If the field is missing or SLUICE_ACCEPT=public is set, the public
- * `connection` event is used, with the same behaviour; likewise for connections that another worker accepted.
+ * saves a Buffer, an event and a copy per read. The handle also sets the options of all its connections: Linux copies those
+ * of a listening socket, so they cost no system call of a connection. If the field is missing or SLUICE_ACCEPT=public is
+ * set, the public `connection` event is used, with the same behaviour; likewise for connections that another worker
+ * accepted.
  */
 import { type Server, Socket } from "node:net";
 import { getSystemErrorName } from "node:util";
 import type { Connection } from "./connection.ts";
+
+/**
+ * TCP keep-alive: after 60 s of silence the kernel asks the client every 15 s, and closes the connection when four probes
+ * in a row get no response. So a client that is gone without a word is noticed before a long limit of an idle tunnel, of a
+ * stream or of a long poll, and entries of a NAT on the way stay. In seconds.
+ */
+const KEEP_ALIVE = { after: 60, interval: 15, count: 4 } as const;
 
 /** Receives accepted sockets. */
 export interface Acceptor {
@@ -20,7 +29,8 @@ export interface Acceptor {
 
 type Handle = {
   onconnection?: (error: number, client?: Handle) => void;
-  setNoDelay?: (on: boolean) => void;
+  setNoDelay?: (on: boolean) => number;
+  setKeepAlive?: (on: boolean, after: number, interval: number, count: number) => number;
   close: () => void;
 };
 
@@ -31,12 +41,13 @@ export function takeConnections(server: Server, acceptor: Acceptor): void {
     server.on("connection", (socket: Socket) => takeConnection(socket, acceptor));
     return;
   }
+  const areCopied = process.platform === "linux" && setOptions(handle);
   handle.onconnection = (error, client) => {
     if (error !== 0 || client === undefined) return acceptor.failed(`accept: ${getSystemErrorName(error)}`);
     guard(client, acceptor, () => {
       const connection = acceptor.accept();
       if (connection === null) return client.close();
-      client.setNoDelay?.(true);
+      if (!areCopied) setOptions(client);
       const options = { handle: client, allowHalfOpen: true, onread: connection.makeReads() };
       const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0]);
       open(socket, connection, acceptor, false);
@@ -50,9 +61,17 @@ export function takeConnection(socket: Socket, acceptor: Acceptor): void {
     const connection = acceptor.accept();
     if (connection === null) return void socket.destroy();
     socket.setNoDelay(true);
+    const { after, interval, count } = KEEP_ALIVE;
+    socket.setKeepAlive(true, 1000 * after, 1000 * interval, count);
     open(socket, connection, acceptor, true);
     socket.resume();
   });
+}
+
+/** Returns false if it has none, as a Unix socket, or they cannot be set. */
+function setOptions(handle: Handle): boolean {
+  const { after, interval, count } = KEEP_ALIVE;
+  return handle.setNoDelay?.(true) === 0 && handle.setKeepAlive?.(true, after, interval, count) === 0;
 }
 
 function open(socket: Socket, connection: Connection, acceptor: Acceptor, deliversData: boolean): void {

@@ -271,7 +271,7 @@ test("a block in use by a pending write is returned after it, and not read into 
   assert.deepEqual(from.handler.events, ["closed"]);
 });
 
-/** State of the kernel's timer of the connection to this local port, and its time in ms; from /proc/net/tcp. */
+/** State of the kernel's timer of the connection to this port, and its time in ms; from /proc/net/tcp. */
 function timerOf(remotePort: number): { readonly kind: number; readonly ms: number } | null {
   const port = remotePort.toString(16).toUpperCase().padStart(4, "0");
   for (const line of readFileSync("/proc/net/tcp", "utf8").split("\n")) {
@@ -300,6 +300,14 @@ test("the kernel verifies silent outgoing connections", { skip: process.platform
   connection.destroy();
   peer.destroy();
 });
+
+for (const mode of ["handle", "public"])
+  test(`the kernel verifies silent clients (${mode})`, { skip: process.platform !== "linux" }, async (t) => {
+    const { peer } = await accept(t, makeContext(), mode);
+    const timer = timerOf(peer.localPort!)!;
+    assert.equal(timer.kind, 2);
+    assert.ok(timer.ms > 50_000 && timer.ms <= 61_000, `a probe in ${timer.ms} ms`);
+  });
 
 test("an outgoing connection keeps reading after a failed write", async (t) => {
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, "127.0.0.1");
