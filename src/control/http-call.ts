@@ -40,6 +40,11 @@ function exchange({ method, url, headers, body, ca = [], signal, most }: HttpCal
       ? process.getBuiltinModule("node:https").request(target, { ...options, ...(ca.length > 0 && { ca: [...ca] }) })
       : process.getBuiltinModule("node:http").request(target, options);
   sent.on("error", reject);
+  // Without a listener Node destroys the request without an error, and the timeout finds nothing to end.
+  sent.on("upgrade", (_, socket) => {
+    reject(new Error("the server switched to another protocol (101)"));
+    socket.destroy();
+  });
   sent.on("response", (response) => {
     const { statusCode: status = 0, headers } = response;
     const chunks: Buffer[] = [];

@@ -60,6 +60,19 @@ test("large responses, other statuses and redirects are rejected", async (t) => 
   await assert.rejects(fetchOcsp(cut, REQUEST, NEVER), /aborted/);
 });
 
+test("a server that switches protocols ends the request", async (t) => {
+  const server = createTcpServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () =>
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
+    );
+  });
+  t.after(() => server.close());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  await assert.rejects(fetchOcsp(url, REQUEST, NEVER), /switched to another protocol/);
+});
+
 test("requests to slow responders time out", async (t) => {
   const silent = await responder(t, () => {});
   await assert.rejects(fetchOcsp(silent, REQUEST, NEVER, 50), /no complete response within 50 ms/);
