@@ -7,6 +7,7 @@ import type { ServerResponse } from "node:http";
 import { Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { compileSource } from "../contract/plugin-harness.ts";
 import { Pebble, type PebbleOptions } from "../support/pebble.ts";
 import { findFreePort } from "./free-port.ts";
 import { exchange, startUpstream } from "./peers.ts";
@@ -305,12 +306,14 @@ clusters:
   assert.doesNotMatch((await third.ask("/api/v1/config")).text, new RegExp(macKey));
 });
 
-testInUsualMode("names get a certificate on demand, within limits", async (t) => {
-  const upstream = await startUpstream(t, ({ url }, response) => {
-    const name = new URLSearchParams(url!.split("?")[1]).get("domain");
-    response.statusCode = name === null || /^good/.test(name) ? 200 : 404;
-    response.end("ok");
-  });
+const DECIDES = `import { Query, Request } from "sluice/sdk";
+export function onRequest(req: Request): void {
+  const name = new Query(req.query).get("domain");
+  req.respond(name !== null && name.startsWith("good") ? 200 : 404);
+}`;
+
+testInUsualMode("names get a certificate on demand, within limits and as a plugin of the proxy decides", async (t) => {
+  const upstream = await startUpstream(t);
   const site = await startSite(t, ["good.shop.example", "good-too.shop.example"]);
   const { pebble, http, tls, root } = site;
   const config = `
@@ -319,13 +322,15 @@ acme:
   ca: ${pebble.ca}
   storage: ${makeStorage(t)}
   onDemand: { names: ["*.shop.example"], ask: "http://127.0.0.1:${http}/allowed", rate: 600 }
+plugins: { decides: { wasm: decides.wasm } }
 listeners:
-  plain: { address: "127.0.0.1:${http}", cluster: app }
+  plain: { address: "127.0.0.1:${http}", routes: [{ match: { path: /allowed }, chain: [decides], cluster: app }] }
   web: { address: "127.0.0.1:${tls}", cluster: app, tls: { onDemand: true } }
 clusters:
   app: ["127.0.0.1:${upstream.port}"]
 `;
-  const first = await startSluice(t, config, { workers: 2 });
+  const options = { workers: 2, files: { "decides.wasm": await compileSource(DECIDES) } };
+  const first = await startSluice(t, config, options);
   const good = await served(site, "good.shop.example");
   assert.equal(good?.checkHost("good.shop.example"), "good.shop.example");
   // All workers have it, and all handshakes that wait for one name get it.
@@ -354,7 +359,7 @@ clusters:
   assert.doesNotMatch(text, /shop\.example/);
   await first.stop();
 
-  await startSluice(t, config, { workers: 2 });
+  await startSluice(t, config, options);
   await pebble.stopServer();
   assert.equal((await served(site, "good.shop.example"))?.serialNumber, good!.serialNumber);
 });

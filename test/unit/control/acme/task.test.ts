@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -90,7 +90,11 @@ class Server {
 
 type Site = { readonly task: CertificateTask; readonly server: Server; readonly served: string[]; now: number };
 
-async function makeTask(t: TestContext, files: CertificateFiles): Promise<Site> {
+async function makeTask(
+  t: TestContext,
+  files: CertificateFiles,
+  accountFile = new AccountFile(files.directory),
+): Promise<Site> {
   const server = new Server();
   const directory = await server.start(t);
   const served: string[] = [];
@@ -101,7 +105,7 @@ async function makeTask(t: TestContext, files: CertificateFiles): Promise<Site> 
     ca: [authority.read("ca.pem")],
     contact: [],
     external: null,
-    file: new AccountFile(files.directory),
+    file: accountFile,
     log,
     signal,
   });
@@ -204,6 +208,47 @@ test("a damaged state or key on disk does not stop orders", async (t) => {
     await files.writeState(name, { ...state, ...damage } as never);
     assert.equal(await files.readState(name), null, JSON.stringify(damage));
   }
+});
+
+test("nothing is ordered while the state cannot be saved, and what is served stays", async (t) => {
+  const files = filesOf(t);
+  // The account exists: its file is elsewhere.
+  writeFileSync(files.directory, "");
+  const site = await makeTask(t, files, new AccountFile(`${files.directory}-account`));
+  const { task, server } = site;
+  assert.equal(await task.order(), false);
+  assert.match(task.describe([]).problem, /cannot be written: E/);
+  assert.deepEqual([server.orders, task.dueAt], [0, site.now + 10_000]);
+  rmSync(files.directory);
+  assert.equal(await task.order(), true, task.describe([]).problem);
+  // A renewal.
+  renameSync(files.directory, `${files.directory}-aside`);
+  writeFileSync(files.directory, "");
+  const { served } = task;
+  assert.equal(await task.order(), false);
+  assert.deepEqual([server.orders, task.served === served], [1, true]);
+  rmSync(files.directory);
+  renameSync(`${files.directory}-aside`, files.directory);
+  assert.equal(await task.order(), true, task.describe([]).problem);
+  assert.deepEqual([server.orders, site.served.length], [2, 2]);
+});
+
+test("a certificate that cannot be saved is served, and downloaded again until it is", async (t) => {
+  const files = filesOf(t);
+  const site = await makeTask(t, files);
+  const { task, server } = site;
+  const path = join(files.directory, `${name}.pem`);
+  mkdirSync(join(path, "in-the-way"), { recursive: true });
+  for (let i = 1; i <= 2; i++) {
+    assert.equal(await task.order(), false);
+    assert.match(task.describe([]).problem, /\.pem cannot be written: E/);
+    assert.deepEqual([task.describe([]).state, site.served.length, server.orders], ["failing", i, 1]);
+    assert.ok(task.dueAt > site.now && task.dueAt <= site.now + 130_000);
+  }
+  rmSync(path, { recursive: true });
+  assert.equal(await task.order(), true, task.describe([]).problem);
+  assert.deepEqual([task.describe([]).state, server.orders, new Set(site.served).size], ["valid", 1, 1]);
+  assert.equal((await files.readCertificate(name))!.cert, site.served[0]);
 });
 
 test("two processes that share a storage order a certificate once, and neither waits for a dead one", async (t) => {
