@@ -33,6 +33,8 @@ export class Attempt {
   complete = false;
   /** The endpoint reported that it did not process the request: it can be repeated with any method. */
   unprocessed = false;
+  /** Then: its connection ended in order, and the endpoint has processed requests that were sent on it before. */
+  othersProcessed = false;
   /** It failed because the proxy's machine lacks resources: descriptors, ports, memory. */
   local = false;
   /** Its endpoint is ejected: the result of this attempt decides whether the ejection ends. */
@@ -94,6 +96,7 @@ export class Attempt {
     this.sent = false;
     this.complete = false;
     this.unprocessed = false;
+    this.othersProcessed = false;
     this.local = false;
     this.probe = false;
     if (this.#head !== null) this.#head.status = 0;

@@ -16,8 +16,13 @@ import { PHASE } from "./phase.ts";
 import type { PipelineControl, StepControl } from "./pipeline-control.ts";
 import { hasWebSocketKey, selectUpgrade } from "./upgrade.ts";
 
-/** How often a request that an endpoint did not process is sent to the same endpoint again. */
-const MAX_REPEATS = 3;
+/**
+ * How often a request that an endpoint did not process is sent to it again: at most as many streams are before it on a
+ * connection, and each connection that ends in order after some of them leaves fewer.
+ */
+const MAX_REPEATS = 99;
+/** A repeat counts so much if the endpoint has processed nothing on the connection: three of them are allowed. */
+const IDLE_REPEAT = MAX_REPEATS / 3;
 
 /** Body bytes that are buffered for an attempt without a connection, before the client is paused. */
 const MAX_UNSENT = 64 * 1024;
@@ -129,7 +134,7 @@ function mayRepeat({ clock }: WorkerContext, x: Exchange): boolean {
 /** Another attempt at the same endpoint, on a new connection, which is not counted. */
 function repeat(x: Exchange): number {
   x.attempts--;
-  x.repeats++;
+  x.repeats += x.attempt.othersProcessed ? 1 : IDLE_REPEAT;
   x.noReuse = true;
   return PHASE.forward;
 }

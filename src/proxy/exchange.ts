@@ -146,7 +146,7 @@ export class Exchange implements ExchangeContext {
   idempotent = false;
   /** The next attempt must use a new connection, since an idle one was stale. */
   noReuse = false;
-  /** How often an attempt that the endpoint did not process was repeated without a choice of another endpoint. */
+  /** The repeats at the same endpoint, of attempts that it did not process, weighted by `repeat` of attempts.ts. */
   repeats = 0;
   /** The first attempt begins later than `headAt`, after a suspended call or a buffered body. */
   delayed = false;

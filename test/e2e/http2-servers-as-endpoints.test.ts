@@ -189,7 +189,7 @@ else
     location / { proxy_pass http://127.0.0.1:${behind}; proxy_http_version 1.1; }
   }
   server {
-    listen 127.0.0.1:${recycled} http2; keepalive_requests 50;
+    listen 127.0.0.1:${recycled} http2; keepalive_requests 7;
     location / { proxy_pass http://127.0.0.1:${behind}; proxy_http_version 1.1; }
   }
 }`,

@@ -320,6 +320,54 @@ testInUsualMode("GOAWAY and refusals without end do not repeat a request for eve
   }
 });
 
+testInUsualMode("an endpoint that processes one request of each connection gets the others again", async (t) => {
+  let opened = 0;
+  let answer: (connection: EndpointConnection, stream: number) => Buffer | null = () => null;
+  const endpoint = await startHttp2Endpoint(t, (connection, { type, stream }) => {
+    if (type !== FRAME.headers) return;
+    opened++;
+    const bytes = answer(connection, stream);
+    if (bytes !== null) connection.socket.write(bytes);
+  });
+  const sluice = await startSluice(t, simpleConfig(endpoint.port, { cluster: "protocol: http2" }));
+  const post = async (): Promise<number> =>
+    (await bounded(fetch(sluice.url, { method: "POST", body: "x" }), "a response")).status;
+  const postAll = (count: number) => Promise.all(Array.from({ length: count }, post));
+
+  answer = (_, stream) => (stream === 1 ? Buffer.concat([goAway(1, CODE.noError), headers(1, OK)]) : null);
+  const count = 40;
+  for (const status of await postAll(count)) assert.equal(status, 200);
+  assert.ok(opened <= (count * (count + 1)) / 2, `${opened} streams`);
+
+  // Without a request that is processed there is no progress.
+  opened = 0;
+  answer = () => goAway(0, CODE.noError);
+  assert.equal(await post(), 502);
+  assert.equal(opened, 4, "the first and three repeats");
+
+  // One end costs one repeat: the refusal and the end arrive together.
+  answer = (_, stream) => headers(stream, OK);
+  assert.equal(await post(), 200);
+  opened = 0;
+  let refused = false;
+  answer = (_, stream) => {
+    if (refused) return headers(stream, OK);
+    refused = true;
+    const refusal = frame(FRAME.resetStream, 0, stream, uint32(CODE.refusedStream));
+    return Buffer.concat([refusal, goAway(stream, CODE.noError)]);
+  };
+  assert.equal(await post(), 200);
+  assert.equal(opened, 2, "the first and one repeat");
+
+  // An error is no orderly end: three repeats, whatever else was processed.
+  opened = 0;
+  answer = (_, stream) => (stream === 1 ? Buffer.concat([goAway(1, CODE.internalError), headers(1, OK)]) : null);
+  const statuses = await postAll(20);
+  assert.ok(statuses.includes(502), "some fail");
+  assert.ok(opened <= 80, `${opened} streams`);
+  await sluice.metricIs(0, "sluice_requests_in_flight");
+});
+
 testInUsualMode("an endpoint that resets streams or closes connections gets a request at most twice", async (t) => {
   let answer: (connection: EndpointConnection, stream: number) => void = () => {};
   let count = 0;

@@ -84,6 +84,8 @@ export class ClientStreams implements FrameHandler, FrameOwner<Stream>, StreamSe
   /** Streams whose response head was received in the current read. */
   #delayed: ClientStream[] = [];
   #nextId = 1;
+  /** The first stream since there were none. */
+  #firstId = 1;
   readonly #closed = new ClosedStreams();
   readonly #clock: Clock;
   readonly #held: HeldResets;
@@ -145,6 +147,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<Stream>, StreamSe
     const id = this.#nextId;
     this.#nextId += 2;
     this.opened++;
+    if (this.isEmpty) this.#firstId = id;
     this.#frames.streams.set(id, stream);
     this.#closed.opened(id);
     stream.begin(this, id, this.#frames.initialWindow);
@@ -300,7 +303,10 @@ export class ClientStreams implements FrameHandler, FrameOwner<Stream>, StreamSe
     for (const stream of [...this.#frames.streams.values()]) {
       if (stream.id <= last) continue;
       // Most endpoints end connections in this way, which is no failure.
-      if (code === CODE.noError && stream instanceof ClientStream) stream.attempt!.reused = true;
+      if (code === CODE.noError && stream instanceof ClientStream) {
+        stream.attempt!.reused = true;
+        stream.attempt!.othersProcessed = last >= this.#firstId;
+      }
       this.#expectInTransit(stream);
       stream.lost(`the endpoint ended the connection with code ${code} before the request`, true);
     }

@@ -34,6 +34,8 @@ export class SessionPool implements SessionOwner, StreamQueue {
   /** performance.now() of the last end of a session; one that was ready before may be lost too. */
   #lostAt = 0;
   #closed = false;
+  /** Repeats will be given to sessions. */
+  #serves = false;
   /** The clock's time until which the endpoint is reached by HTTP/1, which ALPN has selected. */
   #http1Until = 0;
 
@@ -47,9 +49,9 @@ export class SessionPool implements SessionOwner, StreamQueue {
     return this.#context.clock.now < this.#http1Until;
   }
 
-  /** Opens a stream for the attempt: now, or when there is a session. */
+  /** Opens a stream for the attempt: now, or when there is a session. A repeat waits for the end of the current read. */
   open(attempt: Attempt, target: Http2Target): void {
-    const session = this.#find(attempt.noReuse);
+    const session = attempt.noReuse ? null : this.#find(false);
     const isUnsupported = session !== null && !session.streams.allowsConnect && attempt.exchange.upgrade !== null;
     if (isUnsupported && target.plan.protocol === "auto") return target.http1.open(attempt);
     const stream = new ClientStream(this.#context, this.#events, { target, queue: this }, attempt);
@@ -66,7 +68,19 @@ export class SessionPool implements SessionOwner, StreamQueue {
       setImmediate(reject);
       return;
     }
-    this.#dial(target);
+    if (!attempt.noReuse) return this.#dial(target);
+    // A refusal may be followed by GOAWAY.
+    if (!this.#serves) setImmediate(() => this.#serveRepeats());
+    this.#serves = true;
+  }
+
+  #serveRepeats(): void {
+    this.#serves = false;
+    try {
+      this.#serve();
+    } catch (error) {
+      this.internal(error);
+    }
   }
 
   #find(noReuse: boolean): ClientSession | null {
