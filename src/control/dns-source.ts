@@ -4,7 +4,7 @@ import type { EndpointConfig } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import type { EndpointSource, SourceEndpoint, SourceStatus } from "../plan/endpoint-source.ts";
 import { Dns, type DnsSettings, type ServiceAddress } from "./dns.ts";
-import { type Lookup, type ResolveCounts, Resolver } from "./resolve.ts";
+import { type Lookup, type ResolveCounts, Resolver } from "./name-resolver.ts";
 
 export type DnsSourcesOptions = {
   readonly log: Log;

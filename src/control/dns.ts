@@ -4,7 +4,7 @@
  */
 import { Resolver as DnsResolver, lookup as lookupName } from "node:dns/promises";
 import type { Config } from "../config/schema.ts";
-import type { Resolution } from "./resolve.ts";
+import type { Resolution } from "./name-resolver.ts";
 
 export type DnsSettings = Config["resolver"];
 

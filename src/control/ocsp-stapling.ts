@@ -12,7 +12,7 @@ import type { ThrottledLog } from "../observe/throttled-log.ts";
 import type { CertificateInfo } from "../plan/tls-files.ts";
 import type { OcspSource } from "../plan/tls-ocsp.ts";
 import { fetchOcsp } from "./ocsp-fetch.ts";
-import { Slots } from "./task-slots.ts";
+import { Semaphore } from "./semaphore.ts";
 
 /** Results of an attempt. `unreachable`: no response; `invalid`: one that cannot be verified. */
 type FetchResult = OcspStatement["status"] | "unreachable" | "invalid";
@@ -69,7 +69,7 @@ export class OcspStapling {
   #serving: ReadonlySet<string> = new Set();
   readonly #closing = new AbortController();
   /** By responder. */
-  readonly #slots = new Map<string, Slots>();
+  readonly #fetching = new Map<string, Semaphore>();
 
   constructor(options: OcspStaplingOptions) {
     this.#options = options;
@@ -175,9 +175,10 @@ export class OcspStapling {
     return this.#serving.has(id) && this.#entries.get(id) === entry;
   }
 
-  async #fetch({ from, ...issued }: OcspSource): Promise<Buffer> {
-    const release = await this.#slots.getOrInsertComputed(from, () => new Slots(MAX_FETCHES)).take();
-    return (this.#options.fetch ?? fetchOcsp)(from, makeRequest(issued), this.#closing.signal).finally(release);
+  #fetch({ from, ...issued }: OcspSource): Promise<Buffer> {
+    const { fetch = fetchOcsp } = this.#options;
+    const fetching = this.#fetching.getOrInsertComputed(from, () => new Semaphore(MAX_FETCHES));
+    return fetching.run(() => fetch(from, makeRequest(issued), this.#closing.signal));
   }
 
   #accept(entry: Entry, response: Buffer, { status, thisUpdate, nextUpdate, revokedAt }: OcspStatement): void {

@@ -7,7 +7,7 @@ import { Head } from "../http/head.ts";
 import { BodyReader } from "../http1/framing.ts";
 import { RESPONSE_LIMITS, scanResponse } from "../http1/scan.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
-import { startProbe } from "../net/probe.ts";
+import { startProbe } from "../net/probe-connection.ts";
 import { makeProxyHeader, type ProxyHeaderOptions } from "../net/proxy-header.ts";
 import { ALPN, type TlsClientOptions } from "../net/tls-client.ts";
 import type { EndpointPlan, ProbePlan } from "../plan/plan.ts";

@@ -1,7 +1,7 @@
 /** `probe` of a plugin's health check: exchanges bytes with the endpoint over a new connection. */
 import { STATUS } from "../abi/abi.ts";
 import { PendingBuffer } from "../net/pending-buffer.ts";
-import { startProbe } from "../net/probe.ts";
+import { startProbe } from "../net/probe-connection.ts";
 import type { ProbeRequest } from "../plugin/host/fetcher.ts";
 
 /** Calls `done` once with the received bytes, or with a status below zero. The returned function cancels it silently. */

@@ -13,7 +13,7 @@ const IMPURE =
   /^node:(child_process|cluster|dgram|dns|fs|http2?|https|inspector|net|perf_hooks|process|timers|tls|worker_threads)(\/|$)/;
 /** To clients; to endpoints; the main thread's own. */
 const SOCKET_OWNERS =
-  /^(net\/(accept|dial|probe|tls-alert|tls-client|udp)\.ts|worker\/.*|control\/.*|admin\/.*|observe\/.*|config\/watch\.ts|cli\/.*|testing\/.*)$/;
+  /^(net\/(accept|dial|probe-connection|tls-alert|tls-client|udp)\.ts|worker\/.*|control\/.*|admin\/.*|observe\/.*|config\/watch\.ts|cli\/.*|testing\/.*)$/;
 const OPENERS = /\b(connect|createConnection|createServer|createSocket|request|BoundSocket|Socket|Server)\b|\*/;
 
 /** Lowest first: a module imports, types included, only itself and those before it. So no two are in a cycle. */

@@ -8,7 +8,7 @@ import type { Config } from "../../config/schema.ts";
 import { managedId, type TlsCertificate } from "../../net/managed-certificates.ts";
 import { servesPlainHttp } from "../../plan/acme-check.ts";
 import type { CertificateInfo } from "../../plan/tls-files.ts";
-import { Slots } from "../task-slots.ts";
+import { Semaphore } from "../semaphore.ts";
 import type { Workers } from "../workers.ts";
 import { Account } from "./account.ts";
 import { OnDemand, type OnDemandSettings, type PreparedOnDemand } from "./on-demand.ts";
@@ -74,9 +74,9 @@ export class CertificateManager {
       now,
       random,
     };
-    this.#context = { ...shared, slots: new Slots(CONCURRENT) };
+    this.#context = { ...shared, ordering: new Semaphore(CONCURRENT) };
     this.#onDemand = new OnDemand({
-      context: { ...shared, slots: new Slots(CONCURRENT) },
+      context: { ...shared, ordering: new Semaphore(CONCURRENT) },
       workers: options.workers,
       signal: this.#closing.signal,
       removed: (id) => this.#post([[id, null]]),

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { DeniedNames } from "../../net/denied-names.ts";
 import { isServerName, matchesAny, onDemandId } from "../../net/managed-certificates.ts";
-import { Slots } from "../task-slots.ts";
+import { Semaphore } from "../semaphore.ts";
 import type { Workers } from "../workers.ts";
 import { askFor } from "./ask.ts";
 import { boundText } from "./problem.ts";
@@ -71,7 +71,7 @@ export class OnDemand {
   readonly counts = Object.fromEntries(RESULTS.map((result) => [result, 0])) as Record<Result, number>;
   /** Of the version in service. */
   #prepared: PreparedOnDemand | null = null;
-  readonly #asking = new Slots(MAX_ASKING);
+  readonly #asking = new Semaphore(MAX_ASKING);
   #ordering = 0;
   /** Orders that may be made now. Few at the start, so that a proxy that ends again and again orders little. */
   #tokens = 1;
@@ -248,13 +248,10 @@ export class OnDemand {
   async #findDenial(name: string): Promise<string> {
     const ask = this.#prepared?.settings.ask;
     if (ask === undefined) return "";
-    const release = await this.#asking.take();
     try {
-      return await askFor(ask, name, this.#options.signal);
+      return await this.#asking.run(() => askFor(ask, name, this.#options.signal));
     } catch (error) {
       return `acme.onDemand.ask did not respond: ${boundText((error as Error).message)}`;
-    } finally {
-      release();
     }
   }
 

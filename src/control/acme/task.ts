@@ -4,7 +4,7 @@ import type { ManagedCertificateStatus } from "../../admin/api.ts";
 import type { KeyType } from "../../net/acme/certificates.ts";
 import type { Log } from "../../observe/log.ts";
 import type { ThrottledLog } from "../../observe/throttled-log.ts";
-import type { Slots } from "../task-slots.ts";
+import type { Semaphore } from "../semaphore.ts";
 import type { Account } from "./account.ts";
 import type { ChallengeBoard } from "./challenge-board.ts";
 import { LockedError } from "./lock.ts";
@@ -20,7 +20,7 @@ export type TaskContext = {
   readonly warnings: ThrottledLog;
   readonly board: Pick<ChallengeBoard, "publish" | "withdraw">;
   /** Limits concurrent orders. */
-  readonly slots: Slots;
+  readonly ordering: Semaphore;
   /** A certificate is to be served from now on. */
   readonly onServed: (task: CertificateTask, served: Served) => Promise<void>;
   readonly count: (result: "issued" | Failure) => void;
@@ -197,24 +197,25 @@ export class CertificateTask {
   async #order(): Promise<boolean> {
     const before = this.#state;
     let isDone = false;
-    const release = await this.#context.slots.take();
     try {
-      this.#closing.signal.throwIfAborted();
-      const unlock = await this.options.files.lock(this.#fileName, this.#closing.signal);
-      try {
-        if (!(await this.#takeSaved())) await this.#attempt();
-      } finally {
-        await unlock();
-      }
+      await this.#context.ordering.run(() => this.#orderLocked());
       isDone = true;
     } catch (error) {
       await this.#failed(error as Error, before);
-    } finally {
-      release();
     }
     this.#running = null;
     this.#schedule();
     return isDone;
+  }
+
+  async #orderLocked(): Promise<void> {
+    this.#closing.signal.throwIfAborted();
+    const unlock = await this.options.files.lock(this.#fileName, this.#closing.signal);
+    try {
+      if (!(await this.#takeSaved())) await this.#attempt();
+    } finally {
+      await unlock();
+    }
   }
 
   /** Another process that uses the storage may have obtained the certificate. Returns whether no order is due then. */

@@ -10,7 +10,7 @@ import { setImmediate } from "node:timers/promises";
 import type { Account } from "../../../../src/control/acme/account.ts";
 import { OnDemand } from "../../../../src/control/acme/on-demand.ts";
 import { CertificateFiles, fileNameOf, NEW_STATE } from "../../../../src/control/acme/storage.ts";
-import { Slots } from "../../../../src/control/task-slots.ts";
+import { Semaphore } from "../../../../src/control/semaphore.ts";
 import { ThrottledLog } from "../../../../src/observe/throttled-log.ts";
 import type { ToWorker } from "../../../../src/worker/messages.ts";
 import { Authority } from "../../../support/certificates.ts";
@@ -23,7 +23,7 @@ const settings = { names: ["*.example"], limit: 10, rate: 1, ocsp: "off", listen
 function makeOnDemand(warnings: unknown[], post: (worker: number, message: ToWorker) => void = () => {}): OnDemand {
   return new OnDemand({
     context: {
-      ...{ slots: new Slots(1), onServed: async () => {}, count: () => {}, now: Date.now, random: () => 0 },
+      ...{ ordering: new Semaphore(1), onServed: async () => {}, count: () => {}, now: Date.now, random: () => 0 },
       log: { info: () => {}, error: () => {}, warn: (fields: unknown) => void warnings.push(fields) },
       warnings: new ThrottledLog(
         () => {},

@@ -10,7 +10,7 @@ import { type TestContext, test } from "node:test";
 import { Account } from "../../../../src/control/acme/account.ts";
 import { AccountFile, CertificateFiles, fileNameOf } from "../../../../src/control/acme/storage.ts";
 import { CertificateTask } from "../../../../src/control/acme/task.ts";
-import { Slots } from "../../../../src/control/task-slots.ts";
+import { Semaphore } from "../../../../src/control/semaphore.ts";
 import { ThrottledLog } from "../../../../src/observe/throttled-log.ts";
 import { Authority } from "../../../support/certificates.ts";
 
@@ -124,7 +124,7 @@ async function makeTask(
       findDenial: async () => "",
     },
     {
-      ...{ log, slots: new Slots(1), count: () => {}, random: () => 0, now: () => site.now },
+      ...{ log, ordering: new Semaphore(1), count: () => {}, random: () => 0, now: () => site.now },
       warnings: new ThrottledLog(
         () => {},
         () => 0,

@@ -1,5 +1,5 @@
 /** Limits how many tasks run at once; the others wait in order. */
-export class Slots {
+export class Semaphore {
   #free: number;
   readonly #waiting: (() => void)[] = [];
 
@@ -7,18 +7,19 @@ export class Slots {
     this.#free = count;
   }
 
-  /** Returns, once a slot is free, the function that releases it. */
-  async take(): Promise<() => void> {
+  async run<T>(task: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free--;
     else {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#waiting.push(resolve);
       await promise;
     }
-    return () => {
+    try {
+      return await task();
+    } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#free++;
       else next();
-    };
+    }
   }
 }

@@ -36,7 +36,7 @@ type State<T> = {
   /** ms since the epoch of the last success; 0: none. */
   resolvedAt: number;
   /** Time of the next attempt (performance.now()). */
-  next: number;
+  dueAt: number;
   /** Consecutive. */
   failures: number;
   problem: string | null;
@@ -73,7 +73,7 @@ export class Resolver<T = string> {
   /** Returns the addresses of a name, in the order of the lookup; empty if it cannot be resolved in time. */
   async resolve(name: string): Promise<readonly T[]> {
     const state = this.#stateOf(name);
-    if (state.addresses.length > 0 && state.next > performance.now()) return state.addresses;
+    if (state.addresses.length > 0 && state.dueAt > performance.now()) return state.addresses;
     const late = Promise.withResolvers<void>();
     const timer = setTimeout(late.resolve, this.#options.timeout ?? TIMEOUT);
     state.waiting++;
@@ -97,7 +97,7 @@ export class Resolver<T = string> {
   describe(name: string): NameStatus {
     const state = this.#states.get(name);
     if (state === undefined) return { resolvedAt: null, nextAt: null, problem: null };
-    const nextAt = state.pending === null ? Math.round(Date.now() + state.next - performance.now()) : null;
+    const nextAt = state.pending === null ? Math.round(Date.now() + state.dueAt - performance.now()) : null;
     return { resolvedAt: state.resolvedAt || null, nextAt, problem: state.problem ?? this.problemOf(name) };
   }
 
@@ -111,7 +111,7 @@ export class Resolver<T = string> {
 
   /** Resolves every watched name at once, because the servers have changed. */
   refresh(): void {
-    for (const state of this.#states.values()) state.next = 0;
+    for (const state of this.#states.values()) state.dueAt = 0;
     this.#schedule();
   }
 
@@ -122,7 +122,7 @@ export class Resolver<T = string> {
   }
 
   #stateOf(name: string): State<T> {
-    const state = { addresses: [], resolvedAt: 0, next: 0, failures: 0, problem: null, pending: null, waiting: 0 };
+    const state = { addresses: [], resolvedAt: 0, dueAt: 0, failures: 0, problem: null, pending: null, waiting: 0 };
     return this.#states.getOrInsert(name, state);
   }
 
@@ -144,15 +144,15 @@ export class Resolver<T = string> {
       if (addresses.length === 0) throw Object.assign(new Error("no address"), { code: "ENODATA" });
       this.#counts.resolved++;
       if (state.failures > 0) log.info({ name, addresses: addresses.length }, "name resolved again");
-      const next = performance.now() + ttl * (1 + JITTER * Math.random());
-      Object.assign(state, { addresses, failures: 0, problem: null, next, resolvedAt: Date.now() });
+      const dueAt = performance.now() + ttl * (1 + JITTER * Math.random());
+      Object.assign(state, { addresses, failures: 0, problem: null, dueAt, resolvedAt: Date.now() });
     } catch (error) {
       if (this.#closed) return;
       const failures = ++state.failures;
       state.problem = error instanceof Error && "code" in error ? String(error.code) : (error as Error).message;
       this.#counts[ABSENT.has(state.problem) ? "empty" : "failed"]++;
       const pause = Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** Math.min(failures - 1, 10));
-      state.next = performance.now() + pause;
+      state.dueAt = performance.now() + pause;
       // Logs failures 1, 2, 4, 8 and so on.
       if ((failures & (failures - 1)) === 0)
         log.warn({ name, problem: state.problem, failures, kept: state.addresses.length }, "name cannot be resolved");
@@ -172,7 +172,7 @@ export class Resolver<T = string> {
     let next = Number.POSITIVE_INFINITY;
     for (const name of this.#watched.keys()) {
       const state = this.#states.get(name);
-      if (state?.pending === null) next = Math.min(next, state.next);
+      if (state?.pending === null) next = Math.min(next, state.dueAt);
     }
     if (next === Number.POSITIVE_INFINITY || this.#closed) return;
     this.#timer = setTimeout(() => this.#refresh(), Math.max(50, next - performance.now()));
@@ -183,7 +183,7 @@ export class Resolver<T = string> {
     const now = performance.now();
     for (const name of this.#watched.keys()) {
       const state = this.#stateOf(name);
-      if (state.next <= now) void this.#resolveOnce(name, state);
+      if (state.dueAt <= now) void this.#resolveOnce(name, state);
     }
     this.#schedule();
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Dns } from "../../../src/control/dns.ts";
-import { type Lookup, Resolver } from "../../../src/control/resolve.ts";
+import { type Lookup, Resolver } from "../../../src/control/name-resolver.ts";
 import { createLog } from "../../../src/observe/log.ts";
 import { until } from "./parts.ts";
 
