@@ -39,7 +39,8 @@ class Budget {
   charge(cost: number, now: number): void {
     this.#fill(now);
     this.#budget -= cost;
-    if (cost >= CLIENT.costly) this.#pausedUntil = now + cost;
+    // A restart is charged later than its failure.
+    if (cost >= CLIENT.costly) this.#pausedUntil = Math.max(this.#pausedUntil, now + cost);
   }
 
   fail(now: number): void {

@@ -42,6 +42,11 @@ test("after a costly failure a client is blocked as long as it cost, though its 
   assert.equal(failures.isBlocked("b"), true);
   now += 1;
   assert.equal(failures.isBlocked("b"), false);
+  // The restart is charged after the failure, and does not end its pause.
+  failures.charge("c", 4 * CLIENT.costly);
+  failures.charge("c", CLIENT.costly);
+  now += 4 * CLIENT.costly - 1;
+  assert.equal(failures.isBlocked("c"), true);
 });
 
 test("any number of failing clients takes bounded memory: the oldest are forgotten", () => {
