@@ -83,7 +83,9 @@ function isOf(tree: Tree, type: string): boolean {
   if (tree.kind !== "scalar") return type === (tree.kind === "list" ? "array" : "object");
   const { value } = tree;
   if (value === null) return type === "null";
-  if (typeof value === "number") return type === "number" || (type === "integer" && Number.isInteger(value));
+  // JSON has no infinite numbers, and bounds do not exclude `.nan`.
+  if (typeof value === "number")
+    return (type === "number" && Number.isFinite(value)) || (type === "integer" && Number.isInteger(value));
   return type === typeof value;
 }
 

@@ -96,6 +96,14 @@ test("a configuration that violates its schema is reported at its place", () => 
       ['5:10: plugins.p.config.a: invalid value "0": expected a number above 0'],
     ],
     [
+      object({ a: { type: "number", maximum: 9 }, b: { type: "number" }, c: { type: ["number", "string"] } }),
+      "{ a: .nan, b: -.inf, c: .inf }",
+      [
+        '5:10: plugins.p.config.a: invalid value ".nan": expected a number to 9',
+        '5:19: plugins.p.config.b: invalid value "-.inf": expected a number',
+      ],
+    ],
+    [
       object({ header: {}, limit: {} }, { additionalProperties: false }),
       "{ heder: x, other: y }",
       [
