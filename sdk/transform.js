@@ -5,6 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { CommonFlags, DiagnosticCode, NodeKind, Range, SourceKind } from "assemblyscript";
+import "./uncalled-method.js";
 
 /** Module paths of the SDK. */
 const SDK_PATH = /^~lib\/sluice\/sdk(\/index)?$/;

@@ -180,7 +180,8 @@ function adviseCall(message: string, rest: string): string | null {
   if (/^Cannot assign to '~lib\/sluice\/sdk\/body\/Body#/.test(message))
     return "write `body.replaceText(text)`, or `body.replace(bytes)`";
   const [, path = "", index] = /^(\w+(?:\.\w+)*)(\[\w+\])?/.exec(rest) ?? [];
-  if (/^Type '\(this: .*\) => .*' is not assignable/.test(message)) return adviseMethod(path);
+  if (/^Type '\(this: .*\) => .*' is not assignable|^Operator '(&&|\|\|)' .* types '\(this: /.test(message))
+    return adviseMethod(path);
   if (!path.includes(".")) return null;
   if (/lacks a call signature/.test(message)) return `\`${path}\` is a property: write it without \`()\``;
   if (index !== undefined && message === "Expression cannot be represented by a type.")
