@@ -1,7 +1,7 @@
 /** Runs plugins in the real host, as a worker does, without sockets. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { FUEL, HOOK } from "../../src/abi/abi.ts";
 import { EndpointColumns } from "../../src/cluster/columns.ts";
 import { Endpoint } from "../../src/cluster/endpoint.ts";
@@ -53,18 +53,23 @@ export function builtIn(name: string): Uint8Array {
 
 /** Compiles a plugin's source; throws the compiler's messages, a line each. */
 export function compileSource(source: string, runtime?: Runtime): Promise<Uint8Array> {
-  return cached(`${runtime ?? ""}\0${source}`, () => compileAnew(source, runtime));
+  return cached(`${runtime ?? ""}\0${source}`, () => compileFiles({ "plugin.ts": source }, runtime));
 }
 
-async function compileAnew(source: string, runtime?: Runtime): Promise<Uint8Array> {
+/** Compiles `plugin.ts` of the files; throws the compiler's messages, a line each, with the names of `files`. */
+export async function compileFiles(
+  files: Readonly<Record<string, string>> & { readonly "plugin.ts": string },
+  runtime?: Runtime,
+): Promise<Uint8Array> {
   const directory = mkdtempSync(join(tmpdir(), "sluice-plugin-"));
   try {
-    const files = { source: join(directory, "plugin.ts"), wasm: join(directory, "plugin.wasm") };
-    const order = runtime === undefined ? files : { ...files, runtime };
-    writeFileSync(order.source, source);
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
+    const paths = { source: join(directory, "plugin.ts"), wasm: join(directory, "plugin.wasm") };
+    const order = runtime === undefined ? paths : { ...paths, runtime };
     const { problems } = compilerSocket === undefined ? await buildHere(order) : await buildAt(compilerSocket, order);
-    if (problems.length > 0) throw new Error(problems.join("\n").replaceAll(/^.*\bplugin\.ts:/gm, "plugin.ts:"));
-    return readFileSync(order.wasm);
+    if (problems.length > 0)
+      throw new Error(problems.map((problem) => problem.split(`${basename(directory)}/`).pop()).join("\n"));
+    return readFileSync(paths.wasm);
   } finally {
     rmSync(directory, { recursive: true });
   }

@@ -1,12 +1,14 @@
 /** Advice for authors who write JavaScript: what AssemblyScript lacks, and what to write instead, with the line. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { compileSource } from "../../contract/plugin-harness.ts";
+import { compileFiles, compileSource } from "../../contract/plugin-harness.ts";
 
 const IMPORTS = 'import { Request, log } from "sluice/sdk";';
 
-/** Each is in a hook, on the third line, unless it starts with a top-level keyword. */
-const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
+type Rows = readonly (readonly [code: string, message: RegExp])[];
+
+/** Errors of the parser. As below, each is on the third line, in a function, unless it starts with a top-level keyword. */
+const SYNTAX: Rows = [
   ["async function f(): void {}", /2:1: .*no async functions: leave out `async`/],
   ["export async function onRequest(req: Request): void {}", /2:1: .*no async functions/],
   ["const a = await f();", /3:11: .*no async functions/],
@@ -16,40 +18,34 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["const { path } = req;", /3:1: .*no destructuring: .*const path = req\.path/],
   ["const [a, b] = req.path.split('/');", /3:1: .*no destructuring/],
   ["function f({ path }: Request): void {}", /2:11: .*no destructuring/],
-  ["const a = [1]; const b = [...a, 2];", /no spread: `a\.concat\(b\)`/],
-  ["const a = { a: 1 };", /no objects without a class: .*new Map<string, string>\(\)/],
-  ["const a: Record<string, string> = { a: '1' };", /`Record` is not available: write `Map<string, string>`/],
-  ["const a = JSON.parse(req.path);", /3:11: `JSON` is not available: use `Json`, `JsonWriter` or `JsonMask`/],
-  ["const a = fetch('http://a/');", /3:11: `fetch` is not available: write `new Fetch\(url\)\.send\(\)`/],
-  ["log.info(Math.random().toString());", /3:10: `Math\.random` is not available; use `randomFloat`/],
-  ["log.info(Date.now().toString());", /3:10: `Date\.now` is not available; use `now`/],
-  ["console.log('a');", /3:1: `console\.log` is not available; use `log`/],
-  ["console.warn('a');", /3:1: `console\.warn` is not available; use `log`/],
-  ["process.exit(1);", /3:1: `process\.exit` is not available/],
-  ["log('a');", /^\S+3:1: `log` is not a function: write `log\.info\(text\)`$/],
-  ["console.log('a', req.path);", /3:1: `log\.info` of the SDK takes one string/],
-  ["log.info(1);", /3:10: .*convert a number to a string by `value\.toString\(\)`/],
-  [
-    "export const onRequest = (req: Request): void => {};",
-    /2:14: a hook must be a function: `export function onRequest\(req: Request\): void`/,
-  ],
   ["export default { onRequest(req: Request): void {} }", /2:18: write a hook as `export function NAME/],
   ["export default function (req: Request): void {}", /2:24: a hook has a name: write `export function NAME/],
-  ["const a = now();", /3:11: `now` is not imported: write `import \{ now \} from "sluice\/sdk"`/],
-  [
-    "export function pick(endpoints: Endpoints): i32 { return 0; }",
-    /2:33: `Endpoints` is not imported: write `import \{ Endpoints \}/,
-  ],
-  ["const p = req.path; ['x'].filter((s) => s == p);", /no closures: a function can use only its own variables/],
-  ["for (const a of req.path.split('/')) log.info(a);", /no for…of: write `for \(let i = 0;/],
   ["for (const a in req) log.info(a);", /^\S+3:12: .*no for…in.*`map\.keys\(\)`$/],
-  ["if ('a' in req) log.info('a');", /3:5: .*no `in`: write `map\.has\(key\)`/],
-  ["delete req.path;", /3:1: .*no delete: write `map\.delete\(key\)`/],
   ["let a = ''; a ||= 'b';", /3:\d+: .*no `\|\|=`: write `if \(!value\)/],
   ["let a = ''; a &&= 'b';", /3:\d+: .*no `&&=`: write `if \(value\)/],
   ["function* f(): void {}", /2:9: .*no generators: fill an array/],
   ["let a; a = 1;", /3:\d+: a variable has a value or a type/],
   ["class A { #p: string = ''; } new A();", /3:\d+: .*no `#name`: write `private name`/],
+  ["function f(a: string | number): void {}", /2:\d+: .*no union types but `Type \| null`/],
+  ["function f(a) { return a; }", /2:\d+: .*does not infer types of parameters and results/],
+  ["type T = { a: string };", /2:\d+: .*no objects without a class/],
+];
+
+/** Errors of the compiler, which are reported if the parser has none. */
+const WRITTEN: Rows = [
+  ["const a = [1]; const b = [...a, 2];", /no spread: `a\.concat\(b\)`/],
+  ["const a = { a: 1 };", /no objects without a class: .*new Map<string, string>\(\)/],
+  ["const a: Record<string, string> = { a: '1' };", /`Record` is not available: write `Map<string, string>`/],
+  ["const a = JSON.parse(req.path);", /3:11: `JSON` is not available: use `Json`, `JsonWriter` or `JsonMask`/],
+  ["const a = fetch('http://a/');", /3:11: `fetch` is not available: write `new Fetch\(url\)\.send\(\)`/],
+  ["log('a');", /^\S+3:1: `log` is not a function: write `log\.info\(text\)`$/],
+  ["console.log('a', req.path);", /3:1: `log\.info` of the SDK takes one string/],
+  ["log.info(1);", /3:10: .*convert a number to a string by `value\.toString\(\)`/],
+  ["const a = now();", /3:11: `now` is not imported: write `import \{ now \} from "sluice\/sdk"`/],
+  ["const p = req.path; ['x'].filter((s) => s == p);", /no closures: a function can use only its own variables/],
+  ["for (const a of req.path.split('/')) log.info(a);", /no for…of: write `for \(let i = 0;/],
+  ["if ('a' in req) log.info('a');", /3:5: .*no `in`: write `map\.has\(key\)`/],
+  ["delete req.path;", /3:1: .*no delete: write `map\.delete\(key\)`/],
   ["const m = new Map([['a', 'b']]);", /3:\d+: a new Map or Set is empty, and has types/],
   ["const m = new Set<string>(['a']);", /3:11: a new Map or Set is empty/],
   ["const keys = Object.keys(req);", /3:\d+: .*no objects without a class/],
@@ -59,8 +55,6 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["Boolean(req.path);", /^\S+3:1: `Boolean\(\)` is not available: write `value != null`[^\n]*$/],
   ["try { log.info('x'); } catch (e) {}", /no try\/catch: a `throw` ends the call/],
   ["if (/a/.test(req.path)) log.info('a');", /no regular expression literals: write .*new Regex/],
-  ["function f(a: string | number): void {}", /2:\d+: .*no union types but `Type \| null`/],
-  ["function f(a) { return a; }", /2:\d+: .*does not infer types of parameters and results/],
   ["const a: string = undefined;", /3:19: .*no undefined: use null/],
   ["const a: string = req.headers.get('x');", /3:19: it may be null: test it/],
   ["setTimeout(() => {}, 1);", /3:1: `setTimeout` is not available: call `sleep\(ms\)`/],
@@ -74,24 +68,68 @@ const WRITTEN: readonly (readonly [code: string, message: RegExp])[] = [
   ["req.hosts;", /3:5: Property 'hosts' does not exist on Request, which has headers, trailers, log, method, .*host, /],
   ["const m = req.path.match('x');", /3:20: a string has no `match`: write `new Regex/],
   ["interface I { a: string } const i: I = { a: 'b' };", /2:\d+: .*no objects without a class/],
-  ["type T = { a: string };", /2:\d+: .*no objects without a class/],
   ["['x'].map((s) => s + 'y');", /write the type of the result, such as `list\.map<string>/],
   ["new Date(0).getHours();", /`Date` has no `getHours`: it supports only UTC/],
   ["const s = process.env.SECRET;", /3:23: a plugin has no environment: .*\$\{SECRET\}/],
   ["const u = new URL(req.path);", /`URL` is not available: use `Url`/],
 ];
 
-for (const [code, message] of WRITTEN)
+/** Functions of other environments, which are reported if the compiler has no error. */
+const LIBRARY: Rows = [
+  ["log.info(Math.random().toString());", /3:10: `Math\.random` is not available; use `randomFloat`/],
+  ["log.info(Date.now().toString());", /3:10: `Date\.now` is not available; use `now`/],
+  ["console.log('a');", /3:1: `console\.log` is not available; use `log`/],
+  ["console.warn('a');", /3:1: `console\.warn` is not available; use `log`/],
+  ["process.exit(1);", /3:1: `process\.exit` is not available/],
+];
+
+/** Exports of the plugin's file. */
+const EXPORTS: Rows = [
+  [
+    "export const onRequest = (req: Request): void => {};",
+    /2:14: a hook must be a function: `export function onRequest\(req: Request\): void`/,
+  ],
+  [
+    "export function pick(endpoints: Endpoints): i32 { return 0; }",
+    /2:33: `Endpoints` is not imported: write `import \{ Endpoints \}/,
+  ],
+];
+
+/** A file with the code on its third line, in `hook`; top-level code is on its second. */
+function sourceOf(code: string, hook: string): string {
+  const isTop = /^(export|async|function|type|interface)\b/.test(code);
+  const call = code.startsWith("function f(a)") ? "f(1);" : "";
+  if (isTop) return `${IMPORTS}\n${code}\nexport function ${hook}(req: Request): void { ${call} }`;
+  return `${IMPORTS}\nexport function ${hook}(req: Request): void {\n${code}\n}`;
+}
+
+/** Compiles each row as a file of one plugin, and compares the messages of each. */
+async function assertMessages(rows: Rows): Promise<void> {
+  const files = Object.fromEntries(rows.map(([code], i) => [`row${i}.ts`, sourceOf(code, "run")]));
+  const imports = rows.map((_, i) => `import { run as row${i} } from "./row${i}";`);
+  const calls = rows.map((_, i) => `row${i}(req);`);
+  const plugin = [IMPORTS, ...imports, "export function onLog(req: Request): void {", ...calls, "}"].join("\n");
+  const error: Error = await compileFiles({ ...files, "plugin.ts": plugin }).then(
+    () => assert.fail("it compiles"),
+    (error) => error,
+  );
+  const lines = error.message.split("\n");
+  for (const [i, [code, message]] of rows.entries()) {
+    const own = lines.filter((line) => line.startsWith(`row${i}.ts:`));
+    assert.ok(
+      own.some((line) => message.test(line)),
+      `${code}\n${message}\n${own.join("\n")}`,
+    );
+  }
+}
+
+test("syntax that AssemblyScript lacks gets what to write, with its place", () => assertMessages(SYNTAX));
+test("names, types and members that AssemblyScript lacks get what to write", () => assertMessages(WRITTEN));
+test("functions of other environments get what to write, each with its place", () => assertMessages(LIBRARY));
+
+for (const [code, message] of EXPORTS)
   test(code, async () => {
-    const top = /^(export|async|function|type|interface)\b/.test(code);
-    const call = code.startsWith("function f(a)") ? "f(1);" : "";
-    const source = top
-      ? `${IMPORTS}\n${code}\nexport function onLog(): void { ${call} }`
-      : `${IMPORTS}\nexport function onRequest(req: Request): void {\n${code}\n}`;
-    await assert.rejects(compileSource(source), (error: Error) => {
-      assert.match(error.message, message);
-      return true;
-    });
+    await assert.rejects(compileSource(sourceOf(code, "onLog")), message);
   });
 
 /** Methods and properties, in a body hook; all in one compilation, as `NAMES`. */
