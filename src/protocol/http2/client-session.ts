@@ -83,7 +83,7 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     this.connection.handler = this;
     this.#writer = new FrameWriter(this.connection, this, context.buffers);
     const budget = new FrameBudget(CONTROL_FRAMES, context.clock.now);
-    this.#scheduler = new SendScheduler(this.connection, this.#writer, budget);
+    this.#scheduler = new SendScheduler(this.connection, this.#writer, budget, context.clock);
     this.streams = new ClientStreams(this, {
       clock: context.clock,
       buffers: context.buffers,
@@ -143,6 +143,11 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     if (!isOld && (requests === 0 || this.streams.opened < requests) && !this.streams.isExhausted) return true;
     this.#retire();
     return false;
+  }
+
+  /** Others use up the window for bodies of requests. */
+  get isScarce(): boolean {
+    return this.#scheduler.isScarce;
   }
 
   /** It takes no further stream, and ends after the last one. */

@@ -6,12 +6,18 @@
 
 import { INCREMENTAL, URGENCIES } from "../../http/priority.ts";
 import { DEFAULT_WINDOW, MAX_PAYLOAD, MAX_WINDOW } from "../../http2/frames.ts";
+import type { Clock } from "../../net/clock.ts";
 import type { Connection } from "../../net/connection.ts";
 import type { FrameBudget } from "./frame-budget.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 
 /** A DATA frame that the window limits to fewer bytes than this earns no budget. */
 const LEAST_EARNING = 256;
+
+/** Time after which a window that stays used up is scarce, ms. */
+const SCARCE_AFTER = 1000;
+/** Bytes that the peer grants within that time if it is only busy. */
+const USUAL_GRANT = DEFAULT_WINDOW;
 
 export interface SendingStream {
   readonly id: number;
@@ -29,16 +35,21 @@ export class SendScheduler {
   readonly #budget: FrameBudget;
   /** Bytes that may be sent over all streams. */
   #window = DEFAULT_WINDOW;
+  readonly #clock: Clock;
+  /** Time of the clock since which the window is used up, with less than USUAL_GRANT granted; 0: it is not. */
+  #usedUpAt = 0;
+  #granted = 0;
   /** Streams blocked by this window or the socket, not by their own window; by urgency, made when needed. */
   readonly #waiting: (Set<SendingStream> | undefined)[] = [];
   #waitingCount = 0;
   /** Bytes that the stream whose turn it is may send; -1: it is no stream's turn. */
   #turn = -1;
 
-  constructor(connection: Connection, writer: FrameWriter, budget: FrameBudget) {
+  constructor(connection: Connection, writer: FrameWriter, budget: FrameBudget, clock: Clock) {
     this.#connection = connection;
     this.#writer = writer;
     this.#budget = budget;
+    this.#clock = clock;
   }
 
   /** Sends what both windows and the socket allow; returns how much. `ends`: the stream ends with the last byte. */
@@ -57,8 +68,19 @@ export class SendScheduler {
       // Otherwise each WINDOW_UPDATE of one byte would pay for the next.
       if (at === end || size >= LEAST_EARNING) this.#budget.earn(1);
     }
+    if (this.#window === 0 && this.#usedUpAt === 0) this.#usedUp();
     if (start === end && ends) this.#writer.data(stream.id, bytes, start, end, true);
     return at - start;
+  }
+
+  #usedUp(): void {
+    this.#usedUpAt = this.#clock.now;
+    this.#granted = 0;
+  }
+
+  /** The peer grants hardly any window, such as one that does not read one of its streams. */
+  get isScarce(): boolean {
+    return this.#usedUpAt > 0 && this.#clock.now - this.#usedUpAt > SCARCE_AFTER;
   }
 
   get #canSend(): boolean {
@@ -86,7 +108,10 @@ export class SendScheduler {
   openWindow(increment: number): boolean {
     this.#window += increment;
     if (this.#window > MAX_WINDOW) return false;
+    this.#granted += increment;
     this.resume();
+    if (this.#window > 0) this.#usedUpAt = 0;
+    else if (this.#granted >= USUAL_GRANT) this.#usedUp();
     return true;
   }
 

@@ -61,7 +61,7 @@ export class Http2Connection implements ServerHandler, StreamsOwner, WriterOwner
     this.end = new ConnectionEnd(connection, this.writer, this);
     this.receiveWindow = new ReceiveWindow(limits.connectionWindow);
     this.#budget = new FrameBudget(limits.controlFrames, context.clock.now);
-    this.scheduler = new SendScheduler(connection, this.writer, this.#budget);
+    this.scheduler = new SendScheduler(connection, this.writer, this.#budget, context.clock);
     this.#streams = new ServerStreams(this, {
       exchanges: pipeline.exchanges,
       limits,

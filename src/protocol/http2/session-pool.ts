@@ -34,6 +34,8 @@ export class SessionPool implements SessionOwner, StreamQueue {
   /** performance.now() of the last end of a session; one that was ready before may be lost too. */
   #lostAt = 0;
   #closed = false;
+  /** Some sessions did not suit the attempt for which one was last looked for. */
+  #skipsSome = false;
   /** Repeats will be given to sessions. */
   #serves = false;
   /** The clock's time until which the endpoint is reached by HTTP/1, which ALPN has selected. */
@@ -51,7 +53,7 @@ export class SessionPool implements SessionOwner, StreamQueue {
 
   /** Opens a stream for the attempt: now, or when there is a session. A repeat waits for the end of the current read. */
   open(attempt: Attempt, target: Http2Target): void {
-    const session = attempt.noReuse ? null : this.#find(false);
+    const session = attempt.noReuse ? null : this.#find(attempt);
     const isUnsupported = session !== null && !session.streams.allowsConnect && attempt.exchange.upgrade !== null;
     if (isUnsupported && target.plan.protocol === "auto") return target.http1.open(attempt);
     const stream = new ClientStream(this.#context, this.#events, { target, queue: this }, attempt);
@@ -83,11 +85,18 @@ export class SessionPool implements SessionOwner, StreamQueue {
     }
   }
 
-  #find(noReuse: boolean): ClientSession | null {
+  /** Sets `#skipsSome` if another attempt may find one. */
+  #find({ noReuse, exchange: x }: Attempt): ClientSession | null {
     const sessions = this.#sessions;
+    this.#skipsSome = noReuse;
     for (let i = 0; i < sessions.length; i++) {
       const session = sessions[i]!;
-      if ((!noReuse || session.readyAt >= this.#lostAt) && session.canOpen()) return session;
+      if (noReuse && session.readyAt < this.#lostAt) continue;
+      if (session.isScarce && (x.upgrade !== null || !x.requestPassed || x.replayLength > 0)) {
+        this.#skipsSome = true;
+        continue;
+      }
+      if (session.canOpen()) return session;
       // It was retired, and is not in the list any more.
       if (sessions[i] !== session) i--;
     }
@@ -114,10 +123,10 @@ export class SessionPool implements SessionOwner, StreamQueue {
   #serve(): void {
     for (const stream of this.#waiting) {
       const attempt = stream.attempt!;
-      const session = this.#find(attempt.noReuse);
+      const session = this.#find(attempt);
       if (session === null) {
         this.#dial(stream.target);
-        if (attempt.noReuse) continue;
+        if (this.#skipsSome) continue;
         return;
       }
       this.#waiting.delete(stream);

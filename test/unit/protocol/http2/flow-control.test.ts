@@ -103,7 +103,7 @@ class Sender {
     const { writer, connection } = this.wire;
     const clock = new Clock();
     const budget = new FrameBudget({ burst: 1_000_000, perSecond: 100 }, clock.now);
-    this.scheduler = new SendScheduler(connection as unknown as AcceptedConnection, writer, budget);
+    this.scheduler = new SendScheduler(connection as unknown as AcceptedConnection, writer, budget, clock);
     const owner: Partial<FrameOwner<SendStream>> = {
       isUnopened: () => false,
       settingsReceived: () => true,

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { INCREMENTAL } from "../../../../src/http/priority.ts";
 import { DEFAULT_WINDOW, MAX_PAYLOAD } from "../../../../src/http2/frames.ts";
+import { Clock } from "../../../../src/net/clock.ts";
 import type { Connection } from "../../../../src/net/connection.ts";
 import { FrameBudget } from "../../../../src/protocol/http2/frame-budget.ts";
 import type { FrameWriter } from "../../../../src/protocol/http2/frame-writer.ts";
@@ -18,7 +19,7 @@ function make() {
   } as unknown as FrameWriter;
   const connection = { isBackedUp: false };
   const budget = new FrameBudget({ burst: 1000, perSecond: 100 }, 0);
-  const scheduler = new SendScheduler(connection as unknown as Connection, writer, budget);
+  const scheduler = new SendScheduler(connection as unknown as Connection, writer, budget, new Clock());
   return { scheduler, frames, connection };
 }
 

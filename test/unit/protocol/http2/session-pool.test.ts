@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { createServer } from "node:tls";
 import { Endpoint } from "../../../../src/cluster/endpoint.ts";
-import { CODE, FRAME, FRAME_FLAG, SETTING } from "../../../../src/http2/frames.ts";
+import { CODE, DEFAULT_WINDOW, FRAME, FRAME_FLAG, SETTING } from "../../../../src/http2/frames.ts";
 import type { Http2Target } from "../../../../src/protocol/http2/client-stream.ts";
 import type { SessionPool } from "../../../../src/protocol/http2/session-pool.ts";
 import type { Attempt } from "../../../../src/proxy/attempt.ts";
@@ -15,7 +15,7 @@ import { type EndpointConnection, startHttp2Endpoint } from "../../../e2e/http2-
 import { connectTo, type Peer } from "../../../e2e/peers.ts";
 import { atEnd, bounded, until } from "../../../e2e/program.ts";
 import { Authority } from "../../../support/certificates.ts";
-import { type Frame, goAway, headers, SETTINGS, settings } from "../../../support/http2-frames.ts";
+import { type Frame, frame, goAway, headers, SETTINGS, settings, uint32 } from "../../../support/http2-frames.ts";
 import { mockTime } from "../../../support/time.ts";
 import { type Plane, startPlane } from "../../proxy/kit.ts";
 
@@ -133,6 +133,62 @@ test("a connection whose endpoint stops taking streams is no obstacle to another
   for (const index of [2, 3]) respond(index);
   for (const client of [first, second, third]) assert.equal((await client.readResponse()).status, 200);
   assert.equal(connections.length, 3);
+});
+
+test("a connection whose window was used up for a second takes no bodies until it has some again", async (t) => {
+  const advance = mockTime(t);
+  const { port, connections, asked, respond } = await startAsked(t);
+  const plane = startPlane(t, [port], {
+    cluster: { protocol: "http2", timeouts, pool },
+    timeouts: { head: 0, body: 0, write: 0, idle: 0 },
+  });
+  const pass = async (ms: number): Promise<void> => {
+    const { now } = plane.clock;
+    advance(ms);
+    await until(() => plane.clock.now >= now + ms, "the clock to tick");
+  };
+  const sizeOf = ({ frames }: EndpointConnection): number =>
+    frames.reduce((sum, { type, payload }) => sum + (type === FRAME.data ? payload.length : 0), 0);
+  const post = (size: number): string => `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`;
+  const grant = (size: number) => frame(FRAME.windowUpdate, 0, 0, uint32(size));
+  const [large, small, get] = (await clientsOf(t, plane, 3)) as [Peer, Peer, Peer];
+  let count = 0;
+  /** Sends a request and its response; returns the index of its connection. */
+  const ask = async (client: Peer, request: string): Promise<number> => {
+    client.send(request);
+    count++;
+    await until(() => asked.length === count, `request ${count}`);
+    respond(count - 1);
+    assert.equal((await client.readResponse()).status, 200);
+    return connections.indexOf(asked[count - 1]![0]);
+  };
+  large.send(post(300_000) + "x".repeat(300_000));
+  count++;
+  await until(
+    () => connections[0] !== undefined && sizeOf(connections[0]) === DEFAULT_WINDOW,
+    "the window to be used up",
+  );
+  connections[0]!.socket.write(settings([SETTING.initialWindowSize, 1 << 20]));
+  // Little by little: such an endpoint is as slow.
+  connections[0]!.socket.write(grant(1));
+  await until(() => sizeOf(connections[0]!) === DEFAULT_WINDOW + 1, "another byte");
+  await pass(1500);
+  assert.equal(await ask(get, GET), 0, "a request without a body needs no window");
+  assert.equal(await ask(small, `${post(1)}x`), 1);
+  assert.equal(sizeOf(connections[1]!), 1);
+  // A large upload at a usual rate keeps it used up, too.
+  connections[0]!.socket.write(grant(DEFAULT_WINDOW));
+  await until(() => sizeOf(connections[0]!) === 2 * DEFAULT_WINDOW + 1, "the window to be used up again");
+  assert.equal(await ask(get, GET), 0);
+  assert.equal(await ask(small, `${post(0)}`), 0);
+  await pass(1500);
+  assert.equal(await ask(small, `${post(1)}x`), 1);
+  connections[0]!.socket.write(grant(1 << 20));
+  await until(() => sizeOf(connections[0]!) === 300_000, "the whole body");
+  assert.equal(await ask(small, `${post(1)}x`), 0);
+  assert.equal(connections.length, 2);
+  respond(0);
+  assert.equal((await large.readResponse()).status, 200);
 });
 
 test("a request that was lost is sent again on the next connection, even if others end while that is opened", async (t) => {
