@@ -100,21 +100,27 @@ test("commands send the token of the configuration or the environment; a reload 
   assert.match((await sluice("status", ...admin)).err, /requires a token/);
 });
 
-test("drain and its undo say how many open tunnels of the endpoint end", async (t) => {
+test("drain prints how many open tunnels of the endpoint end, its undo those that are being drained", async (t) => {
   const tunnel = (endpoint: string, cluster = "app") => ({ endpoint, cluster });
   const list = { open: 4, tunnels: [tunnel("a:1"), tunnel("a:1"), tunnel("b:1"), tunnel("a:1", "other")] };
+  const endpoints = [
+    { address: "a:1", state: "draining" },
+    { address: "b:1", state: "unchecked" },
+  ];
+  const lists: Record<string, object> = { "/api/v1/tunnels": list, "/api/v1/clusters": [{ name: "app", endpoints }] };
   const server = createServer(({ method, url }, response) => {
-    const isList = method === "GET" && url === "/api/v1/tunnels";
-    response.end(JSON.stringify(isList ? list : { state: "unchecked", inFlight: 0 }));
+    const shown = method === "GET" ? lists[url!] : { state: "unchecked", inFlight: 0 };
+    response.end(JSON.stringify(shown));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => server.close());
   const drain = (...args: string[]) =>
     sluice("drain", "app", ...args, "--admin", `127.0.0.1:${(server.address() as AddressInfo).port}`);
-  const end = "open tunnels and connections end within `shutdown.grace`";
-  assert.equal((await drain("a:1", "--undo")).out, `a:1 of cluster app: unchecked, 0 in flight; 2 ${end}\n`);
+  const end = "open tunnels and connections, which end within `shutdown.grace`:";
+  assert.equal((await drain("a:1", "--undo")).out, `a:1 of cluster app: unchecked, 0 in flight; ${end} 2\n`);
+  assert.equal((await drain("b:1", "--undo")).out, "b:1 of cluster app: unchecked, 0 in flight\n", "was not drained");
   assert.equal((await drain("c:1")).out, "c:1 of cluster app: unchecked, 0 in flight\n");
   list.open = 500;
-  assert.equal((await drain("b:1")).out, `b:1 of cluster app: unchecked, 0 in flight; at least 1 ${end}\n`);
+  assert.equal((await drain("b:1")).out, `b:1 of cluster app: unchecked, 0 in flight; ${end} at least 1\n`);
 });
