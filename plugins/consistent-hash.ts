@@ -39,7 +39,7 @@ export function pick(endpoints: Endpoints, req: Request): i32 {
   for (let i = 0; i < parts.length; i++) {
     const value = parts[i].valueIn(req);
     if (value !== null) isEmpty = false;
-    // Values are separated by a character that none of them has.
+    // Separated, so that `a`, `bc` is another key than `ab`, `c`.
     key = hash(value === null ? "\n" : `${value}\n`, key);
   }
   return isEmpty ? pickOfTwo(endpoints, load) : pickByHash(endpoints, key, settings.balanceFactor);

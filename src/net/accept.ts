@@ -12,8 +12,8 @@ import type { Connection } from "./connection.ts";
 
 /**
  * TCP keep-alive: after 60 s of silence the kernel asks the client every 15 s, and closes the connection when four probes
- * in a row get no response. So a client that is gone without a word is noticed before a long limit of an idle tunnel, of a
- * stream or of a long poll, and entries of a NAT on the way stay. In seconds.
+ * in a row get no response. So a client whose machine or network has failed is noticed before the idle limit of a
+ * tunnel, stream or long poll, and entries of a NAT on the way stay. In seconds.
  */
 const KEEP_ALIVE = { after: 60, interval: 15, count: 4 } as const;
 

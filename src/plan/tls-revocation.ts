@@ -1,4 +1,4 @@
-/** Certificate revocation lists (RFC 5280 section 5), which clients' certificates are checked against. */
+/** Certificate revocation lists (RFC 5280 section 5), which certificates of clients and endpoints are checked against. */
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { DerReader, der, TAG } from "../net/der.ts";

@@ -1,4 +1,4 @@
-/** What steps and events do with the pipeline: a step returns the phase that follows, an event continues a wait. */
+/** What steps and events do with the pipeline: a step returns the phase that follows, an event resumes it. */
 import type { WorkerContext } from "./context.ts";
 import type { ProxyError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";

@@ -15,7 +15,7 @@ export function selectUpgrade({ request, route, client }: Exchange): UpgradeProt
   return findProtocol(request, route!.upgrades);
 }
 
-/** Whether a WebSocket upgrade has the key of its response; an endpoint by HTTP/2 gets none (RFC 8441 section 5). */
+/** Whether a WebSocket upgrade has the key that its 101 needs; over HTTP/2 no endpoint checks it (RFC 8441 section 5). */
 export function hasWebSocketKey({ request, upgrade }: Exchange): boolean {
   return (request.flags & FLAG.connect) !== 0 || !isWebSocket(upgrade!) || findKey(request) !== "";
 }

@@ -54,7 +54,7 @@ export type ToWorker =
   | { type: "staples"; staples: readonly (readonly [id: string, staple: Staple | null])[] }
   /** Certificates of an ACME server that have changed, by id (`ManagedCertificates`); null: not served any more. */
   | { type: "certificates"; certificates: readonly (readonly [id: string, certificate: TlsCertificate | null])[] }
-  /** Whether the certificate for a server name that the worker wanted was obtained; otherwise not before, wall-clock ms. */
+  /** The certificate that the worker wanted was obtained, or is denied until then, wall-clock ms. */
   | { type: "certificateDecided"; name: string; deniedUntil: number | null }
   /** A CA may validate these challenges now; reply `challengesReady`. */
   | { type: "challenges"; number: number; challenges: readonly Challenge[] }

@@ -21,7 +21,7 @@ export class WantedCertificates {
     this.#request = request;
   }
 
-  /** Calls `waiting.resume` when the certificate of a name was obtained or denied; returns false if it will not be obtained. */
+  /** Calls `waiting.resume` when the certificate of a name was obtained or denied; false: it is denied, or too many wait. */
   wait(name: string, waiting: Waiting): boolean {
     if (this.#count === MAX_WAITING || this.#denied.until(name, Date.now()) !== null) return false;
     const others = this.#waiting.get(name);

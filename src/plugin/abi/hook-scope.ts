@@ -240,7 +240,7 @@ export class HookScope {
     return this.hook === HOOK.request_body && exchange.attempt.respondedAt === 0 && !exchange.headSent;
   }
 
-  /** Sets the local response, to a copy of `body`; `responding` must have allowed it. Headers are only marked as removed, for a rollback. */
+  /** Sets the local response, with a copy of `body`; `responding` must have allowed it. A rollback restores headers. */
   respond(exchange: ExchangeContext, status: number, body: Buffer): void {
     const { response } = exchange;
     for (let index = 0; index < response.count; index++) response.removeAt(index);

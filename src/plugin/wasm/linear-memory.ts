@@ -1,7 +1,7 @@
 /**
  * The linear memory of a guest. A metered module imports it, so that a guest that is started for a failed one can have its
  * memory. V8 counts each memory as used until a full garbage collection: with a new one for each failure, a plugin that
- * fails at each request caused a collection, which delays all requests, every hundred failures.
+ * fails at each request would cause a collection, which delays all requests, every hundred failures.
  */
 export const PAGE = 65_536;
 

@@ -4,7 +4,8 @@
  * Each function entry and loop iteration charges the price of its code by the price list (`abi/prices.ts`); a price per
  * entry alone would let long straight code run for minutes. Bulk operations are charged by length before they run, throwing
  * and growing memory by fixed prices. Indices do not change: globals, types and functions are appended. The memory gets a
- * maximum, and becomes an import (`linear-memory.ts`). Custom sections except function names are dropped, because their offsets are invalid.
+ * maximum, and becomes an import (`linear-memory.ts`). Custom sections except function names are dropped, because their
+ * offsets are invalid.
  */
 import { FUEL, LIMIT } from "../../abi/abi.ts";
 import type { EntryPoint, EntryPoints } from "../abi/abi.ts";
