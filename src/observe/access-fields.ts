@@ -73,10 +73,9 @@ const WRITERS = {
   responded_by: ({ text }, x) => text.string(x.respondedBy),
   receive_ms: (output, x) => writePhase(output, x.startedAt, x.headAt),
   request_ms: (output, x, now) => writePhase(output, x.headAt, x.attempts > 0 ? x.attempt.startedAt : now),
-  upstream_ms: (output, x, now) => {
+  upstream_ms: (output, x) => {
     const { startedAt, respondedAt, latency } = x.attempt;
-    if (x.attempts === 0) writePhase(output, 0, now);
-    else writePhase(output, startedAt, respondedAt > 0 ? respondedAt : startedAt + latency / 1000);
+    writePhase(output, x.attempts > 0 ? startedAt : 0, respondedAt > 0 ? respondedAt : startedAt + latency / 1000);
   },
   response_ms: (output, x, now) => writePhase(output, x.attempt.respondedAt, now),
   /** Headers of the request as received, as sent upstream, and of the response. */

@@ -145,9 +145,9 @@ export class ClientSession implements DialHandler, StreamsOwner, WriterOwner {
     return false;
   }
 
-  /** Others use up the window for bodies of requests. */
-  get isScarce(): boolean {
-    return this.#scheduler.isScarce;
+  /** Its window for bodies of requests is used up, and the endpoint grants hardly any. */
+  get isStalled(): boolean {
+    return this.#scheduler.isStalled;
   }
 
   /** It takes no further stream, and ends after the last one. */

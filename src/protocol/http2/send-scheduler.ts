@@ -14,8 +14,8 @@ import type { FrameWriter } from "./frame-writer.ts";
 /** A DATA frame that the window limits to fewer bytes than this earns no budget. */
 const LEAST_EARNING = 256;
 
-/** Time after which a window that stays used up is scarce, ms. */
-const SCARCE_AFTER = 1000;
+/** Time after which a window that stays used up is stalled, ms. */
+const STALLED_AFTER = 1000;
 /** Bytes that the peer grants within that time if it is only busy. */
 const USUAL_GRANT = DEFAULT_WINDOW;
 
@@ -78,9 +78,9 @@ export class SendScheduler {
     this.#granted = 0;
   }
 
-  /** The peer grants hardly any window, such as one that does not read one of its streams. */
-  get isScarce(): boolean {
-    return this.#usedUpAt > 0 && this.#clock.now - this.#usedUpAt > SCARCE_AFTER;
+  /** The peer grants hardly any window, as one does that does not read one of its streams. */
+  get isStalled(): boolean {
+    return this.#usedUpAt > 0 && this.#clock.now - this.#usedUpAt > STALLED_AFTER;
   }
 
   get #canSend(): boolean {

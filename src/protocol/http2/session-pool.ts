@@ -34,10 +34,10 @@ export class SessionPool implements SessionOwner, StreamQueue {
   /** performance.now() of the last end of a session; one that was ready before may be lost too. */
   #lostAt = 0;
   #closed = false;
-  /** Some sessions did not suit the attempt for which one was last looked for. */
+  /** The last `#find` skipped a session that another attempt may use. */
   #skipsSome = false;
-  /** Repeats will be given to sessions. */
-  #serves = false;
+  /** `#serveRepeats` is scheduled. */
+  #isScheduled = false;
   /** The clock's time until which the endpoint is reached by HTTP/1, which ALPN has selected. */
   #http1Until = 0;
 
@@ -72,12 +72,12 @@ export class SessionPool implements SessionOwner, StreamQueue {
     }
     if (!attempt.noReuse) return this.#dial(target);
     // A refusal may be followed by GOAWAY.
-    if (!this.#serves) setImmediate(() => this.#serveRepeats());
-    this.#serves = true;
+    if (!this.#isScheduled) setImmediate(() => this.#serveRepeats());
+    this.#isScheduled = true;
   }
 
   #serveRepeats(): void {
-    this.#serves = false;
+    this.#isScheduled = false;
     try {
       this.#serve();
     } catch (error) {
@@ -85,14 +85,13 @@ export class SessionPool implements SessionOwner, StreamQueue {
     }
   }
 
-  /** Sets `#skipsSome` if another attempt may find one. */
   #find({ noReuse, exchange: x }: Attempt): ClientSession | null {
     const sessions = this.#sessions;
     this.#skipsSome = noReuse;
     for (let i = 0; i < sessions.length; i++) {
       const session = sessions[i]!;
       if (noReuse && session.readyAt < this.#lostAt) continue;
-      if (session.isScarce && (x.upgrade !== null || !x.requestPassed || x.replayLength > 0)) {
+      if (session.isStalled && (x.upgrade !== null || !x.requestPassed || x.replayLength > 0)) {
         this.#skipsSome = true;
         continue;
       }

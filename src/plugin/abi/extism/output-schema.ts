@@ -60,7 +60,8 @@ function object<const M extends { readonly [key: string]: Check<unknown> }>(
 function exclusive<T>(check: Check<T>, ...keys: readonly (readonly [key: string, ...others: string[]])[]): Check<T> {
   return (value, at) => {
     check(value, at);
-    const isSet = (name: string) => ![undefined, false].includes((value as Record<string, undefined | false>)[name]);
+    const members = value as Readonly<Record<string, unknown>>;
+    const isSet = (name: string) => members[name] !== undefined && members[name] !== false;
     for (const [key, ...others] of keys) {
       const other = isSet(key) ? others.find(isSet) : undefined;
       if (other === undefined) continue;
