@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
 import { test } from "node:test";
 import { formatProblem, loadConfig } from "../../../src/config/load.ts";
 import { readSettings } from "../../../src/config/plugin-schema.ts";
@@ -38,4 +40,31 @@ plugins:
   ]);
   assert.deepEqual(await problemsOf("on_request: a"), []);
   assert.match((await problemsOf("on_requests: a"))[0]!, /^\/s.yaml:6:14: plugins.p.hooks.on_requests: unknown key/);
+});
+
+test("a missing module gets the command that builds it", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-modules-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  writeFileSync(join(directory, "one.ts"), "");
+  const text = `listeners: { web: { address: ":1", chain: [request-id], cluster: a } }
+clusters: { a: ["a:1"] }
+plugins:
+  one: { wasm: one.wasm, source: one.ts }
+  other: { wasm: other.wasm, source: one.ts }
+  lost: { wasm: lost.wasm, source: lost.ts }
+  foreign: { wasm: foreign.wasm }
+`;
+  const { config } = loadConfig(text, { file: join(directory, "s.yaml"), env: {} });
+  const build = () => assert.fail("there is no module");
+  const modules = new Modules({ build, readSettings, builtins: directory });
+  const { problems } = await modules.load(config!, new Map());
+  const path = (name: string) => relative("", join(directory, name));
+  assert.deepEqual(problems.map(({ message }) => message.replace(`there is no file ${directory}/`, "")).sort(), [
+    "foreign.wasm",
+    `lost.wasm, nor its source ${path("lost.ts")}`,
+    `one.wasm: run \`sluice plugin build ${path("one.ts")}\``,
+    `other.wasm: run \`sluice plugin build ${path("one.ts")} -o ${path("other.wasm")}\``,
+    "request-id.wasm; `npm ci` in the checkout builds it",
+    "round-robin.wasm; `npm ci` in the checkout builds it",
+  ]);
 });
