@@ -6,6 +6,7 @@ import { delimiter, join } from "node:path";
 import { after, test } from "node:test";
 import { parse } from "yaml";
 import { makePlugin } from "../../e2e/bad-plugins.ts";
+import { Authority } from "../../support/certificates.ts";
 
 const root = join(import.meta.dirname, "../../..");
 const launcher = join(root, "bin/sluice.js");
@@ -157,6 +158,40 @@ clusters:
   writeFileSync(file, right.replace("2", "two") + log(directory));
   const all = (await sluice(["check", "-c", file])).stdout.trimEnd().split("\n");
   assert.deepEqual(all, [...lines, last], "beside problems of the structure");
+});
+
+test("check reports files of TLS beside other problems, and warns of certificates and of plugins' limits", async () => {
+  const authority = new Authority();
+  after(() => authority.remove());
+  authority.issue("old", { days: -1 });
+  writeFileSync(authority.path("mask.wasm"), makePlugin("request_body", "i32.const 0"));
+  const file = authority.path("sluice.yaml");
+  const text = `plugins:
+  mask: { wasm: mask.wasm, limits: { body: 8MiB, memory: 8MiB } }
+listeners:
+  web: { address: ":0", tls: { certificates: [{ cert: old.pem, key: old.key }] }, chain: [mask], cluster: app }
+clusters: { app: [127.0.0.1:9001] }
+`;
+  const check = async (changed: string) => {
+    writeFileSync(file, changed);
+    const { code, stdout } = await sluice(["check", "-c", file]);
+    return {
+      code,
+      lines: stdout
+        .trimEnd()
+        .split("\n")
+        .map((line) => line.replace(`${file}:`, "")),
+    };
+  };
+  const valid = await check(text);
+  assert.equal(valid.code, 0, valid.lines.join("\n"));
+  assert.match(valid.lines[0]!, /^2:3: plugins\.mask: warning: a body of 8MiB \(limits\.body\) .* over limits\.memory/);
+  assert.match(valid.lines[1]!, /^4:55: listeners\.web\.tls\S+\.cert: warning: the certificate in \S+ expired on /);
+  assert.equal(valid.lines[2], " no problem found, 2 warnings");
+  const wrong = await check(`workers: two\n${text.replace("old.key", "none.key")}`);
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.lines[0]!, /^1:10: workers: /);
+  assert.match(wrong.lines[1]!, /^5:\d+: listeners\.web\.tls\.certificates\.0\.key: there is no file \S+none\.key$/);
 });
 
 test("check reports violations of a plugin's schema by line and column, beside other problems", async () => {
