@@ -3,15 +3,13 @@
  * the token that its parser expected; these name the missing feature and what to write instead.
  */
 import { readFileSync } from "node:fs";
+import { adviseMember, LACKS, MISSING_OBJECTS } from "./member-advice.ts";
 
 /** A diagnostic: its message, the source text, and its start offset. */
 export type Diagnostic = { readonly message: string; readonly text: string; readonly start: number };
 
-const LACKS = "AssemblyScript has no";
-
 const MISSING_FUNCTIONS = `${LACKS} async functions: leave out \`async\` and \`await\`; calls such as \`new Fetch(url).send()\` and \`sleep(ms)\` return their result synchronously`;
 const MISSING_DESTRUCTURING = `${LACKS} destructuring: write one declaration for each value, such as \`const path = req.path\``;
-const MISSING_OBJECTS = `${LACKS} objects without a class: write a class with fields, or \`new Map<string, string>()\` and \`set\``;
 const NAMED_HOOK = "write a hook as `export function NAME(…): …`, not as a variable";
 const NAMED_EXPORT = "write `export function NAME(…): …`";
 const NEW_MAP =
@@ -61,6 +59,8 @@ const MESSAGES: readonly (readonly [message: RegExp, advice: string])[] = [
     `${LACKS} union types but \`Type | null\`: write one function for each type, or a generic one`,
   ],
   [/^Type expected/, UNTYPED],
+  [/^Index signature is missing in type '.*\/Endpoints'/, "an endpoint is no object: write `endpoints.inFlight(i)`"],
+  [/^Index signature is missing in type '.*\/JsonValue'/, "write `value.get(name)`, or `value.at(i)` of an array"],
   [
     /^Index signature is missing/,
     "`[name]` does not access fields: write the field's name, such as `req.path`, or `req.headers.get(name)`",
@@ -70,6 +70,14 @@ const MESSAGES: readonly (readonly [message: RegExp, advice: string])[] = [
     /^Type '~lib\/string\/String \| null' is not assignable/,
     'it may be null: test it with `if (value != null)`, or write `value || ""`',
   ],
+  [
+    /^Type '[^']+ \| null' is not assignable/,
+    "it may be null: test it with `if (value != null)`, or write `value!` where it cannot be null",
+  ],
+  [/^Type '~lib\/typedarray\/Uint8Array' is not .*StaticArray<u8>'/, "convert it by `fromView(bytes)` of the SDK"],
+  [/^Type '~lib\/staticarray\/StaticArray<u8>' is not .*Uint8Array'/, "convert it by `toView(bytes)` of the SDK"],
+  [/^Type '~lib\/string\/String' is not .*StaticArray<u8>'/, "convert it by `toUtf8(text)` of the SDK"],
+  [/^Type '~lib\/staticarray\/StaticArray<u8>' is not .*String'/, "convert it by `fromUtf8(bytes)` of the SDK"],
 ];
 
 /** Replacements for names of other environments. */
@@ -98,33 +106,6 @@ const NAMES: Readonly<Record<string, string>> = {
   exports: NAMED_EXPORT,
   WeakMap: "use `Map`; an entry lasts for the call, and `req.set` for the request",
   globalThis: "variables at the top of the file are the plugin's globals",
-};
-
-/** Members of the SDK's classes, by the names that they have in JavaScript, Express or the Fetch API. */
-const MEMBERS: Readonly<Record<string, string>> = {
-  "Request.url": "write `req.target` (path and query), `req.path` or `req.query`",
-  "Request.originalUrl": "write `req.original.target`",
-  "Request.hostname": "write `req.host`",
-  "Request.ip": "write `req.clientAddress`",
-  "Request.body": "export `onRequestBody(req: Request, body: Body): void`",
-  "Request.params": "write `new Regex(…).exec(req.path)`",
-  "Request.cookies": "write `Cookies.get(req.headers, name)`",
-  "Response.statusCode": "write `res.status`",
-  "Response.body": "export `onResponseBody(req: Request, res: Response, body: Body): void`",
-  "Response.send": "write `req.respond(status, body)`",
-  "Response.json": "write `req.respond(status, body)`",
-  "Response.end": "write `req.respond(status, body)`",
-  "Response.set": "write `res.headers.set(name, value)`",
-  "Response.redirect": 'write `req.respond(302).headers.set("location", url)`',
-  "Headers.append": "write `add(name, value)`",
-  "Headers.delete": "write `remove(name)`",
-};
-/** Members of Request and Response that access headers as in Node or Express. */
-const HEADER_MEMBERS: Readonly<Record<string, string>> = {
-  setHeader: "write `headers.set(name, value)`",
-  getHeader: "write `headers.get(name)`",
-  header: "write `headers.get(name)`",
-  removeHeader: "write `headers.remove(name)`",
 };
 
 let exported: ReadonlySet<string> | null = null;
@@ -167,12 +148,29 @@ export function advise({ message, text, start }: Diagnostic): string {
   if (rest.startsWith("#") && message === "Invalid character.") return `${LACKS} \`#name\`: write \`private name\``;
   if (/^Expected 1 arguments, but got \d/.test(message) && /^(console|log)\.\w+\(/.test(rest))
     return '`log.info` of the SDK takes one string: concatenate values, such as `a + " " + b`';
+  if (/^Expected 1 arguments, but got 2/.test(message) && rest.startsWith("new Fetch"))
+    return '`new Fetch(url)` takes no options: write `.method("POST")`, `.header(name, value)`, `.text(body)`, `.timeout(ms)` before `.send()`';
   if (/^Type '[iuf](8|16|32|64)' is not assignable to type '~lib\/string\/String'/.test(message))
-    return `${message.replace(/\.$/, "")}: convert a number to a string by \`value.toString()\``;
+    return `${shorten(message).replace(/\.$/, "")}: convert a number to a string by \`value.toString()\``;
   if (message === "Type expected." && rest.startsWith("{")) return MISSING_OBJECTS;
   if (message === "Type expected." && rest.startsWith(";"))
     return "a variable has a value or a type: write `let name = value` or `let name: string`";
-  return adviseCall(message, rest) ?? MESSAGES.find(([pattern]) => pattern.test(message))?.[1] ?? message;
+  return (
+    adviseCall(message, rest) ??
+    adviseCast(message, rest) ??
+    MESSAGES.find(([pattern]) => pattern.test(message))?.[1] ??
+    shorten(message)
+  );
+}
+
+/** Types of the library by their names: `~lib/sluice/sdk/json/JsonValue` is JsonValue. */
+function shorten(message: string): string {
+  return message.replaceAll("~lib/string/String", "string").replace(/~lib\/[\w/-]+\/(?=\w)/g, "");
+}
+
+/** Whether the message only follows from an error in the value of a variable, whose type is then unknown. */
+export function isConsequence({ message }: Pick<Diagnostic, "message">): boolean {
+  return /^Type 'auto' is not|does not exist on type 'auto'/.test(message);
 }
 
 /** A method without its call, and a property with one. `rest` begins with the expression. */
@@ -187,6 +185,15 @@ function adviseCall(message: string, rest: string): string | null {
   if (index !== undefined && message === "Expression cannot be represented by a type.")
     return `if \`${path}\` is a method, write \`${path}()${index}\``;
   return null;
+}
+
+/** A conversion that may lose a part of the number: in JavaScript all numbers are alike. */
+function adviseCast(message: string, rest: string): string | null {
+  const [, from = "", to] = /^Conversion from type '(\w+)' to '(\w+)' requires an explicit cast/.exec(message) ?? [];
+  if (to === undefined) return null;
+  const value = /^\w+(?:\.\w+)*(?:\([^()]*\))?/.exec(rest)?.[0] ?? "value";
+  const kind = /^f/.test(from) && !/^f/.test(to) ? "a number with a fraction" : `a value of ${from}`;
+  return `${kind} is not converted to ${to} by itself: write \`<${to}>${value}\``;
 }
 
 function adviseMethod(path: string): string {
@@ -205,41 +212,6 @@ function adviseName(name: string): string | null {
 function adviseImport(path: string): string {
   if (path === "sluice") return 'write `import { … } from "sluice/sdk"`';
   return `"${path}" is not available: plugins cannot use Node modules or npm packages for JavaScript; import from "sluice/sdk" and local AssemblyScript files ("./text")`;
-}
-
-/** `type` is the compiler's name for a class: `~lib/sluice/sdk/request/Request`. */
-function adviseMember(member: string, type: string): string | null {
-  if (type === "~lib/string/String" && /^(match|matchAll|search)$/.test(member))
-    return `a string has no \`${member}\`: write \`new Regex("…")\` of the SDK at the top of the file, with \`test\` and \`exec\``;
-  if (type === "~lib/console/console")
-    return `\`console.${member}\` is not available; use \`log\` of the SDK, such as \`log.info(text)\``;
-  if (type === "~lib/process/process") return `\`process.${member}\` is not available in a plugin`;
-  if (type === "~lib/object/Object") return MISSING_OBJECTS;
-  if (type === "~lib/array/Array") return `\`Array\` has no \`${member}\`: fill an array in a loop, with \`push\``;
-  if (type.startsWith("~lib/array/Array<") && /^find(Last)?$/.test(member))
-    return `an array has no \`${member}\`: write \`findIndex\` or a loop`;
-  if (type === "~lib/date/Date") return `\`Date\` has no \`${member}\`: it supports only UTC, as in \`getUTCHours()\``;
-  const [, file, name] = /^~lib\/sluice\/sdk\/([\w-]+)\/(\w+)$/.exec(type) ?? [];
-  if (name === undefined) return null;
-  const key = `${name}.${member}`;
-  const isMessage = name === "Request" || name === "Response";
-  if (Object.hasOwn(MEMBERS, key)) return `${name} has no \`${member}\`: ${MEMBERS[key]}`;
-  if (isMessage && Object.hasOwn(HEADER_MEMBERS, member))
-    return `${name} has no \`${member}\`: ${HEADER_MEMBERS[member]}`;
-  const members = readMembers(file!, name);
-  if (members.length === 0 || members.some((one) => one.replace("()", "") === member)) return null;
-  return `Property '${member}' does not exist on ${name}, which has ${members.join(", ")}`;
-}
-
-/** The public members of a class or namespace of the SDK, methods as `name()`. */
-function readMembers(file: string, name: string): string[] {
-  const text = readFileSync(new URL(`../../sdk/${file}.ts`, import.meta.url), "utf8");
-  const body = new RegExp(`^export (?:class|namespace) ${name}\\b[^]*?^}`, "m").exec(text)?.[0] ?? "";
-  const found = body.matchAll(/^ {2}(?:static |export function )?(readonly |get |set )?([a-z]\w*)(?:<\w+>)?([(:])/gm);
-  const members = Array.from(found, ([, prefix, member, end]) =>
-    prefix === undefined && end === "(" ? `${member}()` : member!,
-  );
-  return [...new Set(members)].filter((member) => member !== "constructor()");
 }
 
 /** The public names of the SDK. */

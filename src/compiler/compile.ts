@@ -12,7 +12,7 @@ import { readPluginSchema } from "../config/plugin-schema.ts";
 import { SECTION } from "../plugin/wasm/binary.ts";
 import { MAP_MODULE } from "../plugin/wasm/source-map.ts";
 import { Writer } from "../plugin/wasm/writer.ts";
-import { advise } from "./advice.ts";
+import { advise, isConsequence } from "./advice.ts";
 import { schemaPath } from "./schema-path.ts";
 
 const SDK_DIRECTORY = fileURLToPath(new URL("../../sdk/", import.meta.url));
@@ -147,8 +147,9 @@ export async function runCompiler(
   });
   for (const flag of isWarm ? [] : OPTIMISED) setFlagsFromString(flag);
   const errors = new Map<string, Problem>();
-  for (const diagnostic of found) {
-    if (diagnostic.category !== ERROR) continue;
+  const failed = found.filter(({ category }) => category === ERROR);
+  const causes = failed.filter((diagnostic) => !isConsequence(diagnostic));
+  for (const diagnostic of causes.length > 0 ? causes : failed) {
     const problem = describe(diagnostic, file, texts);
     errors.set(formatProblem(problem), problem);
   }

@@ -65,7 +65,10 @@ const WRITTEN: Rows = [
   ["const b = req.body;", /3:15: Request has no `body`: export `onRequestBody\(/],
   ["req.setHeader('a', 'b');", /3:5: Request has no `setHeader`: write `headers\.set\(/],
   ["req.headers.append('a', 'b');", /3:13: Headers has no `append`: write `add\(/],
-  ["req.hosts;", /3:5: Property 'hosts' does not exist on Request, which has headers, trailers, log, method, .*host, /],
+  [
+    "req.hosts;",
+    /3:5: Property 'hosts' does not exist on Request, did you mean `host`\? It has headers, trailers, log, /,
+  ],
   ["const m = req.path.match('x');", /3:20: a string has no `match`: write `new Regex/],
   ["interface I { a: string } const i: I = { a: 'b' };", /2:\d+: .*no objects without a class/],
   ["['x'].map((s) => s + 'y');", /write the type of the result, such as `list\.map<string>/],
@@ -236,6 +239,56 @@ test("methods without a call and properties with one get the other form", () =>
 export function onRequestBody(req: Request, body: Body): void {`,
     CALLS,
   ));
+
+/** Of a service's response, of JSON, and of endpoints; all in one compilation, as `NAMES`. */
+const VALUES: readonly (readonly [code: string, advice: string])[] = [
+  ["const answer = response.json();", "FetchResponse has no `json`: write `Json.parseText(response.text())`"],
+  ["log.info(response.headers.get('a'));", "FetchResponse has no `headers`: write `response.header(name)`"],
+  ["log.info(response.body);", "FetchResponse has no `body`: write `response.text()` or `response.bytes()`"],
+  ["new Fetch('cluster:a/', { method: 'POST' }).send();", "`new Fetch(url)` takes no options: write"],
+  ["const a = value.users;", 'JsonValue has no `users`: write `value.get("users")`'],
+  ["value.name = 'a';", "JsonValue has no `name`: write"],
+  ["const b = value['users'];", "write `value.get(name)`, or `value.at(i)` of an array"],
+  ["const c = value.length;", "JsonValue has no `length`: write `value.count`"],
+  ["const d = value.toString();", "JsonValue has no `toString`: write `fromUtf8(value.raw())`"],
+  ["const e = value.delete('a');", "JsonValue has no `delete`: a value cannot be changed: `JsonMask` replaces"],
+  ["const f = value.get('user').asString();", "it may be null: test it with `if (value != null)`, or write `value!`"],
+  ["const g = Json.parse(response.bytes());", "convert it by `fromView(bytes)`"],
+  ["const h = Json.parse(response.text());", "convert it by `toUtf8(text)`"],
+  ["endpoints.filter((e) => e.inFlight < 1);", "Endpoints has no `filter`: write `for (let i = 0;"],
+  ["const k = endpoints[0];", "an endpoint is no object: write `endpoints.inFlight(i)`"],
+  ["const l: i32 = Math.floor(1.5);", "a number with a fraction is not converted to i32 by itself: write `<i32>Math"],
+];
+
+test("values of the SDK that are objects or lists in JavaScript", () =>
+  assertAdvice(
+    `import { Endpoints, Fetch, FetchResponse, Json, JsonValue, log } from "sluice/sdk";
+export function pick(endpoints: Endpoints): i32 { const response = new Fetch("cluster:a/").send(), value = Json.parseText("{}")!;`,
+    VALUES,
+  ));
+
+test("an error that only follows from another one is left out, and types have their short names", async () => {
+  const source = `import { Fetch, Json, Request } from "sluice/sdk";
+export function onRequest(req: Request): void {
+  const user = Json.parseText("{}")!.user;
+  req.headers.set("x-user", user);
+  req.headers.set("x-users", user.name);
+  req.headers.set("x-method", req);
+}`;
+  await assert.rejects(compileSource(source), (error: Error) => {
+    assert.deepEqual(
+      error.message
+        .replaceAll(/^\S*plugin\.ts/gm, "")
+        .split("\n")
+        .slice(-2),
+      [
+        ':3:38: JsonValue has no `user`: write `value.get("user")`; a value cannot be changed: `JsonMask` replaces parts of a text, `JsonWriter` writes one',
+        ":6:31: Type 'Request' is not assignable to type 'string'.",
+      ],
+    );
+    return true;
+  });
+});
 
 test("imports that are not plugin code", async () => {
   for (const [path, message] of [

@@ -84,7 +84,7 @@ describe("a mistake is reported at its place", () => {
     [
       "a type error in a hook's body",
       "export function onRequest(req: Request): void {\n  const n: i32 = req.path;\n}",
-      "plugin.ts:3:18: Type '~lib/string/String' is not assignable to type 'i32'.",
+      "plugin.ts:3:18: Type 'string' is not assignable to type 'i32'.",
     ],
     [
       "an unknown member of the SDK",
