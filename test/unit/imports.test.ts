@@ -8,7 +8,7 @@ const COMPOSERS =
   /^(main\.ts|cli\/.*|compiler\/.*|testing\/.*|control\/(app|admin-interface|shared-memory)\.ts|worker\/.*|proxy\/pipeline\.ts|protocol\/.*)$/;
 const FOR_ALL =
   /^(http[12]?\/.*|net\/.*|plan\/.*|abi\/.*|cluster\/(columns|health)\.ts|config\/schema\.ts|plugin\/host\/(outcome|bare-context|hook-context)\.ts|observe\/(series|label-table|plugin-metrics)\.ts|state\/key-value\.ts|worker\/messages\.ts)$/;
-const PURE = /^(http|http2|route|config)\/(?!watch\.ts)/;
+const PURE = /^(http[12]?|route|config)\/(?!watch\.ts)/;
 const IMPURE =
   /^node:(child_process|cluster|dgram|dns|fs|http2?|https|inspector|net|perf_hooks|process|timers|tls|worker_threads)(\/|$)/;
 /** To clients; to endpoints; the main thread's own. */
