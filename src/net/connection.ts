@@ -95,6 +95,8 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
    */
   #kept: PendingBuffer | null = null;
   #keptEnd = false;
+  /** Both directions have ended, so that the socket has closed itself; what is kept is still delivered. */
+  #closesLate = false;
   #error: Error | null = null;
 
   constructor(context: NetContext, owner: ConnectionOwner | null) {
@@ -198,7 +200,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   }
 
   get alive(): boolean {
-    return this.#socket !== null && !this.#socket.destroyed;
+    return this.#socket !== null && (!this.#socket.destroyed || this.#closesLate);
   }
 
   /** Closes `dependent` when this connection has closed, after the handler's `closed`. */
@@ -230,11 +232,13 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
       this.handler.broken(error);
     } catch (second) {
       this.#context.report("error", "failed while ending a broken connection", { error: String(second) });
-      this.#socket?.destroy();
+      if (this.#socket !== null) this.destroy();
     }
   }
 
   #closed(): void {
+    this.#closesLate = this.#keptEnd && this.#error === null;
+    if (this.#closesLate) return;
     this.#context.clock.remove(this);
     this.#borrowed = null;
     if (this.#readPause !== null) clearTimeout(this.#readPause);
@@ -249,6 +253,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
 
   /** Aborts the connection: by a TCP reset, so that the peer does not take it for an ordinary end. */
   reset(): void {
+    this.#dropKept();
     const socket = this.#socket!;
     if (this.#isDeferred) resetTls(socket);
     // A Unix socket cannot be reset. After a shutdown a reset fails, and the handle would leak.
@@ -263,6 +268,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
 
   /** Ends both directions after all written bytes were sent. */
   endBoth(): void {
+    this.#dropKept();
     const socket = this.#socket!;
     // With everything sent and received, closing is the end: a shutdown before it would be one more system call.
     if (!this.#isDeferred && socket.readableEnded && socket.writableLength === 0 && isSettled(socket)) socket.destroy();
@@ -270,7 +276,17 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   }
 
   destroy(): void {
+    this.#dropKept();
     this.#socket!.destroy();
+  }
+
+  #dropKept(): void {
+    this.#kept = null;
+    this.#keptEnd = false;
+    if (!this.#closesLate) return;
+    this.#closesLate = false;
+    // Later, as by a socket.
+    setImmediate(() => this.#closed());
   }
 
   // ── Reads ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -353,6 +369,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
     if (this.#keptEnd) {
       this.#keptEnd = false;
       this.handler.ended();
+      if (this.#closesLate) this.#closed();
     } else if (this.#readPause === null) this.#socket!.resume();
   }
 

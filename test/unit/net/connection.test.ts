@@ -338,8 +338,52 @@ const PSK_OPTIONS = { ciphers: "PSK-AES128-GCM-SHA256", minVersion: "TLSv1.2", m
 
 test("while reading is paused nothing is delivered, also not of TLS records that were read with others", async (t) => {
   const text = Array.from({ length: 4000 }, (_, i) => `<${i}>`).join("");
-  const server = createTlsServer({ ...PSK_OPTIONS, pskCallback: () => PSK.key }, (socket) => {
-    socket.on("error", () => {});
+  const { connection, handler } = await connectPausing(t, text);
+  while (!handler.events.includes("ended")) {
+    await untilPaused(connection, handler);
+    connection.resume();
+    assert.ok(connection.alive, handler.events.join());
+  }
+  assert.equal(handler.text, text);
+  assert.deepEqual([handler.events, connection.hasEnded], [["ended"], true]);
+  assert.ok(handler.chunks.length > 1);
+});
+
+test("what a TLS connection has kept during a pause is delivered, also if both directions have ended", async (t) => {
+  // Two records, in one read with the end.
+  const text = Array.from({ length: 4000 }, (_, i) => `<${i}>`).join("");
+  for (const way of ["read", "destroy", "reset", "endBoth"] as const) {
+    const { connection, handler, socket } = await connectPausing(t, text);
+    await until(() => handler.text !== "");
+    connection.end(() => {});
+    if (!socket.closed) await once(socket, "close");
+    assert.deepEqual([connection.paused, connection.alive, connection.hasEnded], [true, true, false]);
+    const received = handler.text;
+    while (way === "read" && !handler.events.includes("closed")) {
+      await untilPaused(connection, handler);
+      connection.resume();
+    }
+    if (way !== "read") connection[way]();
+    await until(() => handler.events.includes("closed"));
+    await setImmediate();
+    assert.equal(connection.alive, false);
+    assert.equal(handler.text, way === "read" ? text : received);
+    assert.deepEqual(
+      handler.events.filter((event) => event !== "flushed"),
+      way === "read" ? ["ended", "closed"] : ["closed"],
+    );
+  }
+});
+
+async function untilPaused(connection: Connection, { events }: Recorder): Promise<void> {
+  await until(() => connection.paused || events.length > 0);
+  for (let turn = 0; turn < 3; turn++) await setImmediate();
+}
+
+/** A connection to a server that sends the text in small TLS records, and ends. Its handler pauses at each chunk. */
+async function connectPausing(t: TestContext, text: string) {
+  const server = createTlsServer({ ...PSK_OPTIONS, allowHalfOpen: true, pskCallback: () => PSK.key }, (socket) => {
+    socket.on("error", () => {}).resume();
     // Records of less than their maximum, and the end, in one write to the network.
     socket.cork();
     for (let at = 0; at < text.length; at += 100) socket.write(text.slice(at, at + 100));
@@ -367,16 +411,8 @@ test("while reading is paused nothing is delivered, also not of TLS records that
   const socket = connectTls(options as ConnectionOptions);
   t.after(() => socket.destroy());
   connection.attach(socket, false);
-  while (!handler.events.includes("ended")) {
-    await until(() => connection.paused || handler.events.length > 0);
-    for (let turn = 0; turn < 3; turn++) await setImmediate();
-    connection.resume();
-    assert.ok(connection.alive, handler.events.join());
-  }
-  assert.equal(handler.text, text);
-  assert.deepEqual([handler.events, connection.hasEnded], [["ended"], true]);
-  assert.ok(handler.chunks.length > 1);
-});
+  return { connection, handler, socket };
+}
 
 test("the peer of a reset TLS connection sees no orderly end, for every kind of socket", async (t) => {
   for (const kind of ["accepted", "dialled"])
