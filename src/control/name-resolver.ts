@@ -61,11 +61,6 @@ export class Resolver<T = string> {
     this.#options = options;
   }
 
-  /** Number of attempts that found no address. */
-  get failures(): number {
-    return this.#counts.empty + this.#counts.failed;
-  }
-
   get counts(): Readonly<ResolveCounts> {
     return this.#counts;
   }

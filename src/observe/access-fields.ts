@@ -99,9 +99,6 @@ const WRITERS = {
   Write
 >;
 
-/** Names of fields and kinds of headers that can be written. */
-export const SOURCES: readonly string[] = Object.keys(WRITERS);
-
 /** The duration of a phase in milliseconds; null if the request did not reach it. */
 function writePhase({ text }: FieldOutput, from: number, to: number): void {
   if (from === 0 || to === 0) text.ascii("null");

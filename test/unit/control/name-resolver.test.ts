@@ -24,7 +24,7 @@ test("the system's names resolve to IPv4 if possible, and text that is not a nam
   assert.deepEqual(await resolver.resolve("no-such-name.invalid"), []);
   assert.match(resolver.problemOf("no-such-name.invalid") ?? "", /^E[A-Z_]+$/);
   assert.equal(resolver.problemOf("localhost"), null);
-  assert.equal(resolver.failures, 1);
+  assert.equal(resolver.counts.empty + resolver.counts.failed, 1);
 });
 
 test("a name without an address is looked up again, and its result is a change", async (t) => {
@@ -55,7 +55,7 @@ test("the last addresses stay while a name cannot be resolved", async (t) => {
   const served = new Map([["a.example", await resolver.resolve("a.example")]]);
   broken = true;
   resolver.watch(served);
-  await until(() => resolver.failures > 0);
+  await until(() => resolver.counts.failed > 0);
   assert.deepEqual(await resolver.resolve("a.example"), ["10.0.0.1"]);
   assert.deepEqual([resolver.problemOf("a.example"), changes], [null, []]);
   assert.ok(asked >= 2);
