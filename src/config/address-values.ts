@@ -43,7 +43,7 @@ export const adminAddress: ScalarShape<Address | null> = scalar(
   { anyOf: [{ type: "string" }, { const: false }] },
   (text) => {
     if (text === "false") return null;
-    return /^(true|yes|on|enabled?|\d+)$/i.test(text) ? undefined : parseAddress(text, 0, true);
+    return /^(true|yes|on|enabled?|no|off|none|disabled?|\d+)$/i.test(text) ? undefined : parseAddress(text, 0, true);
   },
 );
 

@@ -2,6 +2,7 @@
 import { RE2JS } from "re2js";
 import { GRPC, GRPC_STATUSES } from "../http/grpc.ts";
 import { normalizePathText, normalizeTargetText } from "../http/path-text.ts";
+import { adviseRetry } from "./peer-words.ts";
 import { findNearest } from "./place.ts";
 import { InvalidValue, type ScalarShape, scalar } from "./shape.ts";
 
@@ -83,6 +84,8 @@ export const retryReason: ScalarShape<RetryReason> = scalar(
   (text) => {
     if (/^[45]\d\d$/.test(text)) return Number(text);
     const cause = RETRY_CAUSES.find((one) => one === text);
+    const advice = cause === undefined ? adviseRetry(text) : undefined;
+    if (advice !== undefined) throw new InvalidValue(`"${text}" is not known, expected ${advice}`);
     const near = cause ?? findNearest(text.replace("_", "-"), RETRY_CAUSES);
     if (cause === undefined && near !== undefined)
       throw new InvalidValue(`"${text}" is not known, did you mean "${near}"`);

@@ -1,4 +1,5 @@
 /** What to write instead of keys and names that users of nginx, HAProxy, Envoy, Traefik and Caddy know. */
+import { BUILTINS } from "./builtins.ts";
 
 const ACTIVE = "`health: { active: … }` of a cluster";
 
@@ -67,6 +68,33 @@ export const KEYS = byWord([
   ["limitrate", "`limits: { bandwidth: … }` of a listener, or `bandwidth` of a route"],
   ["proxytimeout", "`timeouts.idle` of a listener, or `timeouts.tunnel` of a cluster"],
   ["letsencrypt certresolver", "`tls: { acme: … }` of a listener"],
+  ["hashpolicy", "the strategy `consistent-hash: { key: … }` of a cluster"],
+  [
+    "prefixrewrite regexrewrite pathrewrite hostrewriteliteral replacepath handlepath",
+    "the filter `rewrite` in a `chain`",
+  ],
+  ["header headerup headerdown requestheaderstoadd", "the filter `headers` in a `chain`"],
+  ["saferegex saferegexmatch pathregex", "`regex` in `match` of a route"],
+  ["typedperfilterconfig perfilterconfig", "`chain` of the route"],
+  ["handle", "`routes` of a listener"],
+]);
+
+/** What others have and Sluice has not, with the reason. */
+const ABSENT = byWord([
+  ["gzip brotli zstd compress compression encode", "bodies are forwarded as endpoints encode them"],
+  ["fileserver root tryfiles autoindex static", "files are served by an endpoint"],
+  ["cache proxycache caching", "responses are not cached"],
+]);
+
+/** Causes of a retry. */
+const RETRIES = byWord([
+  ["connectfailure connfailure", "connect"],
+  ["refusedstream resetbeforerequest emptyresponse", "reset"],
+  ["error", "connect, reset, timeout"],
+  ["responsetimeout", "timeout"],
+  ["gatewayerror", "502, 503, 504"],
+  ["5xx allretryableerrors retriablestatuscodes", "status codes, such as 502, 503, 504"],
+  ["retriable4xx", "409"],
 ]);
 
 /** Protocols of a cluster. */
@@ -123,18 +151,45 @@ export const PLACED: readonly (readonly [known: string, keys: string, advice: st
   ["verify", "insecure insecureskipverify skipverify", "`verify: false`"],
   ["unhealthyAfter", "path uri url httppath", "`http: /path`"],
   ["zone", "host port ip url server name", '`address: "host:port"`'],
+  [
+    "consecutiveFailures",
+    "consecutive5xx consecutiveerrors consecutivegatewayfailure maxfails",
+    "`consecutiveFailures`",
+  ],
+  ["consecutiveFailures", "baseejectiontime failtimeout", "`ejectFor`"],
+  ["consecutiveFailures", "maxejectiontime", "`maxEjectFor`"],
+  ["consecutiveFailures", "maxejectionpercent", "`maxEjected`"],
+  ["fields", "path output", "`file`"],
+  ["fields", "if filter condition", "`where`"],
   ["certificates", "cert key certfile keyfile", "`certificates: [{ cert: …, key: … }]`"],
 ];
 
 /**
- * The advice for an unknown key in a map with these known keys, such as "`endpoints` of a cluster"; undefined if there
- * is none.
+ * How the message of an unknown key in a map with these known keys continues, such as "write `endpoints` of a cluster";
+ * undefined if there is no advice.
  */
 export function adviseKey(key: string, known: readonly string[]): string | undefined {
   const word = normalize(key);
   const placed = PLACED.find(([mark, keys]) => known.includes(mark) && keys.split(" ").includes(word));
-  if (placed !== undefined) return placed[2];
-  return Object.hasOwn(KEYS, word) ? KEYS[word] : undefined;
+  if (placed !== undefined) return `write ${placed[2]}`;
+  if (Object.hasOwn(KEYS, word)) return `write ${KEYS[word]}`;
+  if (Object.hasOwn(ABSENT, word)) return `which is not available: ${ABSENT[word]}`;
+  if (!known.includes("chain")) return undefined;
+  if (isFilter(key)) return "write it in `chain: [ … ]`";
+  const filter = Object.hasOwn(NAMES, word)
+    ? NAMES[word]!
+    : Object.keys(BUILTINS).find((one) => normalize(one) === word);
+  return filter !== undefined && isFilter(filter) ? `write the filter \`${filter}\` in \`chain: [ … ]\`` : undefined;
+}
+
+function isFilter(name: string): boolean {
+  return Object.hasOwn(BUILTINS, name) && BUILTINS[name] === "filter";
+}
+
+/** What to write instead of this cause of a retry; undefined if no proxy has it. */
+export function adviseRetry(cause: string): string | undefined {
+  const word = normalize(cause);
+  return Object.hasOwn(RETRIES, word) ? RETRIES[word] : undefined;
 }
 
 /** The known name that users of other proxies mean by this one; undefined if there is none. */

@@ -212,10 +212,9 @@ function adviseUnknown(key: string, known: readonly string[]): { text: string; m
   const near = findNearest(key, known);
   // A word of another proxy that is further away is meant as such.
   const isSlip = near !== undefined && isOneEdit(key, near);
-  const isFilter = known.includes("chain") && Object.hasOwn(BUILTINS, key) && BUILTINS[key] === "filter";
-  const advice = isSlip ? undefined : (adviseKey(key, known) ?? (isFilter ? "it in `chain: [ … ]`" : undefined));
+  const advice = isSlip ? undefined : adviseKey(key, known);
   if (advice === undefined) return { text: hint(key, known), meant: near === undefined ? [] : [near] };
-  return { text: `write ${advice}`, meant: advice.match(/(?<=`)\w+/g) ?? [] };
+  return { text: advice, meant: advice.match(/(?<=`)\w+/g) ?? [] };
 }
 
 function expandShorthand(shape: ObjectShape<unknown>, tree: Tree): Tree {

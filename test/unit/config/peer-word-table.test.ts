@@ -77,6 +77,15 @@ const KEY_WORDS: readonly (readonly [advice: string, words: string])[] = [
   ["`limits: { bandwidth: … }` of a listener, or `bandwidth` of a route", "limit_rate"],
   ["`timeouts.idle` of a listener, or `timeouts.tunnel` of a cluster", "proxy_timeout"],
   ["`tls: { acme: … }` of a listener", "letsencrypt certResolver"],
+  ["the strategy `consistent-hash: { key: … }` of a cluster", "hashPolicy hash_policy"],
+  [
+    "the filter `rewrite` in a `chain`",
+    "prefix_rewrite regex_rewrite path_rewrite host_rewrite_literal replacePath handle_path",
+  ],
+  ["the filter `headers` in a `chain`", "header header_up header_down request_headers_to_add"],
+  ["`regex` in `match` of a route", "safe_regex safe_regex_match path_regex"],
+  ["`chain` of the route", "typed_per_filter_config per_filter_config"],
+  ["`routes` of a listener", "handle"],
 ];
 
 /** `[name of a built-in plugin, names elsewhere]`. */
@@ -129,7 +138,7 @@ clusters: { app: { endpoints: [{ address: "127.0.0.1:9001", ${endpoint} }], ${mo
 }
 
 test("each key of another proxy has its advice", () => {
-  for (const [word, advice] of words(KEY_WORDS)) assert.equal(adviseKey(word, []), advice, word);
+  for (const [word, advice] of words(KEY_WORDS)) assert.equal(adviseKey(word, []), `write ${advice}`, word);
   const missing = Object.keys(KEYS).filter((key) => !words(KEY_WORDS).some(([word]) => normalize(word) === key));
   assert.deepEqual(missing, [], "not in this table");
 });
@@ -196,7 +205,46 @@ const PLACES: readonly (readonly [
     "cert key certFile keyFile",
     "`certificates: [{ cert: …, key: … }]`",
   ],
+  [
+    (entry) => ({ more: `health: { passive: { ${entry} } }` }),
+    "consecutive_5xx consecutiveErrors consecutive_gateway_failure max_fails",
+    "`consecutiveFailures`",
+  ],
+  [(entry) => ({ more: `health: { passive: { ${entry} } }` }), "base_ejection_time fail_timeout", "`ejectFor`"],
+  [(entry) => ({ more: `health: { passive: { ${entry} } }` }), "max_ejection_time", "`maxEjectFor`"],
+  [(entry) => ({ more: `health: { passive: { ${entry} } }` }), "max_ejection_percent", "`maxEjected`"],
+  [(entry) => ({ top: `log: { access: { ${entry} } }` }), "path output", "`file`"],
+  [(entry) => ({ top: `log: { access: { ${entry} } }` }), "if filter condition", "`where`"],
 ];
+
+test("what another proxy has and Sluice has not is named", () => {
+  const absent = {
+    "bodies are forwarded as endpoints encode them": "gzip brotli zstd compress compression encode",
+    "files are served by an endpoint": "file_server root try_files autoindex static",
+    "responses are not cached": "cache proxy_cache caching",
+  };
+  for (const [reason, keys] of Object.entries(absent))
+    for (const key of keys.split(" ")) {
+      const text = `unknown key "${key}", which is not available: ${reason}`;
+      assert.ok(load({ route: `${key}: x` }).includes(text), key);
+      assert.ok(load({ listener: `cluster: app, ${key}: x` }).includes(text), key);
+    }
+});
+
+test("each cause of a retry of another proxy has its advice", () => {
+  const causes = {
+    "expected connect": "connect-failure conn-failure",
+    "expected reset": "refused-stream reset-before-request empty-response",
+    "expected connect, reset, timeout": "error",
+    "expected timeout": "response-timeout",
+    "expected 502, 503, 504": "gateway-error",
+    "expected status codes, such as 502, 503, 504": "5xx all-retryable-errors retriable-status-codes",
+    "expected 409": "retriable-4xx",
+  };
+  for (const [advice, words] of Object.entries(causes))
+    for (const word of words.split(" "))
+      assert.ok(load({ route: `retry: { on: [${word}] }` }).includes(`"${word}" is not known, ${advice}`), word);
+});
 
 test("each key at a place where it means something else has its advice", () => {
   const written = PLACES.flatMap(([write, keys, advice]) => keys.split(" ").map((key) => ({ write, key, advice })));

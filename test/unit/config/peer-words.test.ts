@@ -113,6 +113,37 @@ const cases: [text: Parameters<typeof load>[0], problem: string][] = [
     { listener: "routes: [{ cluster: app, rewrite: { strip: /a } }]" },
     'listeners.web.routes.0.rewrite: unknown key "rewrite", write it in `chain: [ … ]`',
   ],
+  [
+    { listener: "routes: [{ cluster: app, forward_auth: x }]" },
+    'listeners.web.routes.0.forward_auth: unknown key "forward_auth", write the filter `ext-auth` in `chain: [ … ]`',
+  ],
+  [
+    { listener: "basicauth: { bob: x }" },
+    'listeners.web.basicauth: unknown key "basicauth", write the filter `basic-auth` in `chain: [ … ]`',
+  ],
+  // A strategy is not part of a chain.
+  [
+    { listener: "maglev: true" },
+    'listeners.web.maglev: unknown key "maglev", expected one of address, protocol, udp, tls, proxyProtocol, allow, deny, timeouts, limits, grpc, http2, path, trustedProxies, halfClose, chain, routes, cluster, respond, redirect',
+  ],
+  // What Sluice does not have.
+  [
+    { listener: "routes: [{ cluster: app, gzip: true }]" },
+    'listeners.web.routes.0.gzip: unknown key "gzip", which is not available: bodies are forwarded as endpoints encode them',
+  ],
+  [
+    { listener: "file_server: ./public" },
+    'listeners.web.file_server: unknown key "file_server", which is not available: files are served by an endpoint',
+  ],
+  [{ top: "admin: off" }, 'admin: invalid value "off": expected false, or an address such as 127.0.0.1:9901'],
+  [
+    { listener: "routes: [{ cluster: app, retry: { on: [5xx] } }]" },
+    'listeners.web.routes.0.retry.on.0: "5xx" is not known, expected status codes, such as 502, 503, 504',
+  ],
+  [
+    { listener: "routes: [{ cluster: app, retry: { on: [connect-failure] } }]" },
+    'listeners.web.routes.0.retry.on.0: "connect-failure" is not known, expected connect',
+  ],
   // A value in place of a map or a list.
   [
     { listener: "routes: [{ cluster: app, retry: { on: connect } }]" },
@@ -163,7 +194,7 @@ test("each key and name that is advised exists", () => {
   };
   collect(makeJsonSchema());
   for (const [word, advice] of Object.entries(KEYS)) {
-    assert.equal(adviseKey(word, []), advice, "is normalised");
+    assert.equal(adviseKey(word, []), `write ${advice}`, "is normalised");
     const code = Array.from(advice.matchAll(/`([^`]*)`/g), ([, text]) => text!).join(" ");
     for (const [name] of code.replace(/":\d+"/g, "").matchAll(/[a-zA-Z][\w-]*/g))
       assert.ok(keys.has(name) || name in BUILTINS || name === "http2", `${word}: ${name}`);
