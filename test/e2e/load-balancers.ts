@@ -31,14 +31,18 @@ export async function startNginx(t: TestContext, port: number, blocks: string): 
   await start(t, port, { command: "nginx", args: ["-c"], config: head + blocks });
 }
 
-/** Starts nghttpd, which listens on `port`. `files`: those of its key and certificate, or `--no-tls`. */
+/**
+ * Starts nghttpd, which listens on `port`. `files`: those of its key and certificate, or `--no-tls`. `onOutput`: gets what
+ * it prints.
+ */
 export async function startNghttpd(
   t: TestContext,
   port: number,
   options: readonly string[],
   files: readonly string[],
+  onOutput?: (text: string) => void,
 ): Promise<void> {
-  await run(t, port, "nghttpd", ["-a127.0.0.1", ...options, `${port}`, ...files]);
+  await run(t, port, "nghttpd", ["-a127.0.0.1", ...options, `${port}`, ...files], onOutput);
 }
 
 type Program = { readonly command: string; readonly args: readonly string[]; readonly config: string };
@@ -52,10 +56,17 @@ async function start(t: TestContext, port: number, { command, args, config }: Pr
   await run(t, port, command, [...prefix, ...args, file]);
 }
 
-async function run(t: TestContext, port: number, command: string, args: readonly string[]): Promise<void> {
-  const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"] });
+async function run(
+  t: TestContext,
+  port: number,
+  command: string,
+  args: readonly string[],
+  onOutput?: (text: string) => void,
+): Promise<void> {
+  const child = spawn(command, args, { stdio: ["ignore", onOutput === undefined ? "ignore" : "pipe", "pipe"] });
+  if (onOutput !== undefined) child.stdout!.setEncoding("latin1").on("data", onOutput);
   let output = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+  child.stderr!.setEncoding("utf8").on("data", (text: string) => {
     output += text;
   });
   const exited = once(child, "exit");
