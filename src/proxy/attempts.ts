@@ -18,7 +18,7 @@ import { hasWebSocketKey, selectUpgrade } from "./upgrade.ts";
 
 /**
  * How often a request that an endpoint did not process is sent to it again: at most as many streams are before it on a
- * connection, and each connection that ends in order after some of them leaves fewer.
+ * connection, and each one that ends in order after some of them leaves fewer, unless newer requests take their place.
  */
 const MAX_REPEATS = 99;
 /** A repeat counts so much if the endpoint has processed nothing on the connection: three of them are allowed. */
