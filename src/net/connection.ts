@@ -95,7 +95,7 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
    */
   #kept: PendingBuffer | null = null;
   #keptEnd = false;
-  /** Both directions have ended, so that the socket has closed itself; what is kept is still delivered. */
+  /** The socket has closed, which is reported after what is kept. */
   #closesLate = false;
   #error: Error | null = null;
 
@@ -200,7 +200,8 @@ export class Connection<Handler extends ConnectionHandler = ConnectionHandler> i
   }
 
   get alive(): boolean {
-    return this.#socket !== null && (!this.#socket.destroyed || this.#closesLate);
+    // With both directions ended, it closes itself before what is kept was delivered.
+    return this.#socket !== null && (!this.#socket.destroyed || (this.#keptEnd && this.#error === null));
   }
 
   /** Closes `dependent` when this connection has closed, after the handler's `closed`. */
