@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect as connectPlain } from "node:net";
+import { connect as connectPlain, createServer as createPlainServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { connect, createServer, type TLSSocket } from "node:tls";
+import { type ConnectionOptions, connect, createServer, type TLSSocket } from "node:tls";
 import { Authority } from "../support/certificates.ts";
 import { findFreePort } from "./free-port.ts";
 import { missingPeers } from "./load-balancers.ts";
@@ -71,6 +71,24 @@ async function startTls(t: LiveTest, name: string, protocols: string[]): Promise
     socket.end(`${name} ${socket.alpnProtocol}`);
   });
   server.on("tlsClientError", () => {});
+  atEnd(t, () => server.close());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return (server.address() as { port: number }).port;
+}
+
+/** A server that responds with the number of bytes, and 2 MB in all, after its client has ended its direction. */
+async function startSum(t: LiveTest, isTls: boolean): Promise<number> {
+  const credentials = { cert: authority.read("far.pem"), key: authority.read("far.key") };
+  const serve = (socket: Socket) => {
+    let size = 0;
+    socket.on("error", () => {});
+    socket.on("data", (data: Buffer) => {
+      size += data.length;
+    });
+    socket.on("end", () => socket.end(`${size} `.padEnd(2_000_000, "y")));
+  };
+  const options = { allowHalfOpen: true };
+  const server = isTls ? createServer({ ...credentials, ...options }, serve) : createPlainServer(options, serve);
   atEnd(t, () => server.close());
   await once(server.listen(0, "127.0.0.1"), "listening");
   return (server.address() as { port: number }).port;
@@ -220,10 +238,16 @@ testInUsualMode("tls-passes-through: TLS is terminated before TCP, with and with
   const plain = await startRawUpstream(t, (peer) => void peer.send("plain."));
   const secure = await startTls(t, "secure", ["x/1"]);
   const far = await startTls(t, "far", ["x/1"]);
+  const sums = [await startSum(t, false), await startSum(t, true)];
   const sluice = await startSluice(
     t,
-    ({ web }) => `
+    ({ web, sum }) => `
 listeners:
+  sum:
+    address: 127.0.0.1:${sum}
+    protocol: tcp
+    tls: { certificates: [{ cert: own.pem, key: own.key }] }
+    routes: [{ match: { sni: localhost }, cluster: sum }, { cluster: sums }]
   web:
     address: 127.0.0.1:${web}
     protocol: tcp
@@ -235,11 +259,23 @@ listeners:
       - { match: { sni: localhost }, cluster: secure }
 clusters:
   plain: ["127.0.0.1:${plain.port}"]
+  sum: ["127.0.0.1:${sums[0]}"]
+  sums: { endpoints: ["127.0.0.1:${sums[1]}"], tls: { ca: ca.pem, sni: far.example } }
   secure: { endpoints: ["127.0.0.1:${secure}"], tls: { ca: ca.pem, sni: far.example } }
   far: ["127.0.0.1:${far}"]
 `,
-    { files: { ...files, "ca.pem": authority.read("ca.pem") } },
+    { ports: ["sum"], files: { ...files, "ca.pem": authority.read("ca.pem") } },
   );
+  // A client ends its direction, by close_notify and FIN, and gets a response of the other one after that.
+  for (const servername of ["localhost", "own.example", "own.example", "own.example"]) {
+    const options = { port: sluice.ports.sum!, host: "127.0.0.1", servername, allowHalfOpen: true };
+    const socket = connect({ ...options, rejectUnauthorized: false } as ConnectionOptions);
+    atEnd(t, () => socket.destroy());
+    socket.end(Buffer.alloc(3_000_000, "x"));
+    const text = await textOf(socket);
+    assert.deepEqual([text.length, text.slice(0, 8)], [2_000_000, "3000000 "], servername);
+  }
+  await sluice.metricIs(4, "sluice_tunnels_ended_total", { listener: "sum", reason: "client_closed" });
   const first = async (name: string, protocols: string[] = []) => {
     const socket = await clientOf(t, sluice.port, name, protocols);
     const [data] = await bounded(once(socket, "data"), `bytes for ${name}`);
