@@ -41,6 +41,9 @@ function decide(tree: ScalarTree, schema: PluginSchema, decisions: Decisions): P
   });
   const allowed = tried.filter(({ problems }) => problems.length === 0).map(({ value }) => value);
   const exact = allowed.filter((value) => !isRounded(tree, value));
+  // JSON has no infinite numbers, and bounds do not exclude `.nan`.
+  if (allowed.length === 1 && typeof allowed[0] === "number" && !Number.isFinite(allowed[0]))
+    return [{ ...tree.at, message: `${describe(tree, schema)}: expected ${expected(schema)}` }];
   if (allowed.length === 0) return addQuoting(tree, schema, tried[0]!.problems);
   if (exact.length === 0)
     return [{ ...tree.at, message: schema.secret ? describeAmbiguity(tree, true) : describeRounded(tree) }];
@@ -83,9 +86,7 @@ function isOf(tree: Tree, type: string): boolean {
   if (tree.kind !== "scalar") return type === (tree.kind === "list" ? "array" : "object");
   const { value } = tree;
   if (value === null) return type === "null";
-  // JSON has no infinite numbers, and bounds do not exclude `.nan`.
-  if (typeof value === "number")
-    return (type === "number" && Number.isFinite(value)) || (type === "integer" && Number.isInteger(value));
+  if (typeof value === "number") return type === "number" || (type === "integer" && Number.isInteger(value));
   return type === typeof value;
 }
 

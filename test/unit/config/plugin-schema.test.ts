@@ -101,6 +101,7 @@ test("a configuration that violates its schema is reported at its place", () => 
       [
         '5:10: plugins.p.config.a: invalid value ".nan": expected a number to 9',
         '5:19: plugins.p.config.b: invalid value "-.inf": expected a number',
+        '5:29: plugins.p.config.c: .inf is not exact as a number: write ".inf" in quotes for the text',
       ],
     ],
     [
