@@ -38,7 +38,8 @@ export function pick(endpoints: Endpoints, req: Request): i32 {
   let isEmpty = true;
   for (let i = 0; i < parts.length; i++) {
     const value = parts[i].valueIn(req);
-    if (value !== null) isEmpty = false;
+    // Connections have no path, host or route.
+    if (value !== null && value.length) isEmpty = false;
     // Separated, so that `a`, `bc` is another key than `ab`, `c`.
     key = hash(value === null ? "\n" : `${value}\n`, key);
   }

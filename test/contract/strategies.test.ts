@@ -370,7 +370,7 @@ describe("consistent-hash", () => {
 
   test("depends on its key alone", () => {
     const view = Endpoints.ofWeights(Array.from({ length: 50 }, () => 1)).view();
-    const parts = ["header:x-user", "cookie:session", "query:id", "method", "path", "host", "route", "client-address"];
+    const parts = ["header:x-user", "cookie:session", "query:id", "method", "path", "host", "client-address"];
     const seen = new Set<number>();
     for (const part of parts) {
       const strategy = new Strategy("consistent-hash", { key: part }).update(view);
@@ -400,6 +400,9 @@ describe("consistent-hash", () => {
     const counts = count(3000, 3, () => strategy.pick(endpoints.view(), get("X-Other: 1")));
     assert.equal(counts[1], 0);
     assert.ok(counts[0]! > 1000 && counts[2]! > 1000, counts.join(" "));
+    const byRoute = new Strategy("consistent-hash", { key: ["route", "header:x-user"] }).update(endpoints.view());
+    const used = count(100, 3, () => byRoute.pick(endpoints.view(), get("X-User:")));
+    assert.ok(used[0]! > 0 && used[2]! > 0, used.join(" "));
   });
 
   test("bounds the load by balanceFactor, and keeps keys where it is not reached", () => {
