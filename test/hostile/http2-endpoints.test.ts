@@ -359,7 +359,7 @@ testInUsualMode("an endpoint that processes one request of each connection gets 
   assert.equal(await post(), 200);
   assert.equal(opened, 2, "the first and one repeat");
 
-  // An error is no orderly end: three repeats, whatever else was processed.
+  // An error is no orderly end: three repeats, also if others were processed.
   opened = 0;
   answer = (_, stream) => (stream === 1 ? Buffer.concat([goAway(1, CODE.internalError), headers(1, OK)]) : null);
   const statuses = await postAll(20);
