@@ -253,7 +253,7 @@ export class ClientStreams implements FrameHandler, FrameOwner<Stream>, StreamSe
       return this.streamFault(stream, CODE.flowControlError, "more than the window of the stream");
     // Of a tunnel; a stream is closed by then.
     if (stream.input.hasEnded) return this.streamFault(stream, CODE.streamClosed, "DATA after the end of the stream");
-    if (padding > 0) stream.input.grant(padding);
+    if (padding > 0 && !ends) stream.input.grant(padding);
     stream.receive(bytes, start, end, ends);
     return !this.#owner.hasEnded;
   }

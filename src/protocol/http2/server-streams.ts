@@ -165,7 +165,8 @@ export class ServerStreams implements FrameHandler, FrameOwner<Stream> {
       this.#owner.credit(size);
       return this.streamFault(stream, CODE.streamClosed, AFTER_END);
     }
-    if (padding > 0) stream.input.grant(padding);
+    if (padding > 0 && ends) this.#owner.credit(padding);
+    else if (padding > 0) stream.input.grant(padding);
     this.#joiner.add(stream, bytes, start, end);
     if (ends) this.#joiner.deliver(true);
     return true;
