@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { containsNetwork } from "../net/networks.ts";
 import { findGrpcOverHttp1 } from "./grpc-clusters.ts";
+import { findNestedTls } from "./nested-tls.ts";
 import { byPlace, hasProblem, omitFollowUps, type Problem } from "./place.ts";
 import { Reader } from "./read.ts";
 import {
@@ -55,7 +56,12 @@ export function loadConfig(text: string, options: { file: string; env: Environme
   const acme = findEntry(tree, "acme");
   const found =
     problems.length === 0
-      ? [...findUnusedClusters(parts), ...findGrpcOverHttp1(parts), ...findUnusedAcme(acme, parts)]
+      ? [
+          ...findUnusedClusters(parts),
+          ...findGrpcOverHttp1(parts),
+          ...findNestedTls(parts),
+          ...findUnusedAcme(acme, parts),
+        ]
       : [];
   const warnings = [...reader.warnings, ...found];
   return {

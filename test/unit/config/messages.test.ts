@@ -340,6 +340,16 @@ test("valid but probably unintended settings are warnings", () => {
   );
   // Of several protocols, it selects TLS connections.
   assert.deepEqual(load(relayed.replace("protocol: tcp", "protocol: auto")).warnings, []);
+  const encrypted = (text: string) =>
+    load(text.replace('["127.0.0.1:9001"]', '{ tls: {}, endpoints: ["127.0.0.1:9001"] }')).warnings;
+  const nested =
+    'the cluster "app", which has `tls`: its endpoints receive TLS within TLS; expected a cluster without it, or a route that terminates TLS';
+  for (const [text, at] of [
+    [relayed.replace("protocol: tcp", "protocol: auto"), "s:2:83: listeners.web.routes.0.cluster"],
+    [relayed.replace("passthrough: true", "match: { sni: a.example }"), "s:2:90: listeners.web.routes.0.cluster"],
+  ])
+    assert.deepEqual(encrypted(text!), [`${at}: TLS connections are relayed as they are to ${nested}`]);
+  assert.deepEqual(encrypted(relayed.replace("passthrough: true, ", "")), []);
   const narrow = BASE.replace("cluster: app", "http2: { streamWindow: 2MiB }, cluster: app");
   assert.deepEqual(
     load(narrow).warnings.map((one) => one.replace(/^s:\d+:\d+: /, "")),
