@@ -25,6 +25,8 @@ export type Status = {
   readonly expiringCertificates: readonly CertificateStatus[];
   /** Certificates that are revoked, or must-staple without an OCSP response: clients reject them. */
   readonly unstapledCertificates: readonly CertificateStatus[];
+  /** Revocation lists that have expired: all certificates of their authorities are rejected. */
+  readonly expiredRevocationLists: readonly RevocationListStatus[];
   /** All configured certificates from an ACME server, and at most 100 of those obtained on demand, failing ones first. */
   readonly managedCertificates: readonly ManagedCertificateStatus[];
   readonly workers: readonly {
@@ -36,6 +38,13 @@ export type Status = {
   }[];
   /** The last reload, the first version included. */
   readonly lastReload: { at: string; result: string; problems: readonly string[] } | null;
+};
+
+export type RevocationListStatus = {
+  /** `listener web` or `cluster app`. */
+  readonly usedBy: string;
+  readonly file: string;
+  readonly expires: string;
 };
 
 export type ClusterStatus = {

@@ -27,6 +27,9 @@ export function describeCondition(status: api.Status): Condition {
     ...unstapled,
     ...failing.filter(({ expires }) => expires === null).map(describeManaged),
     ...expired.map(describeExpiring),
+    ...status.expiredRevocationLists.map(
+      ({ usedBy, file, expires }) => `${usedBy}: revocation list ${file} expired at ${expires}`,
+    ),
     ...unavailableClusters.map((cluster) => `cluster ${cluster} has no usable endpoint`),
     ...quarantined.map((plugin) => `plugin ${plugin} is in quarantine`),
   ];

@@ -285,7 +285,7 @@ export class App {
   /** The certificates in service have changed. */
   #takeCertificates(): void {
     const certificates = [...(this.#reloader.current?.certificates ?? []), ...this.#acme.list()];
-    this.#tls.take(certificates);
+    this.#tls.take(certificates, this.#reloader.current?.revocationLists ?? []);
     this.#stapling.take([...certificates, ...this.#acme.listOnDemand()]);
   }
 

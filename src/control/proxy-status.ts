@@ -64,6 +64,7 @@ export class ProxyStatus {
       health: plugins,
       rollouts: rollouts.list(),
       certificates: this.#certificates(),
+      expiredRevocationLists: this.#parts.tls.expiredLists(),
       managedCertificates: this.#parts.acme.describe(),
     });
   }

@@ -10,7 +10,13 @@ import { type Built, buildPlan, type PlanSources } from "../plan/builder.ts";
 import { listWasmFiles, type Modules, type ReadSettings, readWasmFiles, type WasmFiles } from "../plan/modules.ts";
 import type { Plan } from "../plan/plan.ts";
 import { placeMetrics } from "../plan/plugin-metrics.ts";
-import { type CertificateInfo, listTlsFiles, readTlsFiles, type TlsFiles } from "../plan/tls-files.ts";
+import {
+  type CertificateInfo,
+  listTlsFiles,
+  type RevocationListInfo,
+  readTlsFiles,
+  type TlsFiles,
+} from "../plan/tls-files.ts";
 import type { CertificateManager } from "./acme/manager.ts";
 import type { CanaryRollouts, Selection } from "./canary-rollouts.ts";
 import { readConfigFile } from "./config-file.ts";
@@ -38,6 +44,7 @@ export type Current = {
   readonly text: string;
   readonly plan: Plan;
   readonly certificates: readonly CertificateInfo[];
+  readonly revocationLists: readonly RevocationListInfo[];
 };
 
 export type ReloaderOptions = {
@@ -298,7 +305,8 @@ export class Reloader {
     rollouts.commit(selection, plan);
     this.#fingerprint = fingerprint;
     this.#accepted = next;
-    this.#current = { config, text, plan, certificates: next.tls.certificates };
+    const { certificates, revocationLists } = next.tls;
+    this.#current = { config, text, plan, certificates, revocationLists };
     onAccepted(this.#current);
     endpoints.commit(plan);
   }

@@ -34,6 +34,7 @@ export type StatusSources = {
   readonly rollouts: readonly api.RolloutStatus[];
   readonly unavailableClusters: readonly string[];
   readonly certificates: readonly api.CertificateStatus[];
+  readonly expiredRevocationLists: readonly api.RevocationListStatus[];
   readonly managedCertificates: readonly api.ManagedCertificateStatus[];
 };
 
@@ -56,6 +57,7 @@ export function describeStatus(sources: StatusSources): api.Status {
       connections: counters.sum(cells + LISTENER_CELLS.connections),
     })),
     expiringCertificates: sources.certificates.filter(({ warning }) => warning !== null),
+    expiredRevocationLists: sources.expiredRevocationLists,
     managedCertificates: sources.managedCertificates,
     unstapledCertificates: sources.certificates.filter(({ ocsp }) => isRejected(ocsp)),
     workers: workers.present().map((worker) => ({

@@ -1,9 +1,9 @@
-/** Hourly work for TLS: a new key for session tickets, and warnings of certificates that expire soon. */
+/** Hourly work for TLS: a new key for session tickets, and warnings of certificates and revocation lists that expire. */
 
-import type { CertificateStatus } from "../admin/api.ts";
+import type { CertificateStatus, RevocationListStatus } from "../admin/api.ts";
 import { ROTATE_EVERY, type TicketKeys } from "../net/ticket-keys.ts";
 import type { Log } from "../observe/log.ts";
-import type { CertificateInfo } from "../plan/tls-files.ts";
+import type { CertificateInfo, RevocationListInfo } from "../plan/tls-files.ts";
 
 /** Days before expiry at which a warning is logged; 0: expired. */
 const WARN_AT = [30, 14, 7, 1, 0] as const;
@@ -16,8 +16,11 @@ export class TlsUpkeep {
   readonly #now: () => number;
   readonly #timer: NodeJS.Timeout;
   #certificates: readonly CertificateInfo[] = [];
+  #lists: readonly RevocationListInfo[] = [];
   /** The last warning of each certificate: one of WARN_AT. */
   #warned = new Map<string, number>();
+  /** The expired lists that were logged. */
+  #reported = new Set<string>();
 
   constructor(keys: TicketKeys, log: Log, now: () => number = Date.now) {
     this.#keys = keys;
@@ -53,9 +56,17 @@ export class TlsUpkeep {
     });
   }
 
-  /** A version with these certificates serves. */
-  take(certificates: readonly CertificateInfo[]): void {
+  /** The lists of the version in service that have expired: all certificates of their authorities are rejected. */
+  expiredLists(): RevocationListStatus[] {
+    return this.#lists
+      .filter(({ expires }) => expires < this.#now())
+      .map((list) => ({ ...list, expires: new Date(list.expires).toISOString() }));
+  }
+
+  /** A version with these certificates and revocation lists serves. */
+  take(certificates: readonly CertificateInfo[], lists: readonly RevocationListInfo[]): void {
     this.#certificates = certificates;
+    this.#lists = lists;
     const warned = new Map<string, number>();
     for (const certificate of certificates) {
       const before = this.#warned.get(idOf(certificate));
@@ -65,7 +76,7 @@ export class TlsUpkeep {
     this.check();
   }
 
-  /** Logs each certificate that has reached the next limit. */
+  /** Logs each certificate that has reached the next limit, and each list that has expired. */
   check(): void {
     for (const certificate of this.#certificates) {
       const { listener, file, names, expires } = certificate;
@@ -74,6 +85,14 @@ export class TlsUpkeep {
       this.#warned.set(idOf(certificate), limit);
       const fields = { listener, file, names, expires: new Date(expires).toISOString(), days };
       this.#log.warn(fields, limit === 0 ? "certificate has expired" : "certificate expires soon");
+    }
+    const before = this.#reported;
+    this.#reported = new Set();
+    for (const list of this.expiredLists()) {
+      const id = `${list.usedBy} ${list.file} ${list.expires}`;
+      this.#reported.add(id);
+      if (before.has(id)) continue;
+      this.#log.warn(list, "certificate revocation list has expired: all certificates of its authority are rejected");
     }
   }
 

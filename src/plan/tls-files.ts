@@ -33,12 +33,23 @@ export type CertificateInfo = {
   readonly renewedAt: number;
 };
 
+/** A revocation list in use, for warnings of its expiry. */
+export type RevocationListInfo = {
+  /** `listener web` or `cluster app`. */
+  readonly usedBy: string;
+  /** The file as configured, which may have several lists. */
+  readonly file: string;
+  /** Wall-clock ms; infinite if it does not expire. */
+  readonly expires: number;
+};
+
 export type TlsFiles = {
   /** By name of the listener. */
   readonly servers: ReadonlyMap<string, TlsServerOptions>;
   /** By name of the cluster. */
   readonly clients: ReadonlyMap<string, TlsClientOptions>;
   readonly certificates: readonly CertificateInfo[];
+  readonly revocationLists: readonly RevocationListInfo[];
   /** `acme.ca`: PEM of the authorities of the ACME server; empty: the public ones. */
   readonly acmeCa: readonly string[];
   readonly problems: readonly Problem[];
@@ -87,6 +98,7 @@ class TlsCheck {
   readonly problems: Problem[] = [];
   readonly warnings: Problem[] = [];
   readonly certificates: CertificateInfo[] = [];
+  readonly revocationLists: RevocationListInfo[] = [];
   readonly #files: Files;
   readonly #now: number;
   readonly #onDemand: OnDemand;
@@ -107,7 +119,7 @@ class TlsCheck {
     this.#ciphers(tls);
     if (tls.onDemand && this.#onDemand === undefined)
       this.#report(tls.at, '"onDemand" is given without the names that it is for, expected "acme.onDemand"');
-    const clients = this.#clients(tls);
+    const clients = this.#clients(listener, tls);
     if (this.problems.length > before) return undefined;
     this.warnings.push(...findUnusedNames(tls, certificates as TlsCertificate[]));
     const options = {
@@ -140,7 +152,7 @@ class TlsCheck {
     const options = {
       verify: tls.verify,
       serverName: tls.sni ?? [...hosts][0] ?? "",
-      ...this.#revocable(tls),
+      ...this.#revocable(`cluster ${name}`, tls),
       certificate: pair ? { cert: pair.cert, key: pair.pem, passphrase } : null,
     };
     if (this.problems.length > before) return undefined;
@@ -317,21 +329,21 @@ class TlsCheck {
       if (!known.has(name.toLowerCase())) this.#report(at, `unknown cipher "${name}"`);
   }
 
-  #clients({ clientCertificates: given }: ListenerTls): TlsServerOptions["clients"] {
+  #clients(listener: string, { clientCertificates: given }: ListenerTls): TlsServerOptions["clients"] {
     if (given === undefined || given.mode === "off") return null;
-    return { required: given.mode === "required", ...this.#revocable(given) };
+    return { required: given.mode === "required", ...this.#revocable(`listener ${listener}`, given) };
   }
 
   /** Authorities with their revocation lists. */
-  #revocable({ ca: files, crl }: Pick<ClusterTls, "ca" | "crl">): { ca: string[]; crl: string[] } {
+  #revocable(usedBy: string, { ca: files, crl }: Pick<ClusterTls, "ca" | "crl">): { ca: string[]; crl: string[] } {
     const ca = this.authorities(files);
-    const lists = crl.flatMap((file) => this.#revocationLists(file));
+    const lists = crl.flatMap((file) => this.#revocationLists(usedBy, file));
     for (const name of crl.length === 0 ? [] : authoritiesWithoutList(ca, lists))
       this.#warn(crl[0]!.at, `no list is of the authority ${name}: all its certificates are rejected`);
     return { ca, crl: lists.map(({ pem }) => pem) };
   }
 
-  #revocationLists(file: NamedFile) {
+  #revocationLists(usedBy: string, file: NamedFile) {
     const { path, at } = file;
     const text = this.#read(file);
     if (text === undefined) return [];
@@ -342,6 +354,7 @@ class TlsCheck {
       if (list === null) this.#report(at, `${number} cannot be read`);
       const problem = list === null ? "" : problemOfDates(list, this.#now);
       if (problem !== "") this.#warn(at, `${number} ${problem}: all certificates of its authority are rejected`);
+      if (list !== null) this.revocationLists.push({ usedBy, file: path, expires: list.nextUpdate });
       return list ?? [];
     });
   }

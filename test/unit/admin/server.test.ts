@@ -33,6 +33,7 @@ const STATE: Status = {
   listeners: [{ name: "web", address: "127.0.0.1:8080", https: false, connections: 3 }],
   expiringCertificates: [],
   unstapledCertificates: [],
+  expiredRevocationLists: [],
   managedCertificates: [],
   workers: [{ worker: 0, serving: true, guests: 1, loopDelay: 0, restarts: 0 }],
   lastReload: null,
@@ -309,7 +310,12 @@ test("the page shows certificates, those that expire, and the oldest tunnels", a
     bytesSent: 9,
   };
   const { call } = await start(t, {
-    status: () => ({ ...STATE, expiringCertificates: [soon, expired], unstapledCertificates: [bare] }),
+    status: () => ({
+      ...STATE,
+      expiringCertificates: [soon, expired],
+      unstapledCertificates: [bare],
+      expiredRevocationLists: [{ usedBy: "cluster app", file: "ca.crl", expires: "2026-12-01T00:00:00.000Z" }],
+    }),
     listeners: () => [{ ...LISTENER, tls: { certificates: [many, good] } }],
     tunnels: async () => ({ open: 5, tunnels: [tunnel], silentWorkers: [1] }),
   });
@@ -323,6 +329,9 @@ test("the page shows certificates, those that expire, and the oldest tunnels", a
   assert.ok(body.includes(`; OCSP response until ${until}, not refreshed: refused</p>`));
   const unstapled = "listener web: certificate site.pem: no OCSP response for must-staple: &lt;x&gt;";
   assert.ok(body.includes(`<p class="bad">${unstapled}</p>`));
+  assert.ok(
+    body.includes('<p class="bad">cluster app: revocation list ca.crl expired at 2026-12-01T00:00:00.000Z</p>'),
+  );
   assert.match(body, /<h2>Tunnels: 5 open, the oldest 1 listed; no report from worker 1<\/h2>/);
   const cells = ["192.0.2.1", "web", "app", "a:1", "&lt;x&gt;", "1h 1m", "7", "9"];
   assert.ok(body.includes(`<tr>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`));
