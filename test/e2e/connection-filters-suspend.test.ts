@@ -4,12 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect } from "node:net";
 import { before } from "node:test";
 import { compileSource } from "../contract/plugin-harness.ts";
-import { Peer, startUpstream, type Upstream } from "./peers.ts";
+import { connectTo, type Peer, startUpstream, type Upstream } from "./peers.ts";
 import {
-  atEnd,
   bounded,
   type LiveTest,
   type Program,
@@ -71,14 +69,6 @@ function start(t: LiveTest, setup: Setup): Promise<Program> {
   return startSluice(t, configOf(setup), { files: { "asks.wasm": wasm } });
 }
 
-async function enter(t: LiveTest, port: number, localAddress = "127.0.0.1"): Promise<Peer> {
-  const socket = connect({ host: "127.0.0.1", port, localAddress });
-  const peer = new Peer(socket);
-  atEnd(t, () => socket.destroy());
-  await bounded(once(socket, "connect"), "a connection");
-  return peer;
-}
-
 const GET = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const denied = (sluice: Program): Promise<number> => sluice.metric("sluice_connections_denied_total");
 const active = (sluice: Program): Promise<number> => sluice.metric("sluice_connections_active");
@@ -91,7 +81,9 @@ testInAllModes(
     const [app, canary] = [await startUpstream(t), await startUpstream(t)];
     const gate = await startGate(t);
     const sluice = await start(t, { app, canary, gate });
-    const entered = await Promise.all(["127.0.0.2", "127.0.0.3", "127.0.0.4"].map((at) => enter(t, sluice.port, at)));
+    const entered = await Promise.all(
+      ["127.0.0.2", "127.0.0.3", "127.0.0.4"].map((at) => connectTo(t, sluice.port, { localAddress: at })),
+    );
     for (const client of entered) client.send(GET + GET);
     await until(() => gate.asked.length === 3, "all three are asked about");
     assert.deepEqual(app.requests.length + canary.requests.length, 0);
@@ -112,14 +104,14 @@ testInEachMode("bytes sent meanwhile are buffered up to a limit, and parsed afte
   const gate = await startGate(t);
   const sluice = await start(t, { app, gate, listener: "timeouts: { head: 300ms }" });
   const body = "0123456789abcdef".repeat(256 * 1024);
-  const large = await enter(t, sluice.port);
+  const large = await connectTo(t, sluice.port);
   large.send(`POST / HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
   const largeAsked = await gate.next();
   await until(async () => (await received(sluice)) >= 64 * 1024, "as much as may is kept");
-  const bad = await enter(t, sluice.port);
+  const bad = await connectTo(t, sluice.port);
   bad.send("what?\r\n\r\n");
   const badAsked = await gate.next();
-  const slow = await enter(t, sluice.port);
+  const slow = await connectTo(t, sluice.port);
   const slowAsked = await gate.next();
   // The head timeout passes long before a connection is admitted.
   const began = performance.now();
@@ -144,7 +136,7 @@ testInAllModes("a client that disconnects cancels the call: neither a guest nor 
   await until(async () => (await guests(sluice)) === before, "each worker has reported its guest");
   const count = times(t, 1000);
   for (let done = 0; done < count; done += 50) {
-    const clients = await Promise.all(Array.from({ length: 50 }, () => enter(t, sluice.port)));
+    const clients = await Promise.all(Array.from({ length: 50 }, () => connectTo(t, sluice.port)));
     await until(() => gate.asked.length === done + 50, "all of them are asked about");
     for (const [i, client] of clients.entries()) {
       if (i % 3 === 0) client.end();
@@ -156,7 +148,7 @@ testInAllModes("a client that disconnects cancels the call: neither a guest nor 
   }
   await until(async () => (await guests(sluice)) === before, "no guest is left");
   assert.deepEqual([await denied(sluice), await sluice.metric("sluice_plugin_failures_total")], [0, 0]);
-  const client = await enter(t, sluice.port);
+  const client = await connectTo(t, sluice.port);
   client.send(GET);
   await until(() => gate.asked.length === count + 50 - (count % 50 || 50) + 1, "the gate is asked");
   gate.asked.at(-1)!.say(200);
@@ -168,13 +160,13 @@ testInEachMode("a half-closed client gets its response where the listener has ha
   const app = await startUpstream(t);
   const gate = await startGate(t);
   const sluice = await start(t, { app, gate, listener: "halfClose: true" });
-  const whole = await enter(t, sluice.port);
+  const whole = await connectTo(t, sluice.port);
   whole.send(GET).end();
   const asked = await gate.next();
-  const partial = await enter(t, sluice.port);
+  const partial = await connectTo(t, sluice.port);
   partial.send("GET / HT").end();
   const askedPartial = await gate.next();
-  const empty = await enter(t, sluice.port);
+  const empty = await connectTo(t, sluice.port);
   const askedEmpty = await gate.next();
   empty.end();
   await bounded(askedEmpty.gone, "the question's end");
@@ -190,17 +182,17 @@ testInUsualMode("a timeout, a failing authorization service and a full queue clo
   const app = await startUpstream(t);
   const gate = await startGate(t);
   let sluice = await start(t, { app, gate, limits: "time: 200ms" });
-  const late = await enter(t, sluice.port);
+  const late = await connectTo(t, sluice.port);
   assert.equal(await bounded(late.send(GET).closed, "its end"), "reset");
   await sluice.metricIs(1, "sluice_plugin_failures_total", { reason: "timeout" });
   await bounded((await gate.next()).gone, "the question's end");
-  const broken = await enter(t, sluice.port);
+  const broken = await connectTo(t, sluice.port);
   (await gate.next()).say(500);
   assert.equal(await bounded(broken.closed, "its end"), "reset");
   assert.deepEqual([await denied(sluice), app.requests.length], [2, 0]);
 
   sluice = await start(t, { app, gate, limits: "time: 1h, guests: 1" });
-  const clients = await Promise.all(Array.from({ length: 10 }, () => enter(t, sluice.port)));
+  const clients = await Promise.all(Array.from({ length: 10 }, () => connectTo(t, sluice.port)));
   await until(async () => (await denied(sluice)) === 1, "one finds the line full");
   await until(() => clients.some((client) => client.ended), "it is closed");
   for (let i = 0; i < 9; i++) (await gate.next()).say(200);
@@ -216,12 +208,12 @@ testInUsualMode(
     const [app, canary] = [await startUpstream(t), await startUpstream(t)];
     const gate = await startGate(t);
     const sluice = await start(t, { app, canary, gate });
-    const waits = await enter(t, sluice.port);
+    const waits = await connectTo(t, sluice.port);
     waits.send(GET);
     const asked = await gate.next();
     sluice.config(configOf({ app, canary: app, gate, limits: "time: 59m" })(sluice.ports));
     assert.equal((await sluice.reload()).status, 200);
-    const next = await enter(t, sluice.port);
+    const next = await connectTo(t, sluice.port);
     (await gate.next()).say(403);
     assert.equal(await bounded(next.closed, "its end"), "reset");
     await until(async () => (await active(sluice)) === 1, "its connection is counted no more");
@@ -242,10 +234,10 @@ testInUsualMode(
     const app = await startUpstream(t);
     const gate = await startGate(t);
     const sluice = await start(t, { app, gate, more: "shutdown: { grace: 2s }" });
-    const first = await enter(t, sluice.port);
+    const first = await connectTo(t, sluice.port);
     first.send(GET);
     const firstAsked = await gate.next();
-    const silent = await enter(t, sluice.port);
+    const silent = await connectTo(t, sluice.port);
     const silentAsked = await gate.next();
     const before = sluice.configText;
     sluice.config(before.replace("web:", "other:").replace(`:${sluice.port}`, ":0"));
@@ -258,10 +250,10 @@ testInUsualMode(
 
     sluice.config(before);
     assert.equal((await sluice.reload()).status, 200);
-    const last = await enter(t, sluice.port);
+    const last = await connectTo(t, sluice.port);
     last.send(GET);
     const lastAsked = await gate.next();
-    const stuck = await enter(t, sluice.port);
+    const stuck = await connectTo(t, sluice.port);
     const stuckAsked = await gate.next();
     sluice.kill("SIGTERM");
     await until(async () => (await sluice.ask("/ready")).status === 503, "it drains");

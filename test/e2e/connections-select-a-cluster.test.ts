@@ -1,15 +1,11 @@
 /** connections-select-a-cluster: a plugin selects a cluster for a connection; routes and other plugins can still select another. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { connect } from "node:net";
 import { before } from "node:test";
 import type { TraceRecord } from "../../src/trace/record.ts";
 import { compileSource } from "../contract/plugin-harness.ts";
 import { makePlugin } from "./bad-plugins.ts";
-import { Peer, startUpstream } from "./peers.ts";
+import { connectTo, type Peer, startUpstream } from "./peers.ts";
 import {
-  atEnd,
-  bounded,
   type LiveTest,
   type Ports,
   runSluice,
@@ -75,14 +71,6 @@ clusters:
 ${list.join("")}`;
 }
 
-async function enter(t: LiveTest, port: number, localAddress: string): Promise<Peer> {
-  const socket = connect({ host: "127.0.0.1", port, localAddress });
-  const peer = new Peer(socket);
-  atEnd(t, () => socket.destroy());
-  await bounded(once(socket, "connect"), "a connection");
-  return peer;
-}
-
 /** The name of the cluster that served the request. */
 async function get(peer: Peer, path = "/", fields = ""): Promise<string> {
   peer.send(`GET ${path} HTTP/1.1\r\nhost: a\r\n${fields}\r\n`);
@@ -107,8 +95,8 @@ testInAllModes(
     const clusters = await startClusters(t);
     const config = configOf({ names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" });
     const sluice = await startSluice(t, config, { files });
-    const chosen = await enter(t, sluice.port, "127.0.0.2");
-    const other = await enter(t, sluice.port, "127.0.0.3");
+    const chosen = await connectTo(t, sluice.port, { localAddress: "127.0.0.2" });
+    const other = await connectTo(t, sluice.port, { localAddress: "127.0.0.3" });
     for (let turn = 0; turn < 2; turn++) {
       assert.deepEqual([await get(chosen), await get(other)], ["canary", "app"]);
       assert.deepEqual([await get(chosen, "/api/"), await get(chosen, "/api/", "x-app: 1\r\n")], ["canary", "app"]);
@@ -122,8 +110,8 @@ testInAllModes(
     // Neither selection bypasses the route that another interpretation of the path selects.
     assert.equal(await get(chosen, "/routed/none//x"), "canary");
     assert.equal(await get(chosen, "//api/"), "400");
-    assert.equal(await get(await enter(t, sluice.port, "127.0.0.2"), "/routed%2Fapp"), "400");
-    assert.equal(await get(await enter(t, sluice.port, "127.0.0.2"), "/routed/..%2Fapi/"), "400");
+    assert.equal(await get(await connectTo(t, sluice.port, { localAddress: "127.0.0.2" }), "/routed%2Fapp"), "400");
+    assert.equal(await get(await connectTo(t, sluice.port, { localAddress: "127.0.0.2" }), "/routed/..%2Fapi/"), "400");
   },
 );
 
@@ -133,7 +121,7 @@ testInUsualMode(
     const clusters = await startClusters(t);
     const setup = { names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" };
     const sluice = await startSluice(t, configOf(setup), { files });
-    const client = await enter(t, sluice.port, "127.0.0.2");
+    const client = await connectTo(t, sluice.port, { localAddress: "127.0.0.2" });
     const { app, beta, canary } = clusters as { app: number; beta: number; canary: number };
     const serve = async (more: Partial<Setup>): Promise<string> => {
       sluice.config(configOf({ ...setup, ...more })(sluice.ports));
@@ -164,7 +152,7 @@ testInUsualMode("the last plugin that selects wins, and the selection of a faili
   const plugins = plugin("one", "canary") + plugin("two", "beta") + plugin("bad", "canary", ", trap: true");
   const setup = { names: ["app"], clusters, plugins, chain: "one, two, bad" };
   const sluice = await startSluice(t, configOf(setup), { files });
-  assert.equal(await get(await enter(t, sluice.port, "127.0.0.2")), "beta");
+  assert.equal(await get(await connectTo(t, sluice.port, { localAddress: "127.0.0.2" })), "beta");
   await sluice.metricIs(1, "sluice_plugin_failures_total", { plugin: "bad", hook: "connection" });
 });
 
@@ -188,7 +176,7 @@ testInUsualMode("a trace names the plugin that selected the connection's cluster
   const clusters = await startClusters(t);
   const setup = { names: ["app"], clusters, plugins: CHOOSES, chain: "chooses" };
   const sluice = await startSluice(t, configOf(setup), { files });
-  const client = await enter(t, sluice.port, "127.0.0.2");
+  const client = await connectTo(t, sluice.port, { localAddress: "127.0.0.2" });
   const trace = async (path: string, fields = ""): Promise<TraceRecord> => {
     client.send(`GET ${path} HTTP/1.1\r\nhost: a\r\nx-sluice-debug: a-token-that-nobody-guesses\r\n${fields}\r\n`);
     const id = (await client.readResponse()).headers["x-sluice-trace"];

@@ -214,7 +214,11 @@ export async function connectTo(
   const peer = new Peer(socket);
   if (options.pauseOnConnect) socket.pause();
   atEnd(t, () => socket.destroy());
-  await bounded(once(socket, "connect"), `a connection to port ${port}`);
+  const connected = once(socket, "connect").catch((error: NodeJS.ErrnoException) => {
+    // A server may accept and reset a connection before its client sees that it is connected: the peer is closed.
+    if (error.code !== "ECONNRESET") throw error;
+  });
+  await bounded(connected, `a connection to port ${port}`);
   return peer;
 }
 
