@@ -117,7 +117,7 @@ export class KeyValueStore implements KeyValue {
           operation.work += WORK.busy;
           return this.#pause(operation, index * chains + chain, written, STATUS.busy);
         }
-        for (const most = operation.work + HELD_WORK; operation.work < most; chain++) {
+        for (const most = operation.work + HELD_WORK; chain < chains && operation.work < most; chain++) {
           chain = shard.nextChain(operation, chain, most);
           if (chain === chains) break;
           const end = shard.listChain(operation, chain, written);
