@@ -163,7 +163,11 @@ const plugin = convert(
   }),
   (value, at, conversion) => {
     const wasm = value.wasm ?? deriveModule(value.source);
-    if (wasm === undefined) conversion.report(at, 'no module is given, expected "wasm" or "source"');
+    if (wasm === undefined)
+      conversion.report(
+        at,
+        'no module is given, expected "wasm" or "source" (a built-in plugin is used by its name, e.g. `chain: [headers]`, without an entry here)',
+      );
     return wasm && { ...value, wasm };
   },
 );

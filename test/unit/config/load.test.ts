@@ -400,7 +400,11 @@ const wrong: [what: string, text: string, message: RegExp][] = [
   ["an endpoint twice", BASE.replace("9002", "9001"), /4:25: .*duplicate endpoint/],
   ["port 0 of an endpoint", BASE.replace("9002", "0"), /port 0 is outside 1 to 65535/],
   ["a weight of 0", BASE.replace("127.0.0.1:9002", "{ address: 127.0.0.1:9002, weight: 0 }"), /from 1 to 1000/],
-  ["a plugin without module", `${BASE}plugins: { x: {} }`, /5:15: plugins\.x: no module is given/],
+  [
+    "a plugin without module",
+    `${BASE}plugins: { x: {} }`,
+    /5:15: plugins\.x: no module is given, expected "wasm" or "source" \(a built-in plugin is used by its name/,
+  ],
   ["a map for a word", `${BASE}workers: {}`, /invalid value \(a map\): expected a whole number/],
   ["a word for a map", `${BASE}log: info`, /invalid value "info": expected a map/],
   ["nothing for a word", `${BASE}workers:`, /missing value/],
