@@ -5,6 +5,7 @@ import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import type { TLSSocket } from "node:tls";
+import type { Status } from "../../src/admin/api.ts";
 import { Authority } from "../support/certificates.ts";
 import { startUpstream } from "./peers.ts";
 import { atEnd, type LiveTest, startSluice, testInUsualMode, until } from "./program.ts";
@@ -134,5 +135,21 @@ ${clusters.join("\n")}
   await until(
     async () => (await ask("listed")).proxy === "sluice; error=tls_certificate_error",
     "the new list is taken",
+  );
+  authority.revoke("api", "lists.crl", true);
+  sluice.write("lists.crl", authority.read("lists.crl"));
+  const expires = "2020-02-01T00:00:00.000Z";
+  for (const cluster of ["withdrawn", "listed"])
+    await sluice.logged(
+      ({ usedBy, expires: at }) => usedBy === `cluster ${cluster}` && at === expires,
+      `the expired list of ${cluster}`,
+    );
+  const { expiredRevocationLists } = (await sluice.status()) as Status;
+  assert.deepEqual(
+    expiredRevocationLists.map(({ usedBy, expires: at }) => [usedBy, at]),
+    [
+      ["cluster withdrawn", expires],
+      ["cluster listed", expires],
+    ],
   );
 });

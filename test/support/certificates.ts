@@ -74,10 +74,11 @@ export class Authority {
     this.#run("x509", "-req", ...signer, "-days", String(days), ...files);
   }
 
-  /** Writes a revocation list of this authority that names the certificate. */
-  revoke(name: string, list: string): void {
+  /** Writes a revocation list of this authority that names the certificate; `isOld`: one that has expired. */
+  revoke(name: string, list: string, isOld = false): void {
+    const dates = isOld ? ["-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200201000000Z"] : [];
     this.#ca("-revoke", `${name}.pem`);
-    this.#ca("-gencrl", "-out", list);
+    this.#ca("-gencrl", "-out", list, ...dates);
   }
 
   /** `openssl ca`; `-gencrl` lists what was revoked by the call before. */

@@ -121,6 +121,10 @@ test("a revocation list that rejects all certificates is a warning", async () =>
     check(pair("a", "a", `, clientCertificates: { ca: [ca.pem, other.pem], crl: ${crl} }`), now);
   const both = await checkLists("both.crl");
   assert.deepEqual([both.problems, both.warnings], [[], []]);
+  const [list, second] = both.revocationLists;
+  const file = authority.path("both.crl");
+  assert.deepEqual([list!.usedBy, list!.file, second!.file], ["listener web", file, file]);
+  assert.ok(Math.abs(list!.expires - Date.now() - 30 * 86_400_000) < 3_600_000);
   // OpenSSL reads one list of each text.
   assert.equal(both.servers.get("web")!.clients!.crl.length, 2);
   assert.deepEqual((await checkLists("[ca.crl, other.crl]")).warnings, []);
